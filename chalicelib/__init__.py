@@ -1,0 +1,1 @@
+"""Everything of Redress that ships, beside the remediations."""

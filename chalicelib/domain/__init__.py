@@ -1,0 +1,1 @@
+"""What Redress knows, without touching anything: the standard library and pydantic only."""

@@ -1,0 +1,165 @@
+"""A case: our durable record of one remediation's journey on one target, its life cycle and its generation.
+
+A case is found by its digest (remediation, account, Region, target) and named by digest and episode. Each event that
+joins raises `generation`; a run may close the case only at the generation that it assessed, so that no event which
+arrives while a run is under way is lost.
+"""
+
+import re
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from pydantic import Field, JsonValue
+
+from chalicelib.domain.contract import CallResult, Cause, Outcome, Plan
+from chalicelib.domain.finding import AccountId, Actor, Finding, Model, Target, digest
+from chalicelib.domain.record import Head
+
+FRESH = timedelta(hours=1)
+"""A violation older than this is never repaired without a person (ARCHITECTURE §1, sentence 12)."""
+
+SESSIONS_KEPT = 8
+"""How many runs back a case remembers its own session names, to know its own late CloudTrail events."""
+
+_SESSION = re.compile(r"redress-(?P<digest>[a-z2-7]{20})-(?P<episode>\d{1,6})-(?P<seq>\d{1,6})")
+
+
+class CaseState(StrEnum):
+    """Where a case stands. `open` is seen and not repaired; the last four are ends."""
+
+    OPEN = "open"
+    WAITING = "waiting"
+    RUNNING = "running"
+    TICKETED = "ticketed"
+    EXEMPT = "exempt"
+    STALE = "stale"
+    EXPIRED = "expired"
+    DENIED = "denied"
+    CLOSED = "closed"
+
+    @property
+    def ended(self) -> bool:
+        """True when the next event on the target starts a new episode."""
+        return self in {CaseState.CLOSED, CaseState.DENIED, CaseState.EXPIRED, CaseState.EXEMPT}
+
+
+class JoinedCause(Model):
+    """One event that the case has taken in: what it opened, by whom, when, for which controls."""
+
+    event_id: str
+    at: datetime
+    actor: Actor
+    controls: tuple[str, ...]
+    opened: tuple[str, ...] = ()
+
+
+class Run(Model):
+    """One execution, from INTENT to RESULT: what was decided, on which state, and until when it holds the target."""
+
+    seq: int
+    source_id: str
+    controls: tuple[str, ...]
+    generation: int
+    started_at: datetime
+    lease_until: datetime
+    cause: Cause
+    before: dict[str, JsonValue]
+    plan: Plan
+    plan_hash: str
+    results: tuple[CallResult, ...] = ()
+
+
+class Case(Model):
+    """The case as it stands now. `version` rises with every write and guards every write."""
+
+    digest: str
+    episode: int
+    remediation: str
+    target: Target
+    state: CaseState
+    controls: tuple[str, ...]
+    generation: int
+    assessed: int = 0
+    causes: tuple[JoinedCause, ...] = ()
+    run: Run | None = None
+    runs: int = 0
+    head: Head = Head()
+    version: int = 0
+    opened_at: datetime
+    updated_at: datetime
+    decision: str = ""
+    outcome: Outcome | None = None
+    reason: str = ""
+    plan_hash: str = ""
+    last_state: dict[str, JsonValue] | None = None
+    sessions: tuple[str, ...] = ()
+    requests: tuple[str, ...] = ()
+    archived_version: int = Field(default=0)
+
+    @property
+    def id(self) -> str:
+        """Digest and episode: the case's name everywhere, short enough for a role session name."""
+        return f"{self.digest}-{self.episode}"
+
+    @property
+    def pending(self) -> bool:
+        """True when an event joined after the last assessment, so that somebody still has to look."""
+        return self.assessed < self.generation
+
+
+class Lock(Model):
+    """The one open run of a target: which case holds it, and until when."""
+
+    case: str
+    run: int
+    lease_until: datetime
+    version: int
+
+    def held(self, now: datetime) -> bool:
+        """True while the lease runs; a lease that has run out belongs to a run that died."""
+        return now < self.lease_until
+
+
+def case_digest(remediation: str, target: Target) -> str:
+    """The stable part of a case's id."""
+    return digest(remediation, target.account, target.region, target.type, target.id)
+
+
+def session_name(case_id: str, run: int) -> str:
+    """The role session under which a run acts: CloudTrail shows it, and by it we know our own events."""
+    return f"redress-{case_id}-{run}"
+
+
+def case_of_session(session: str | None) -> tuple[str, int, int] | None:
+    """Digest, episode and run that a session name claims, or None. A claim only: the case must confirm it."""
+    match = _SESSION.fullmatch(session or "")
+    return (match["digest"], int(match["episode"]), int(match["seq"])) if match else None
+
+
+def joined(finding: Finding, controls: tuple[str, ...]) -> JoinedCause:
+    """`finding` as a cause of its case, for all the `controls` that the same event may break."""
+    return JoinedCause(
+        event_id=finding.event_id, at=finding.at, actor=finding.actor, controls=controls, opened=finding.opened
+    )
+
+
+def cause_of(case: Case, now: datetime) -> Cause:
+    """The causes of a case as one: the newest event's time and actor, and all that fresh events opened."""
+    newest = max(case.causes, key=lambda cause: cause.at)
+    opened = sorted({rule for cause in case.causes if _fresh(cause.at, now) for rule in cause.opened})
+    return Cause(at=newest.at, actor=newest.actor, opened=tuple(opened), last_state=case.last_state)
+
+
+def _fresh(at: datetime, now: datetime) -> bool:
+    """Within the window, in either direction: a time far in the future is not evidence of recency."""
+    return abs(now - at) <= FRESH
+
+
+def is_fresh(cause: Cause, now: datetime) -> bool:
+    """True when the newest cause lies within the freshness window."""
+    return _fresh(cause.at, now)
+
+
+def account_of(case: Case) -> AccountId:
+    """The account in which the case's target lives."""
+    return case.target.account

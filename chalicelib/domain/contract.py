@@ -1,0 +1,302 @@
+"""What every remediation promises: the types it is made of, and nothing that acts.
+
+A remediation is a value made of small functions (`REMEDIATION`), a plan is data, and only the engine makes calls. The
+house promises in `tests/house/test_promises.py` hold every remediation to this page on the day that it is written.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Generic, Literal, Protocol, TypeVar
+
+from pydantic import Field, JsonValue
+
+from chalicelib.domain.finding import Actor, Model, Target
+
+CONTRACT_VERSION = "1"
+"""Part of every plan hash: a change in what a plan means must not honour an approval of the old meaning."""
+
+
+class Mode(StrEnum):
+    """The most that is permitted; also the ceiling of a call, a plan and a control. Ordered: observe is the least."""
+
+    OBSERVE = "observe"
+    TICKET = "ticket"
+    ASK = "ask"
+    ACT = "act"
+
+    @property
+    def rank(self) -> int:
+        """The mode's place in the rising order, from 0."""
+        return list(Mode).index(self)
+
+    def __lt__(self, other: str) -> bool:
+        """By rank, never by spelling: `min` over modes is the strictest of them."""
+        return self.rank < Mode(other).rank
+
+    def __le__(self, other: str) -> bool:
+        """By rank."""
+        return self.rank <= Mode(other).rank
+
+    def __gt__(self, other: str) -> bool:
+        """By rank."""
+        return self.rank > Mode(other).rank
+
+    def __ge__(self, other: str) -> bool:
+        """By rank."""
+        return self.rank >= Mode(other).rank
+
+
+class Risk(StrEnum):
+    """How much our acting may break, not how bad the finding is."""
+
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+
+
+class Outcome(StrEnum):
+    """What a run achieved. A closed set, never a bool; only `fixed` and `already_compliant` are successes."""
+
+    ALREADY_COMPLIANT = "already_compliant"
+    DECLINED = "declined"
+    FIXED = "fixed"
+    CONTAINED = "contained"
+    NOT_VERIFIED = "not_verified"
+    FAILED = "failed"
+
+
+class Params(Model):
+    """Thresholds of a remediation: catalog default, per-account override, part of the plan hash."""
+
+
+class State(Model):
+    """Everything that the decision and the undo need, and nothing else; survives JSON both ways."""
+
+    @property
+    def compliant(self) -> bool:
+        """True when the target is as the control wants it."""
+        raise NotImplementedError  # Every State defines it; a house promise calls it on generated states.
+
+    def content(self) -> dict[str, JsonValue]:
+        """The state without the identifiers that AWS assigns anew: what an undo must bring back exactly."""
+        return self.model_dump(mode="json")
+
+
+@dataclass(frozen=True)
+class Permission:
+    """One IAM right. `resource` is an ARN with `{partition} {region} {account} {id}`, or `*` for what has no type.
+
+    `condition` is an IAM condition block, or empty.
+    """
+
+    action: str
+    resource: str = "*"
+    condition: tuple[tuple[str, str, str], ...] = ()
+
+    def statement(self, resource: str) -> dict[str, Any]:
+        """The IAM statement that grants this right on `resource`."""
+        granted: dict[str, Any] = {"Effect": "Allow", "Action": self.action, "Resource": resource}
+        if self.condition:
+            block: dict[str, dict[str, str]] = {}
+            for operator, key, value in self.condition:
+                block.setdefault(operator, {})[key] = value
+            granted["Condition"] = block
+        return granted
+
+    def for_target(self, target: Target) -> dict[str, Any]:
+        """The statement of a session policy: this right on this one target."""
+        return self.statement(
+            self.resource.format(
+                partition=target.partition, region=target.region, account=target.account, id=target.id
+            )
+        )
+
+
+class Ref(Model):
+    """A value from an earlier call's response, taken by the executor and hashed as the reference that it is.
+
+    `call` is the index of the earlier call in the plan, `path` a JMESPath into its response.
+    """
+
+    call: int = Field(ge=0)
+    path: str
+
+    def as_param(self) -> dict[str, JsonValue]:
+        """The form in which a reference stands among a call's parameters."""
+        return {"$ref": {"call": self.call, "path": self.path}}
+
+
+class Call(Model):
+    """One AWS API call as data: `service` in boto3's name, `operation` in the API's (PascalCase).
+
+    `why` is said in plain words to whoever approves or audits; `at_most` is the highest mode in which the call may be
+    made without a person; `token` names the parameter that takes an idempotency token, if the operation has one.
+    """
+
+    service: str
+    operation: str
+    params: dict[str, JsonValue]
+    why: str = Field(min_length=1, max_length=500)
+    at_most: Literal[Mode.ASK, Mode.ACT] = Mode.ACT
+    token: str | None = None
+
+    @property
+    def identity(self) -> str:
+        """The call without its explanation: two calls with one identity do the same thing."""
+        return canonical([self.service, self.operation, self.params])
+
+
+class Declined(Model):
+    """Something that the plan leaves alone: what, and why in a sentence that a person can act on."""
+
+    what: str = Field(min_length=1, max_length=300)
+    why: str = Field(min_length=1, max_length=500)
+
+
+class MonthlyCost(Model):
+    """What the plan would cost each month from now on, in US cents, with its basis; `None` is unknown."""
+
+    usd_cents: int | None
+    basis: str
+
+
+NO_COST = MonthlyCost(usd_cents=0, basis="nothing that is charged for is started")
+
+
+class Plan(Model):
+    """The calls that would be made, and what is declined. A dry run, an approval and the real run are this object.
+
+    `depends_on` holds just the facts that the calls rest on; if they change, so does the hash.
+    """
+
+    calls: tuple[Call, ...] = ()
+    declined: tuple[Declined, ...] = ()
+    monthly_cost: MonthlyCost = NO_COST
+    depends_on: dict[str, JsonValue] = Field(default_factory=dict)
+
+    @property
+    def satisfied(self) -> bool:
+        """Nothing to do and nothing refused: after acting, the fixed point that counts as success."""
+        return not self.calls and not self.declined
+
+    @property
+    def at_most(self) -> Mode:
+        """The highest mode in which the plan may run: its lowest call rules; what is only declined is a ticket."""
+        if not self.calls:
+            return Mode.TICKET if self.declined else Mode.ACT
+        lowest: Mode = min(call.at_most for call in self.calls)
+        return min(lowest, Mode.ASK) if self.declined else lowest
+
+
+NOTHING_TO_DO = Plan()
+
+
+class Cause(Model):
+    """Why the engine looks at the target now: when and by whom it was changed, and what the change opened.
+
+    `opened` holds only sub-resources opened within the freshness window; `last_state` is the state that the engine
+    had assessed of this target before, or None.
+    """
+
+    at: datetime
+    actor: Actor
+    opened: tuple[str, ...] = ()
+    last_state: dict[str, JsonValue] | None = None
+
+
+class CallResult(Model):
+    """What became of the call at `index`: the service's request id, or None when a crash swallowed the answer."""
+
+    index: int
+    request_id: str | None
+    observed_by: Literal["response", "reassessment"]
+    error: str | None = None
+
+
+class Reader(Protocol):
+    """What `assess` is given: reads in the target's account and Region, under the read-only role, declared ones only."""
+
+    def read(self, service: str, operation: str, /, **params: Any) -> dict[str, Any]:
+        """The response of one read; raises `AwsError` with the service's code."""
+
+    def pages(self, service: str, operation: str, key: str, /, **params: Any) -> list[Any]:
+        """Every element under `key` of every page of a paginated read."""
+
+
+S = TypeVar("S", bound=State)
+P = TypeVar("P", bound=Params)
+
+
+@dataclass(frozen=True)
+class RunRecord(Generic[S]):
+    """A finished run as `undo` sees it: the state before, the plan, each call's result, the state after."""
+
+    before: S
+    plan: Plan
+    results: tuple[CallResult, ...]
+    after: S
+
+
+@dataclass(frozen=True)
+class Remediation(Generic[S, P]):
+    """One remediation, whole: what it is for, what it may do, and the functions that say how.
+
+    Assess reads, plan and undo are pure. `settle_seconds` is how long the service may take to show the new state.
+    """
+
+    id: str
+    controls: tuple[str, ...]
+    summary: str
+    risk: Risk
+    reads: tuple[Permission, ...]
+    writes: tuple[Permission, ...]
+    undo_writes: tuple[Permission, ...]
+    params: type[P]
+    state: type[S]
+    assess: Callable[[Target, P, Reader], S]
+    plan: Callable[[Target, P, S, Cause, datetime], Plan]
+    undo: Callable[[Target, RunRecord[S], S], Plan]
+    settle_seconds: int = 0
+
+
+AnyRemediation = Remediation[Any, Any]
+
+
+def canonical(value: JsonValue | list[Any]) -> str:
+    """Canonical JSON: sorted keys, no spaces, UTF-8 as is, and no floats, whose bytes depend on the writer."""
+    _refuse_floats(value)
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def _refuse_floats(value: Any) -> None:  # noqa: ANN401 -- any JSON value, walked by type
+    if isinstance(value, float):
+        message = f"a float ({value}) has no canonical form; store an integer or a string"
+        raise TypeError(message)
+    if isinstance(value, Mapping):
+        for inner in value.values():
+            _refuse_floats(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            _refuse_floats(inner)
+
+
+def plan_hash(plan: Plan, target: Target, params: Params, versions: Mapping[str, str]) -> str:
+    """SHA-256 (hex) over what an approval binds: target, params, calls, preconditions, contract and control versions.
+
+    Not in it: times, the explanations and the expiry (ARCHITECTURE §5).
+    """
+    bound = {
+        "contract": CONTRACT_VERSION,
+        "controls": dict(versions),
+        "partition": target.partition,
+        "target": target.model_dump(mode="json"),
+        "params": params.model_dump(mode="json"),
+        "calls": [json.loads(call.identity) for call in plan.calls],
+        "declined": [item.what for item in plan.declined],
+        "depends_on": plan.depends_on,
+    }
+    return hashlib.sha256(canonical(bound).encode()).hexdigest()

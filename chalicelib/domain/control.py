@@ -1,0 +1,80 @@
+"""One catalog entry: a condition that should hold, where it comes from, and the most that may be done about it."""
+
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Self
+
+from pydantic import Field, JsonValue, model_validator
+
+from chalicelib.domain.contract import Mode
+from chalicelib.domain.finding import Model, Severity
+
+
+class Status(StrEnum):
+    """A control's life: a draft may only observe, a trial may at most ask; retired entries stay for old cases."""
+
+    DRAFT = "draft"
+    TRIAL = "trial"
+    STABLE = "stable"
+    RETIRED = "retired"
+
+
+_MOST = MappingProxyType(
+    {Status.DRAFT: Mode.OBSERVE, Status.TRIAL: Mode.ASK, Status.STABLE: Mode.ACT, Status.RETIRED: Mode.OBSERVE}
+)
+
+
+class EventRule(Model):
+    """CloudTrail events that may break the control.
+
+    `source` is CloudTrail's eventSource, `names` its eventNames, `target` a JMESPath into the detail that yields the
+    resource's id (absent for an account's own setting), `when` the name of a pure predicate in `flow/classify.py`.
+    """
+
+    source: str
+    names: tuple[str, ...]
+    target: str | None = None
+    when: str | None = None
+
+
+class EdgeCase(Model):
+    """A case that trips the naive: what it is, and the test that exercises it, or `not exercised` with the reason."""
+
+    says: str
+    test: str
+
+
+class Control(Model):
+    """A catalog entry. The title states the compliant condition; `ceiling` is the most that any account may set."""
+
+    id: str = Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")
+    version: str
+    title: str = Field(max_length=150)
+    severity: Severity
+    resource: str
+    status: Status
+    ceiling: Mode
+    why: str
+    false_positives: tuple[str, ...]
+    frameworks: dict[str, tuple[str, ...]]
+    security_hub: tuple[str, ...] = ()
+    config_rules: tuple[str, ...] = ()
+    prowler: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
+    parameters: dict[str, JsonValue] = Field(default_factory=dict)
+    events: tuple[EventRule, ...] = ()
+    edge_cases: tuple[EdgeCase, ...] = ()
+    time_based: bool = False
+    wait_after_create_minutes: int = Field(default=10, ge=0)
+
+    @model_validator(mode="after")
+    def _stable_needs_false_positives(self) -> Self:
+        if self.status is Status.STABLE and not self.false_positives:
+            message = "a stable control names its false positives"
+            raise ValueError(message)
+        return self
+
+    @property
+    def most(self) -> Mode:
+        """The highest mode that an account may set: the ceiling, capped by the control's status."""
+        return min(self.ceiling, _MOST[self.status])

@@ -1,0 +1,106 @@
+"""The engine's decision: one ordered table, read from the top, first rule that holds.
+
+This is the page to show an auditor. Every rule lowers what may happen or leaves it; only the last one acts.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from chalicelib.domain.contract import Mode
+from chalicelib.domain.finding import Model
+
+
+class Verdict(StrEnum):
+    """What the engine resolved to do."""
+
+    IGNORE = "ignore"
+    OBSERVE = "observe"
+    TICKET = "ticket"
+    ASK = "ask"
+    ACT = "act"
+
+
+class Decision(Model):
+    """A verdict, the name of the rule that gave it, and the rule's reason in a sentence."""
+
+    verdict: Verdict
+    rule: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Facts:
+    """All that a decision rests on. `mode` is the account's setting capped by the control's ceiling."""
+
+    mode: Mode
+    compliant: bool
+    has_calls: bool
+    has_declined: bool
+    plan_at_most: Mode
+    created_by_event: bool
+    fresh: bool
+    exempt: bool
+    frozen: bool
+    over_limit: bool
+    own_role: bool
+    starts_cost: bool
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One row: its name, when it holds, what it gives (never above the mode), and why."""
+
+    name: str
+    holds: Callable[[Facts], bool]
+    verdict: Verdict
+    reason: str
+
+
+RULES: tuple[Rule, ...] = (
+    Rule("exempt", lambda f: f.exempt, Verdict.IGNORE, "an exemption that has not expired covers this resource"),
+    Rule(
+        "compliant",
+        lambda f: f.compliant and not f.has_calls and not f.has_declined,
+        Verdict.IGNORE,
+        "the resource is already as the control wants it",
+    ),
+    Rule("observing", lambda f: f.mode is Mode.OBSERVE, Verdict.OBSERVE, "the control is set to observe here"),
+    Rule("frozen", lambda f: f.frozen, Verdict.OBSERVE, "the kill switch is on for this scope"),
+    Rule(
+        "nothing to offer",
+        lambda f: not f.has_calls,
+        Verdict.TICKET,
+        "there is no change that the engine could make, so a person has to",
+    ),
+    Rule("ticketing", lambda f: f.mode is Mode.TICKET, Verdict.TICKET, "the control is set to ticket here"),
+    Rule("asking", lambda f: f.mode is Mode.ASK, Verdict.ASK, "the control is set to ask here"),
+    Rule(
+        "our own role",
+        lambda f: f.own_role,
+        Verdict.ASK,
+        "the change was made with one of our own roles, outside any run of ours",
+    ),
+    Rule(
+        "the plan needs a person",
+        lambda f: f.plan_at_most is not Mode.ACT,
+        Verdict.ASK,
+        "part of the plan may cut access that somebody uses, or leaves something undone",
+    ),
+    Rule(
+        "not created by the event",
+        lambda f: not f.created_by_event,
+        Verdict.ASK,
+        "the event did not create this violation: what was there before is changed only by a person",
+    ),
+    Rule("not fresh", lambda f: not f.fresh, Verdict.ASK, "the violation was created more than an hour ago"),
+    Rule("starts a cost", lambda f: f.starts_cost, Verdict.ASK, "the change would start a recurring charge"),
+    Rule("over a limit", lambda f: f.over_limit, Verdict.ASK, "a limit on writes per hour is reached"),
+    Rule("acting", lambda f: True, Verdict.ACT, "the event created the violation just now and the control may act"),
+)
+
+
+def decide(facts: Facts) -> Decision:
+    """The first rule that holds."""
+    rule = next(rule for rule in RULES if rule.holds(facts))
+    return Decision(verdict=rule.verdict, rule=rule.name, reason=rule.reason)

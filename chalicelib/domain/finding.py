@@ -1,0 +1,162 @@
+"""What we were told, normalised: who did what to which resource, and which control it may break.
+
+A finding is a claim. It starts an assessment and never proves anything by itself (ARCHITECTURE §1, sentence 13).
+"""
+
+import hashlib
+import re
+from datetime import datetime
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+
+class Model(BaseModel):
+    """Our own data: immutable, strictly typed, and unknown keys are an error."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+
+GLOBAL = "global"
+"""The Region of what has none (IAM): written in place of a Region name."""
+
+AccountId = Annotated[str, StringConstraints(pattern=r"^\d{12}$")]
+RegionName = Annotated[str, StringConstraints(pattern=r"^(global|[a-z]{2,4}(-[a-z]+)+-\d{1,2})$")]
+
+ARN_FORMS = MappingProxyType(
+    {
+        "AWS::::Account": "AWS::::Account:{account}",
+        "AWS::EC2::SecurityGroup": "arn:{partition}:ec2:{region}:{account}:security-group/{id}",
+    }
+)
+"""How a resource of a type is written: its ARN, or Security Hub's form for an account, which has none."""
+
+_PARTITION_OF_PREFIX = MappingProxyType(
+    {"cn": "aws-cn", "us-gov": "aws-us-gov", "us-iso": "aws-iso", "us-isob": "aws-iso-b", "eu-isoe": "aws-iso-e"}
+)
+
+
+def partition_of(region: str) -> str:
+    """The AWS partition that a Region belongs to, by its name's prefix; `aws` for all commercial Regions."""
+    head = region.rsplit("-", 2)[0]
+    return _PARTITION_OF_PREFIX.get(head, "aws")
+
+
+def digest(*parts: str) -> str:
+    """A short, stable name of `parts`: 100 bits of SHA-256 in base 32, 20 characters, safe in a session name."""
+    alphabet = "abcdefghijklmnopqrstuvwxyz234567"
+    number = int.from_bytes(hashlib.sha256("\x1f".join(parts).encode()).digest()[:13], "big") >> 4
+    return "".join(alphabet[(number >> (5 * place)) & 31] for place in range(20))
+
+
+class Severity(StrEnum):
+    """How bad the finding is, not how risky our acting would be."""
+
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+    CRITICAL = "critical"
+
+
+class Target(Model):
+    """The one resource acted upon. `resource` is its ARN, or `AWS::::Account:<id>` for an account's own setting."""
+
+    account: AccountId
+    region: RegionName
+    type: str
+    id: str = Field(min_length=1, max_length=512)
+
+    @model_validator(mode="after")
+    def _known_type(self) -> Self:
+        if self.type not in ARN_FORMS:
+            message = f"no ARN form is known for {self.type}"
+            raise ValueError(message)
+        return self
+
+    @property
+    def partition(self) -> str:
+        """The partition of the target's Region."""
+        return partition_of(self.region)
+
+    @property
+    def resource(self) -> str:
+        """The name by which people and Security Hub know the target."""
+        return ARN_FORMS[self.type].format(
+            partition=self.partition, region=self.region, account=self.account, id=self.id
+        )
+
+    @property
+    def key(self) -> str:
+        """A stable digest of account, Region and resource: what a lock is taken on."""
+        return digest(self.account, self.region, self.type, self.id)
+
+
+class Actor(Model):
+    """Who caused it, as CloudTrail tells it: `type` is userIdentity's, `arn` may be unknown.
+
+    `role_arn` is the role behind a session; `session` its name, which is untrusted text.
+    """
+
+    type: str
+    arn: str | None = None
+    role_arn: str | None = None
+    session: str | None = None
+
+    @property
+    def key(self) -> str:
+        """What an actor's limits are counted under: the role where there is one, since session names are free."""
+        return self.role_arn or self.arn or f"unknown:{self.type}"
+
+
+class Signal(Model):
+    """One event after intake: an envelope that we can read, redacted, with nothing decided about it yet."""
+
+    event_id: str
+    source: str
+    detail_type: str
+    name: str
+    account: AccountId
+    region: RegionName
+    at: datetime
+    actor: Actor
+    request_id: str | None
+    sha256: str
+    detail: dict[str, object]
+
+
+class NotOurs(Model):
+    """An event that asks nothing of us, and why."""
+
+    event_id: str
+    reason: str
+    account: str = "unknown"
+    region: str = "unknown"
+    name: str = "unknown"
+    sha256: str = ""
+
+
+class Finding(Model):
+    """A claim that `target` breaks `control`, made by the event `event_id` at `at`.
+
+    `opened` names the sub-resources that the event itself created or loosened (rule ids); empty when the event does
+    not say, and then nothing may be repaired without a person.
+    """
+
+    control: str
+    target: Target
+    actor: Actor
+    event_id: str
+    at: datetime
+    opened: tuple[str, ...] = ()
+
+
+def is_account_id(text: object) -> bool:
+    """True for twelve digits, and nothing else."""
+    return isinstance(text, str) and re.fullmatch(r"\d{12}", text) is not None
+
+
+def is_region(text: object) -> bool:
+    """True for a name in the form of an AWS Region."""
+    return isinstance(text, str) and re.fullmatch(r"[a-z]{2,4}(-[a-z]+)+-\d{1,2}", text) is not None

@@ -1,0 +1,183 @@
+"""Classify: which controls a signal may break, on which target. A cheap filter; the assessment decides.
+
+A catalog entry says which events concern it, where the target's name stands (JMESPath), and which predicate of this
+page must hold. A predicate answers with what the event opened, or with the reason why the event is no violation.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Protocol
+
+import jmespath
+
+from chalicelib.domain.control import Control, EventRule
+from chalicelib.domain.finding import Finding, NotOurs, Signal, Target
+from chalicelib.domain.ingress import Network, admits_port, is_broad, network, on_the_internet
+
+
+class Controls(Protocol):
+    """The catalog as far as classification needs it."""
+
+    @property
+    def controls(self) -> Sequence[Control]:
+        """Every control, in the catalog's order."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What the event changed: the ids of the sub-resources that it created itself (may be empty)."""
+
+    ids: tuple[str, ...] = ()
+
+
+Predicate = Callable[[Mapping[str, Any], Control], Opened | str]
+
+
+def findings(signal: Signal, catalog: Controls) -> tuple[Finding, ...] | NotOurs:
+    """A finding per control that the event may break; NotOurs with every reason when there is none."""
+    found: list[Finding] = []
+    reasons: list[str] = []
+    for control in catalog.controls:
+        for rule in control.events:
+            if rule.source == signal.source and signal.name in rule.names:
+                judged = _judge(signal, control, rule)
+                if isinstance(judged, Finding):
+                    found.append(judged)
+                else:
+                    reasons.append(f"{control.id}: {judged}")
+    if found:
+        return tuple(found)
+    reason = "; ".join(reasons) or f"no control listens to {signal.source} {signal.name}"
+    return NotOurs(
+        event_id=signal.event_id,
+        reason=reason,
+        account=signal.account,
+        region=signal.region,
+        name=signal.name,
+        sha256=signal.sha256,
+    )
+
+
+def _judge(signal: Signal, control: Control, rule: EventRule) -> Finding | str:
+    named = jmespath.search(rule.target, signal.detail) if rule.target else signal.account
+    if not isinstance(named, str) or not named or len(named) > 512:  # noqa: PLR2004 -- the longest id that Target takes
+        return "the event does not name the resource"
+    judged = PREDICATES[rule.when](signal.detail, control) if rule.when else Opened()
+    if isinstance(judged, str):
+        return judged
+    return Finding(
+        control=control.id,
+        target=Target(account=signal.account, region=signal.region, type=control.resource, id=named),
+        actor=signal.actor,
+        event_id=signal.event_id,
+        at=signal.at,
+        opened=judged.ids,
+    )
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """An ingress rule as an event tells it; what cannot be read is None and counts as the widest."""
+
+    id: str | None
+    protocol: str
+    from_port: int | None
+    to_port: int | None
+    sources: tuple[Network, ...]
+    prefix_list: bool
+
+
+def _opens_ingress(detail: Mapping[str, Any], control: Control) -> Opened | str:
+    """Some rule of the event lets a watched port in from a source that may be the Internet.
+
+    Only rules that the event created (their ids stand in its answer) may be repaired without a person. A rule edited
+    in place is a violation too, but what it admitted before is not in the event.
+    """
+    ports = [port for port in _list(control.parameters.get("ports")) if isinstance(port, int)]
+    suspects = [
+        rule
+        for rule in _ingress_rules(detail)
+        if any(admits_port(rule.protocol, rule.from_port, rule.to_port, port) for port in ports)
+        and (rule.prefix_list or any(is_broad(net) and on_the_internet(net) for net in rule.sources))
+    ]
+    if not suspects:
+        return f"it opens no watched port ({', '.join(map(str, ports))}) to the Internet"
+    created = detail.get("eventName") == "AuthorizeSecurityGroupIngress"
+    return Opened(tuple(sorted({rule.id for rule in suspects if rule.id and created})))
+
+
+def _ingress_rules(detail: Mapping[str, Any]) -> Iterable[_Rule]:
+    """Every rule that the event writes: from its answer, which is uniform and has the ids, else from its request."""
+    request, answer = _dict(detail.get("requestParameters")), _dict(detail.get("responseElements"))
+    answered = _items(answer.get("securityGroupRuleSet"))
+    if answered:
+        for item in answered:
+            if item.get("isEgress") not in {True, "true"}:
+                yield _rule(item, (item.get("cidrIpv4"), item.get("cidrIpv6")), item.get("prefixListId"))
+        return
+    for item in _items(request.get("ipPermissions")):
+        cidrs = [part.get("cidrIp") for part in _items(item.get("ipRanges"))]
+        cidrs += [part.get("cidrIpv6") for part in _items(item.get("ipv6Ranges"))]
+        yield _rule(item, cidrs, _items(item.get("prefixListIds")))
+    if request.get("cidrIp"):
+        yield _rule(request, (request["cidrIp"],), None)
+    modify = _dict(request.get("ModifySecurityGroupRulesRequest"))
+    for item in _items(modify.get("SecurityGroupRule")):
+        inner = {str(k)[:1].lower() + str(k)[1:]: v for k, v in _dict(item.get("SecurityGroupRule")).items()}
+        yield _rule(inner, (inner.get("cidrIpv4"), inner.get("cidrIpv6")), inner.get("prefixListId"))
+
+
+def _rule(item: Mapping[str, Any], cidrs: Iterable[object], prefix_list: object) -> _Rule:
+    rule_id = item.get("securityGroupRuleId")
+    return _Rule(
+        id=rule_id if isinstance(rule_id, str) else None,
+        protocol=str(item.get("ipProtocol", "-1")),
+        from_port=_port(item.get("fromPort")),
+        to_port=_port(item.get("toPort")),
+        sources=tuple(net for net in map(_network, cidrs) if net is not None),
+        prefix_list=bool(prefix_list),
+    )
+
+
+def _port(value: object) -> int | None:
+    """A port, whether written as a number or as digits; None is unknown, hence every port."""
+    if isinstance(value, str) and value.lstrip("-").isdigit():
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _network(cidr: object) -> Network | None:
+    try:
+        return network(cidr) if isinstance(cidr, str) else None
+    except ValueError:
+        return None
+
+
+def _dict(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _items(value: object) -> list[Mapping[str, Any]]:
+    """The members of a CloudTrail list: `{"items": [...]}`, a bare list, or a single object in the list's place."""
+    if isinstance(value, dict) and "items" in value:
+        value = value["items"]
+    elif isinstance(value, dict) and value:
+        value = [value]
+    return [item for item in _list(value) if isinstance(item, dict)]
+
+
+def _switches_off(detail: Mapping[str, Any], control: Control) -> Opened | str:
+    """The call itself is the violation: it turned the setting off, so what it opened is the control's own setting."""
+    del detail
+    return Opened((control.id,))
+
+
+PREDICATES: Mapping[str, Predicate] = MappingProxyType(
+    {"opens_ingress": _opens_ingress, "switches_off": _switches_off}
+)
+"""The predicates that a catalog entry may name in `when`."""

@@ -1,0 +1,157 @@
+"""Intake: an EventBridge envelope becomes a `Signal`, or `NotOurs` with the reason, or is no event at all.
+
+Nothing in the event is trusted about the present state. What is read here is only who, where, when and which call; the
+shapes follow CloudTrail's record contents reference and the events that trip naive parsers.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from chalicelib.domain.errors import MalformedEventError
+from chalicelib.domain.finding import Actor, NotOurs, Signal, is_account_id, is_region
+
+API_CALL = "AWS API Call via CloudTrail"
+
+REDACTED = "HIDDEN_DUE_TO_SECURITY_REASONS"
+"""The words that CloudTrail itself puts in a secret's place."""
+
+SECRET_FIELDS = frozenset(
+    {
+        "secretaccesskey",
+        "sessiontoken",
+        "password",
+        "newpassword",
+        "oldpassword",
+        "masteruserpassword",
+        "secretstring",
+        "secretbinary",
+        "authorization",
+        "clientsecret",
+        "privatekey",
+        "plaintext",
+        "authtoken",
+    }
+)
+"""The one table of fields that never leave intake, compared in lower case; applied before anything is hashed or kept."""
+
+LONGEST = 1024
+"""Characters of any one name taken from an event; AWS's own names are shorter (an ARN has at most 2,048, ours far less)."""
+
+
+def parse(body: str) -> dict[str, Any]:
+    """The message's JSON object; MalformedEventError when it is none, and the queue keeps the message."""
+    try:
+        event = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        message = f"the message is not JSON ({error}); it stays in the queue and then in its dead-letter queue"
+        raise MalformedEventError(message) from error
+    if not isinstance(event, dict):
+        message = f"the message is a JSON {type(event).__name__}, not an event object"
+        raise MalformedEventError(message)
+    return event
+
+
+def read(envelope: Mapping[str, Any]) -> Signal | NotOurs:
+    """What the envelope says, normalised and redacted; MalformedEventError when it is no EventBridge event."""
+    detail_type, source, detail = (envelope.get(key) for key in ("detail-type", "source", "detail"))
+    if not isinstance(detail_type, str) or not isinstance(source, str) or not isinstance(detail, dict):
+        message = "the event lacks source, detail-type or detail, which every EventBridge event has"
+        raise MalformedEventError(message)
+    try:
+        detail = _redacted(detail)
+        seen = hashlib.sha256(json.dumps({**envelope, "detail": detail}, sort_keys=True).encode()).hexdigest()
+    except RecursionError as error:
+        message = "the event is nested deeper than any AWS event"
+        raise MalformedEventError(message) from error
+    event_id = _text(detail.get("eventID")) or _text(envelope.get("id")) or seen
+    name = _text(detail.get("eventName")) or detail_type
+    account, region = _text(envelope.get("account")), _text(detail.get("awsRegion")) or _text(envelope.get("region"))
+    reason = _foreign(envelope, detail, account, region) if detail_type == API_CALL else (
+        f"events of type {detail_type!r} are not taken in by this version"
+    )
+    if reason or account is None or region is None:
+        return NotOurs(
+            event_id=event_id,
+            reason=reason or "the event names no account or no Region",
+            account=account or "unknown",
+            region=region or "unknown",
+            name=name,
+            sha256=seen,
+        )
+    return Signal(
+        event_id=event_id,
+        source=_text(detail.get("eventSource")) or source,
+        detail_type=detail_type,
+        name=name,
+        account=account,
+        region=region,
+        at=_time(detail.get("eventTime")) or _time(envelope.get("time")) or datetime.fromtimestamp(0, UTC),
+        actor=_actor(detail.get("userIdentity")),
+        request_id=_text(detail.get("requestID")),
+        sha256=seen,
+        detail=detail,
+    )
+
+
+def _foreign(envelope: Mapping[str, Any], detail: Mapping[str, Any], account: str | None, region: str | None) -> str:
+    """Why an API call asks nothing of us; empty when it may."""
+    recipient = detail.get("recipientAccountId")
+    if detail.get("errorCode") or detail.get("errorMessage"):
+        return f"the call failed ({_text(detail.get('errorCode')) or 'error'}): nothing was changed"
+    if detail.get("readOnly") in {True, "true"}:
+        return "the call only reads"
+    if not is_account_id(account):
+        return f"{account!r} is no account id of twelve digits"
+    if recipient is not None and recipient != account:
+        return f"the envelope says account {account}, the record says {recipient!r}"
+    if not is_region(region):
+        return f"{region!r} is no Region's name"
+    if envelope.get("region") not in {None, "", region}:
+        return f"the envelope says Region {envelope.get('region')!r}, the record says {region}"
+    return ""
+
+
+def _actor(identity: object) -> Actor:
+    """CloudTrail's userIdentity, reduced; keys are compared in lower case since some exporters lower them."""
+    if not isinstance(identity, dict):
+        return Actor(type="unknown")
+    lower = {str(key).lower(): value for key, value in identity.items()}
+    arn = _text(lower.get("arn"))
+    context = lower.get("sessioncontext")
+    issuer = next(
+        (v for k, v in context.items() if str(k).lower() == "sessionissuer" and isinstance(v, dict)), {}
+    ) if isinstance(context, dict) else {}
+    kind = _text(lower.get("type")) or ("AWSService" if lower.get("invokedby") else "unknown")
+    session = arn.split("/", 2)[2] if arn and ":assumed-role/" in arn and arn.count("/") >= 2 else None  # noqa: PLR2004 -- assumed-role/<role>/<session>
+    return Actor(type=kind, arn=arn, role_arn=_text(issuer.get("arn")), session=session)
+
+
+def _time(value: object) -> datetime | None:
+    """An event's time in UTC; exporters write a space for the T, nanoseconds, or leave the zone out."""
+    if not isinstance(value, str):
+        return None
+    head, dot, fraction = value.strip().replace(" ", "T").rstrip("Z").partition(".")
+    try:
+        at = datetime.fromisoformat(f"{head}.{fraction[:6]}" if dot and fraction[:6].isdigit() else head)
+    except ValueError:
+        return None
+    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+
+
+def _text(value: object) -> str | None:
+    """A non-empty string, cut to a length that no honest name has."""
+    return value[:LONGEST] if isinstance(value, str) and value else None
+
+
+def _redacted(value: Any) -> Any:  # noqa: ANN401 -- any JSON value, walked by type
+    if isinstance(value, dict):
+        return {
+            str(key): REDACTED if str(key).lower() in SECRET_FIELDS and inner is not None else _redacted(inner)
+            for key, inner in value.items()
+        }
+    if isinstance(value, list):
+        return [_redacted(inner) for inner in value]
+    return value

@@ -1,0 +1,208 @@
+"""Record: what each stage writes into the audit trail. Every draft's step makes its id, so a redelivery writes it once."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from pydantic import JsonValue
+
+from chalicelib.domain.case import Case, Run, session_name
+from chalicelib.domain.contract import CallResult, Outcome, Plan, State
+from chalicelib.domain.decision import Decision
+from chalicelib.domain.finding import Actor, NotOurs, Signal
+from chalicelib.domain.record import Draft, RecordType, stamp
+
+
+def not_ours(event: NotOurs, at: datetime) -> Draft:
+    """An event that asks nothing of us, and why: a chain of one record."""
+    return Draft(
+        type=RecordType.NOT_OURS,
+        source_id=event.event_id,
+        step="not-ours",
+        occurred_at=at,
+        account=event.account,
+        region=event.region,
+        data={"event": event.name, "reason": event.reason, "sha256": event.sha256},
+    )
+
+
+def received(signal: Signal, case: Case, key: str, controls: tuple[str, ...], opened: tuple[str, ...]) -> Draft:
+    """What we were told. JOINED when another run holds the target, RECEIVED otherwise."""
+    running = case.run is not None
+    return _draft(
+        RecordType.JOINED if running else RecordType.RECEIVED,
+        case,
+        key,
+        "received",
+        signal.at,
+        controls=controls,
+        actor=signal.actor,
+        data={
+            "event": signal.name,
+            "event_source": signal.source,
+            "request_id": signal.request_id,
+            "sha256": signal.sha256,
+            "opened": list(opened),
+            "generation": case.generation,
+        },
+    )
+
+
+def decided(  # noqa: PLR0913 -- a decision's record holds all that it rested on
+    case: Case,
+    key: str,
+    at: datetime,
+    decision: Decision,
+    modes: Mapping[str, str],
+    *,
+    plan: Plan | None = None,
+    plan_hash: str = "",
+    state: State | None = None,
+    exemptions: tuple[str, ...] = (),
+) -> Draft:
+    """The decision with its rule and reason; with the state and the plan unless an INTENT follows that holds them."""
+    return _draft(
+        RecordType.DECIDED,
+        case,
+        key,
+        f"decided-{case.generation}",
+        at,
+        controls=tuple(sorted(modes)),
+        data={
+            "verdict": decision.verdict.value,
+            "rule": decision.rule,
+            "reason": decision.reason,
+            "modes": dict(modes),
+            "exemptions": list(exemptions),
+            "generation": case.generation,
+            "before": state.model_dump(mode="json") if state else None,
+            "plan": plan.model_dump(mode="json") if plan else None,
+            "plan_hash": plan_hash,
+        },
+    )
+
+
+def intent(case: Case, run: Run, params: Mapping[str, JsonValue]) -> Draft:
+    """What is about to be done, and on which state: durable before the first write."""
+    return _draft(
+        RecordType.INTENT,
+        case,
+        run.source_id,
+        f"intent-{run.seq}",
+        run.started_at,
+        controls=run.controls,
+        data={
+            "run": run.seq,
+            "session": session_name(case.id, run.seq),
+            "generation": run.generation,
+            "cause": run.cause.model_dump(mode="json", exclude={"last_state"}),
+            "params": dict(params),
+            "before": run.before,
+            "plan": run.plan.model_dump(mode="json"),
+            "plan_hash": run.plan_hash,
+            "lease_until": stamp(run.lease_until),
+        },
+    )
+
+
+def result(  # noqa: PLR0913 -- a run's record holds all that it achieved
+    case: Case,
+    run: Run,
+    at: datetime,
+    outcome: Outcome,
+    reason: str,
+    results: tuple[CallResult, ...],
+    after: State | None,
+) -> Draft:
+    """What the run achieved, as observed: each call's request id, and the state that was read afterwards."""
+    recovered = any(done.observed_by == "reassessment" for done in results)
+    return _draft(
+        RecordType.RESULT,
+        case,
+        run.source_id,
+        f"result-{run.seq}",
+        at,
+        controls=run.controls,
+        data={
+            "run": run.seq,
+            "session": session_name(case.id, run.seq),
+            "outcome": outcome.value,
+            "reason": reason,
+            "results": [done.model_dump(mode="json") for done in results],
+            "observed_by": "reassessment" if recovered else "response",
+            "after": after.model_dump(mode="json") if after else None,
+            "plan_hash": run.plan_hash,
+        },
+    )
+
+
+def unread(case: Case, key: str, at: datetime, controls: tuple[str, ...], reason: str) -> Draft:
+    """A run that failed before it could plan: the target could not be read, so nothing was changed."""
+    return _draft(
+        RecordType.RESULT,
+        case,
+        key,
+        f"unread-{case.generation}",
+        at,
+        controls=controls,
+        data={"outcome": Outcome.FAILED.value, "reason": reason, "results": [], "after": None},
+    )
+
+
+def own_event(signal: Signal, case: Case, at: datetime, kind: RecordType, data: dict[str, JsonValue]) -> Draft:
+    """A CloudTrail event of our own making, matched to its run by session name."""
+    del at  # the event's own time is when it occurred
+    return _draft(
+        kind,
+        case,
+        signal.event_id,
+        "own-event",
+        signal.at,
+        controls=case.controls,
+        actor=signal.actor,
+        data={"event": signal.name, "request_id": signal.request_id, "session": signal.actor.session, **data},
+    )
+
+
+def tamper(signal: Signal, case: Case, key: str) -> Draft:
+    """One of our own roles was used outside any run of ours."""
+    return _draft(
+        RecordType.TAMPER_SUSPECTED,
+        case,
+        key,
+        "tamper",
+        signal.at,
+        controls=case.controls,
+        actor=signal.actor,
+        data={
+            "event": signal.name,
+            "request_id": signal.request_id,
+            "session": signal.actor.session,
+            "reason": "our own role made this call, and no run of ours is known for it",
+        },
+    )
+
+
+def _draft(  # noqa: PLR0913 -- the common fields of every record on a case
+    kind: RecordType,
+    case: Case,
+    source_id: str,
+    step: str,
+    at: datetime,
+    *,
+    controls: tuple[str, ...],
+    data: dict[str, Any],
+    actor: Actor | None = None,
+) -> Draft:
+    return Draft(
+        type=kind,
+        source_id=source_id,
+        step=step,
+        occurred_at=at,
+        account=case.target.account,
+        region=case.target.region,
+        resource=case.target.resource,
+        controls=controls,
+        actor=actor,
+        data=data,
+    )

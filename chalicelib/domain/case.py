@@ -21,7 +21,7 @@ FRESH = timedelta(hours=1)
 SESSIONS_KEPT = 8
 """How many runs back a case remembers its own session names, to know its own late CloudTrail events."""
 
-_SESSION = re.compile(r"redress-(?P<digest>[a-z2-7]{20})-(?P<episode>\d{1,6})-(?P<seq>\d{1,6})")
+_SESSION = re.compile(r"redress-(?P<digest>[a-z2-7]{20})-(?P<episode>[0-9]{1,6})-(?P<seq>[0-9]{1,6})")
 
 
 class CaseState(StrEnum):
@@ -139,7 +139,11 @@ def case_of_session(session: str | None) -> tuple[str, int, int] | None:
 def joined(finding: Finding, controls: tuple[str, ...]) -> JoinedCause:
     """`finding` as a cause of its case, for all the `controls` that the same event may break."""
     return JoinedCause(
-        event_id=finding.event_id, at=finding.at, actor=finding.actor, controls=controls, opened=finding.opened
+        event_id=finding.event_id,
+        at=finding.at,
+        actor=finding.actor,
+        controls=controls,
+        opened=finding.opened,
     )
 
 

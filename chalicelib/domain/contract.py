@@ -15,6 +15,7 @@ from typing import Any, Generic, Literal, Protocol, TypeVar
 from pydantic import Field, JsonValue
 
 from chalicelib.domain.finding import Actor, Model, Target
+from chalicelib.domain.shape import mapping, sequence
 
 CONTRACT_VERSION = "1"
 """Part of every plan hash: a change in what a plan means must not honour an approval of the old meaning."""
@@ -220,11 +221,13 @@ class CallResult(Model):
 class Reader(Protocol):
     """What `assess` is given: reads in the target's account and Region, under the read-only role, declared ones only."""
 
-    def read(self, service: str, operation: str, /, **params: Any) -> dict[str, Any]:
+    def read(self, service: str, operation: str, /, **params: JsonValue) -> dict[str, Any]:
         """The response of one read; raises `AwsError` with the service's code."""
+        ...
 
-    def pages(self, service: str, operation: str, key: str, /, **params: Any) -> list[Any]:
+    def pages(self, service: str, operation: str, key: str, /, **params: JsonValue) -> list[Any]:
         """Every element under `key` of every page of a paginated read."""
+        ...
 
 
 S = TypeVar("S", bound=State)
@@ -266,22 +269,20 @@ class Remediation(Generic[S, P]):
 AnyRemediation = Remediation[Any, Any]
 
 
-def canonical(value: JsonValue | list[Any]) -> str:
+def canonical(value: Mapping[str, Any] | list[Any]) -> str:
     """Canonical JSON: sorted keys, no spaces, UTF-8 as is, and no floats, whose bytes depend on the writer."""
     _refuse_floats(value)
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
-def _refuse_floats(value: Any) -> None:  # noqa: ANN401 -- any JSON value, walked by type
+def _refuse_floats(value: object) -> None:
     if isinstance(value, float):
         message = f"a float ({value}) has no canonical form; store an integer or a string"
         raise TypeError(message)
-    if isinstance(value, Mapping):
-        for inner in value.values():
-            _refuse_floats(inner)
-    elif isinstance(value, list | tuple):
-        for inner in value:
-            _refuse_floats(inner)
+    for inner in mapping(value).values():
+        _refuse_floats(inner)
+    for inner in sequence(value):
+        _refuse_floats(inner)
 
 
 def plan_hash(plan: Plan, target: Target, params: Params, versions: Mapping[str, str]) -> str:

@@ -20,7 +20,12 @@ class Status(StrEnum):
 
 
 _MOST = MappingProxyType(
-    {Status.DRAFT: Mode.OBSERVE, Status.TRIAL: Mode.ASK, Status.STABLE: Mode.ACT, Status.RETIRED: Mode.OBSERVE}
+    {
+        Status.DRAFT: Mode.OBSERVE,
+        Status.TRIAL: Mode.ASK,
+        Status.STABLE: Mode.ACT,
+        Status.RETIRED: Mode.OBSERVE,
+    }
 )
 
 

@@ -58,14 +58,18 @@ class Rule:
 
 
 RULES: tuple[Rule, ...] = (
-    Rule("exempt", lambda f: f.exempt, Verdict.IGNORE, "an exemption that has not expired covers this resource"),
+    Rule(
+        "exempt", lambda f: f.exempt, Verdict.IGNORE, "an exemption that has not expired covers this resource"
+    ),
     Rule(
         "compliant",
         lambda f: f.compliant and not f.has_calls and not f.has_declined,
         Verdict.IGNORE,
         "the resource is already as the control wants it",
     ),
-    Rule("observing", lambda f: f.mode is Mode.OBSERVE, Verdict.OBSERVE, "the control is set to observe here"),
+    Rule(
+        "observing", lambda f: f.mode is Mode.OBSERVE, Verdict.OBSERVE, "the control is set to observe here"
+    ),
     Rule("frozen", lambda f: f.frozen, Verdict.OBSERVE, "the kill switch is on for this scope"),
     Rule(
         "nothing to offer",
@@ -96,7 +100,12 @@ RULES: tuple[Rule, ...] = (
     Rule("not fresh", lambda f: not f.fresh, Verdict.ASK, "the violation was created more than an hour ago"),
     Rule("starts a cost", lambda f: f.starts_cost, Verdict.ASK, "the change would start a recurring charge"),
     Rule("over a limit", lambda f: f.over_limit, Verdict.ASK, "a limit on writes per hour is reached"),
-    Rule("acting", lambda f: True, Verdict.ACT, "the event created the violation just now and the control may act"),
+    Rule(
+        "acting",
+        lambda _: True,
+        Verdict.ACT,
+        "the event created the violation just now and the control may act",
+    ),
 )
 
 

@@ -17,10 +17,6 @@ class ContractError(RedressError):
     """A remediation, a plan or a record breaks its own promise."""
 
 
-class SettingsError(RedressError):
-    """The environment of the function lacks a setting or holds an unusable one."""
-
-
 class MalformedEventError(RedressError):
     """The message is no event at all; it is left to the dead-letter queue, which keeps it."""
 
@@ -72,7 +68,9 @@ class UndeclaredCallError(GuardError):
 class AwsError(RedressError):
     """What a service answered instead of doing what it was asked: `code` is its error code, `request_id` its request."""
 
-    def __init__(self, service: str, operation: str, code: str, message: str, request_id: str | None = None) -> None:
+    def __init__(
+        self, service: str, operation: str, code: str, message: str, request_id: str | None = None
+    ) -> None:
         super().__init__(f"{service}:{operation}: {code}: {message}")
         self.service = service
         self.operation = operation

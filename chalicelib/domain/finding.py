@@ -22,8 +22,8 @@ class Model(BaseModel):
 GLOBAL = "global"
 """The Region of what has none (IAM): written in place of a Region name."""
 
-AccountId = Annotated[str, StringConstraints(pattern=r"^\d{12}$")]
-RegionName = Annotated[str, StringConstraints(pattern=r"^(global|[a-z]{2,4}(-[a-z]+)+-\d{1,2})$")]
+AccountId = Annotated[str, StringConstraints(pattern=r"^[0-9]{12}$")]
+RegionName = Annotated[str, StringConstraints(pattern=r"^(global|[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2})$")]
 
 ARN_FORMS = MappingProxyType(
     {
@@ -34,7 +34,13 @@ ARN_FORMS = MappingProxyType(
 """How a resource of a type is written: its ARN, or Security Hub's form for an account, which has none."""
 
 _PARTITION_OF_PREFIX = MappingProxyType(
-    {"cn": "aws-cn", "us-gov": "aws-us-gov", "us-iso": "aws-iso", "us-isob": "aws-iso-b", "eu-isoe": "aws-iso-e"}
+    {
+        "cn": "aws-cn",
+        "us-gov": "aws-us-gov",
+        "us-iso": "aws-iso",
+        "us-isob": "aws-iso-b",
+        "eu-isoe": "aws-iso-e",
+    }
 )
 
 
@@ -154,9 +160,9 @@ class Finding(Model):
 
 def is_account_id(text: object) -> bool:
     """True for twelve digits, and nothing else."""
-    return isinstance(text, str) and re.fullmatch(r"\d{12}", text) is not None
+    return isinstance(text, str) and re.fullmatch(r"[0-9]{12}", text) is not None
 
 
 def is_region(text: object) -> bool:
     """True for a name in the form of an AWS Region."""
-    return isinstance(text, str) and re.fullmatch(r"[a-z]{2,4}(-[a-z]+)+-\d{1,2}", text) is not None
+    return isinstance(text, str) and re.fullmatch(r"[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2}", text) is not None

@@ -46,9 +46,9 @@ def covers_world(networks: Iterable[Network]) -> bool:
     given = list(networks)
     v4 = [net for net in given if isinstance(net, IPv4Network)]
     v6 = [net for net in given if isinstance(net, IPv6Network)]
-    return (bool(v4) and list(collapse_addresses([*v4, *_OFF_THE_INTERNET_V4])) == [IPv4Network("0.0.0.0/0")]) or (
-        bool(v6) and list(collapse_addresses([*v6, *_OFF_THE_INTERNET_V6])) == [IPv6Network("::/0")]
-    )
+    return (
+        bool(v4) and list(collapse_addresses([*v4, *_OFF_THE_INTERNET_V4])) == [IPv4Network("0.0.0.0/0")]
+    ) or (bool(v6) and list(collapse_addresses([*v6, *_OFF_THE_INTERNET_V6])) == [IPv6Network("::/0")])
 
 
 def is_broad(net: Network) -> bool:

@@ -130,18 +130,23 @@ class Cases(Protocol):
 
     def look(self, question: Question) -> Gate:
         """Everything the gate needs, read consistently in one call."""
+        ...
 
     def case(self, digest: str, episode: int) -> Case | None:
         """The case of that name, whether it is current or archived."""
+        ...
 
     def commit(self, change: Change) -> None:
         """All of `change` or none of it; ConflictError when somebody else moved the case on."""
+        ...
 
     def guard(self, scopes: tuple[str, ...], account: str) -> Guard:
         """The kill switches and reservations as they stand at this moment."""
+        ...
 
     def note(self, record: Record) -> bool:
         """A chain of one record (an event that is not ours); False when it already stands."""
+        ...
 
 
 class Settings(Protocol):
@@ -149,19 +154,25 @@ class Settings(Protocol):
 
     def head(self, chain: str) -> Head:
         """The end of a system chain; Head() when it has no record yet."""
+        ...
 
     def freeze(self, scope: str) -> Freeze | None:
         """The switch of one scope, or None when nobody ever set it."""
+        ...
 
     def apply(self, change: SettingChange) -> None:
         """All of it or none; ConflictError when the chain moved on."""
+        ...
 
 
 class Executor(Protocol):
     """The only thing that makes a Call happen, inside a session that can do no more than the plan."""
 
-    def perform(self, call: Call, token: str, earlier: tuple[dict[str, JsonValue], ...]) -> tuple[CallResult, dict[str, JsonValue]]:
+    def perform(
+        self, call: Call, token: str, earlier: tuple[dict[str, JsonValue], ...]
+    ) -> tuple[CallResult, dict[str, JsonValue]]:
         """Make one call: its result without index set by the caller, and the response for later references."""
+        ...
 
 
 class Aws(Protocol):
@@ -169,9 +180,13 @@ class Aws(Protocol):
 
     def reader(self, remediation: AnyRemediation, target: Target) -> Reader:
         """Declared reads in the target's account and Region, under the read-only role."""
+        ...
 
-    def executor(self, remediation: AnyRemediation, target: Target, plan: Plan, session: str, *, undo: bool = False) -> Executor:
+    def executor(
+        self, remediation: AnyRemediation, target: Target, plan: Plan, session: str, *, undo: bool = False
+    ) -> Executor:
         """A session of the acting (or undo) role whose policy is made from this one plan and target."""
+        ...
 
 
 class Clock(Protocol):
@@ -179,6 +194,8 @@ class Clock(Protocol):
 
     def now(self) -> datetime:
         """The present, aware, in UTC."""
+        ...
 
     def sleep(self, seconds: float) -> None:
         """Wait for a service to settle."""
+        ...

@@ -91,7 +91,7 @@ def stamp(at: datetime) -> str:
 
 def record_id(source_id: str, chain: str, step: str) -> str:
     """The deterministic id of a record: the same event, case and step give the same id on every delivery."""
-    return hashlib.sha256("\x1f".join((source_id, chain, step)).encode()).hexdigest()[:32]
+    return hashlib.sha256(f"{source_id}\x1f{chain}\x1f{step}".encode()).hexdigest()[:32]
 
 
 def seal(chain: str, head: Head, drafts: Iterable[Draft], at: datetime, engine: str) -> tuple[Record, ...]:
@@ -133,8 +133,11 @@ def digest_of(body: str) -> str:
     return hashlib.sha256(body.encode()).hexdigest()
 
 
-def broken_at(bodies_and_hashes: Iterable[tuple[str, str]]) -> str | None:
-    """Why a whole chain, read in order of its sequence, does not hold; None when every record stands."""
+def broken_at(bodies_and_hashes: Iterable[tuple[str, str]], head: Head | None = None) -> str | None:
+    """Why a whole chain, read in order of its sequence, does not hold; None when every record stands.
+
+    `head` is the end that the case item names: only with it is a chain whose last records were dropped found out.
+    """
     expected = Head()
     for body, stored in bodies_and_hashes:
         if digest_of(body) != stored:
@@ -145,4 +148,6 @@ def broken_at(bodies_and_hashes: Iterable[tuple[str, str]]) -> str | None:
         if said["prev"] != expected.hash:
             return f"record {said['seq']}: it does not follow the record before it"
         expected = Head(seq=said["seq"], hash=stored)
+    if head is not None and head != expected:
+        return f"record {expected.seq + 1} is missing: the case names record {head.seq} as its last"
     return None

@@ -47,7 +47,9 @@ def from_environment(environment: Mapping[str, str] | None = None) -> Settings:
     env = os.environ if environment is None else environment
     absent = [name for name in REQUIRED if not env.get(name)]
     if absent:
-        message = f"{', '.join(absent)} not set: the function's environment comes from .chalice/resources.yaml"
+        message = (
+            f"{', '.join(absent)} not set: the function's environment comes from .chalice/resources.yaml"
+        )
         raise MissingSettingError(message)
     return Settings(
         stage=env["REDRESS_STAGE"],

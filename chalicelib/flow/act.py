@@ -70,7 +70,9 @@ def apply_and_verify(
     reached = satisfied(after, again) if satisfied else again.satisfied
     if isinstance(error, TransientError) and not reached:
         raise error
-    return Achieved(results, after, *_outcome(results, error, reached=reached, compliant=after.compliant or undo))
+    return Achieved(
+        results, after, *_outcome(results, error, reached=reached, compliant=after.compliant or undo)
+    )
 
 
 def _apply(
@@ -96,7 +98,10 @@ def _apply(
         raise
     except AwsError as error:
         refused = CallResult(
-            index=len(results), request_id=error.request_id, observed_by="response", error=f"{error.code}: {error}"
+            index=len(results),
+            request_id=error.request_id,
+            observed_by="response",
+            error=f"{error.code}: {error}",
         )
         return (*results, refused), error
     except GuardError as error:
@@ -113,9 +118,7 @@ def _settle(job: Job, aws: Aws, clock: Clock) -> tuple[State, Plan]:
     """Assess and plan until the plan is satisfied or the service has had its declared time to settle."""
     until = clock.now() + timedelta(seconds=job.remediation.settle_seconds)
     while True:
-        after: State = job.remediation.assess(
-            job.target, job.params, aws.reader(job.remediation, job.target)
-        )
+        after: State = job.remediation.assess(job.target, job.params, aws.reader(job.remediation, job.target))
         again = job.remediation.plan(job.target, job.params, after, job.cause, clock.now())
         if again.satisfied or clock.now() >= until:
             return after, again
@@ -129,15 +132,24 @@ def _outcome(
     written = any(done.error is None for done in results)
     if reached:
         if not compliant:
-            return Outcome.CONTAINED, "everything that the plan may do is done; the control itself still fails"
+            return (
+                Outcome.CONTAINED,
+                "everything that the plan may do is done; the control itself still fails",
+            )
         if error and not written:
-            return Outcome.ALREADY_COMPLIANT, f"our call was refused ({error}), and the target is compliant now"
+            return (
+                Outcome.ALREADY_COMPLIANT,
+                f"our call was refused ({error}), and the target is compliant now",
+            )
         return Outcome.FIXED, "assessed again: nothing is left to do"
     if isinstance(error, FrozenError) and not written:
         return Outcome.DECLINED, str(error)
     if error:
         return Outcome.FAILED, str(error)
-    return Outcome.NOT_VERIFIED, "the calls were made, and the state that was read afterwards still needs them"
+    return (
+        Outcome.NOT_VERIFIED,
+        "the calls were made, and the state that was read afterwards still needs them",
+    )
 
 
 def within_lease(lease_until: datetime, now: datetime) -> None:

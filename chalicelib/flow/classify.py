@@ -14,6 +14,7 @@ import jmespath
 from chalicelib.domain.control import Control, EventRule
 from chalicelib.domain.finding import Finding, NotOurs, Signal, Target
 from chalicelib.domain.ingress import Network, admits_port, is_broad, network, on_the_internet
+from chalicelib.domain.shape import items, mapping, sequence
 
 
 class Controls(Protocol):
@@ -22,6 +23,7 @@ class Controls(Protocol):
     @property
     def controls(self) -> Sequence[Control]:
         """Every control, in the catalog's order."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ def _opens_ingress(detail: Mapping[str, Any], control: Control) -> Opened | str:
     Only rules that the event created (their ids stand in its answer) may be repaired without a person. A rule edited
     in place is a violation too, but what it admitted before is not in the event.
     """
-    ports = [port for port in _list(control.parameters.get("ports")) if isinstance(port, int)]
+    ports = [port for port in sequence(control.parameters.get("ports")) if isinstance(port, int)]
     suspects = [
         rule
         for rule in _ingress_rules(detail)
@@ -109,22 +111,24 @@ def _opens_ingress(detail: Mapping[str, Any], control: Control) -> Opened | str:
 
 def _ingress_rules(detail: Mapping[str, Any]) -> Iterable[_Rule]:
     """Every rule that the event writes: from its answer, which is uniform and has the ids, else from its request."""
-    request, answer = _dict(detail.get("requestParameters")), _dict(detail.get("responseElements"))
-    answered = _items(answer.get("securityGroupRuleSet"))
+    request, answer = mapping(detail.get("requestParameters")), mapping(detail.get("responseElements"))
+    answered = items(answer.get("securityGroupRuleSet"))
     if answered:
         for item in answered:
             if item.get("isEgress") not in {True, "true"}:
                 yield _rule(item, (item.get("cidrIpv4"), item.get("cidrIpv6")), item.get("prefixListId"))
         return
-    for item in _items(request.get("ipPermissions")):
-        cidrs = [part.get("cidrIp") for part in _items(item.get("ipRanges"))]
-        cidrs += [part.get("cidrIpv6") for part in _items(item.get("ipv6Ranges"))]
-        yield _rule(item, cidrs, _items(item.get("prefixListIds")))
+    for item in items(request.get("ipPermissions")):
+        cidrs = [part.get("cidrIp") for part in items(item.get("ipRanges"))]
+        cidrs += [part.get("cidrIpv6") for part in items(item.get("ipv6Ranges"))]
+        yield _rule(item, cidrs, items(item.get("prefixListIds")))
     if request.get("cidrIp"):
         yield _rule(request, (request["cidrIp"],), None)
-    modify = _dict(request.get("ModifySecurityGroupRulesRequest"))
-    for item in _items(modify.get("SecurityGroupRule")):
-        inner = {str(k)[:1].lower() + str(k)[1:]: v for k, v in _dict(item.get("SecurityGroupRule")).items()}
+    modify = mapping(request.get("ModifySecurityGroupRulesRequest"))
+    for item in items(modify.get("SecurityGroupRule")):
+        inner = {
+            str(k)[:1].lower() + str(k)[1:]: v for k, v in mapping(item.get("SecurityGroupRule")).items()
+        }
         yield _rule(inner, (inner.get("cidrIpv4"), inner.get("cidrIpv6")), inner.get("prefixListId"))
 
 
@@ -152,23 +156,6 @@ def _network(cidr: object) -> Network | None:
         return network(cidr) if isinstance(cidr, str) else None
     except ValueError:
         return None
-
-
-def _dict(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _list(value: object) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
-def _items(value: object) -> list[Mapping[str, Any]]:
-    """The members of a CloudTrail list: `{"items": [...]}`, a bare list, or a single object in the list's place."""
-    if isinstance(value, dict) and "items" in value:
-        value = value["items"]
-    elif isinstance(value, dict) and value:
-        value = [value]
-    return [item for item in _list(value) if isinstance(item, dict)]
 
 
 def _switches_off(detail: Mapping[str, Any], control: Control) -> Opened | str:

@@ -27,7 +27,7 @@ from pydantic import (
 from chalicelib.domain.contract import Mode, canonical
 from chalicelib.domain.control import Control
 from chalicelib.domain.errors import ConflictError, RefusedCommandError
-from chalicelib.domain.finding import ARN_FORMS, GLOBAL, AccountId, Actor, Model
+from chalicelib.domain.finding import ARN_FORMS, GLOBAL, Actor, Model
 from chalicelib.domain.ports import (
     FREEZE_ALL,
     Clock,
@@ -64,6 +64,7 @@ def _one_line(text: str) -> str:
 
 
 Line = Annotated[str, AfterValidator(_one_line)]
+Account = Annotated[str, StringConstraints(pattern=r"^[0-9]{12}$")]
 ControlId = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 
 
@@ -80,7 +81,7 @@ class SetMode(Model):
 
     kind: Literal["mode"] = "mode"
     control: ControlId
-    account: AccountId
+    account: Account
     mode: Mode
     reason: Line
 
@@ -90,7 +91,7 @@ class SetFreeze(Model):
 
     kind: Literal["freeze"] = "freeze"
     on: bool
-    account: AccountId | None = None
+    account: Account | None = None
     control: ControlId | None = None
     reason: Line
 
@@ -122,7 +123,7 @@ class Exempt(Model):
     kind: Literal["exempt"] = "exempt"
     resource: Line
     control: ControlId
-    account: AccountId
+    account: Account
     owner: Line
     code: ReasonCode
     reason: Line
@@ -133,7 +134,7 @@ class Enrol(Model):
     """From now on the events of this account are ours."""
 
     kind: Literal["enrol"] = "enrol"
-    account: AccountId
+    account: Account
     reason: Line
 
 
@@ -154,7 +155,7 @@ COMMAND: TypeAdapter[AnyCommand] = TypeAdapter(Command)
 
 def said_plainly(error: ValidationError) -> str:
     """What is wrong with a command, field by field; what was sent is not repeated."""
-    said = []
+    said: list[str] = []
     for problem in error.errors(include_url=False, include_input=False, include_context=False):
         where = ".".join(str(part) for part in problem["loc"])
         said.append(f"{where[:100]}: {problem['msg'][:300]}" if where else problem["msg"][:300])
@@ -165,7 +166,7 @@ class Caller(Model):
     """Who asks, as API Gateway authenticated it. `known` is false where the session's name is its opener's choice."""
 
     arn: str
-    account: AccountId
+    account: Account
     kind: Literal["root", "iam_user", "identity_center", "role_session", "federated_user"]
     role_arn: str | None = None
     session: str | None = None
@@ -194,17 +195,19 @@ class Caller(Model):
 
 
 _CALLERS = (
-    ("root", re.compile(r"arn:[a-z-]+:iam::(?P<account>\d{12}):root")),
-    ("iam_user", re.compile(r"arn:[a-z-]+:iam::(?P<account>\d{12}):user/[\x21-\x7e]{1,576}")),
+    ("root", re.compile(r"arn:[a-z-]+:iam::(?P<account>[0-9]{12}):root")),
+    ("iam_user", re.compile(r"arn:[a-z-]+:iam::(?P<account>[0-9]{12}):user/[\x21-\x7e]{1,576}")),
     (
         "federated_user",
-        re.compile(r"arn:[a-z-]+:sts::(?P<account>\d{12}):federated-user/(?P<session>[\w+=,.@-]{1,64})"),
+        re.compile(
+            r"arn:[a-z-]+:sts::(?P<account>[0-9]{12}):federated-user/(?P<session>[A-Za-z0-9_+=,.@-]{1,64})"
+        ),
     ),
     (
         "role_session",
         re.compile(
-            r"arn:(?P<partition>[a-z-]+):sts::(?P<account>\d{12}):assumed-role/(?P<role>[\w+=,.@-]{1,64})/"
-            r"(?P<session>[\w+=,.@-]{1,64})"
+            r"arn:(?P<partition>[a-z-]+):sts::(?P<account>[0-9]{12}):assumed-role/(?P<role>[A-Za-z0-9_+=,.@-]{1,64})/"
+            r"(?P<session>[A-Za-z0-9_+=,.@-]{1,64})"
         ),
     ),
 )
@@ -550,7 +553,7 @@ def _redrive(desk: _Desk, command: Redrive, queue: Queue) -> CommandResult:
     queue.send(
         canonical(
             {
-                "kind": command.kind,
+                "command": command.kind,
                 "queue": command.queue,
                 "most": command.most,
                 "by": desk.caller.arn,

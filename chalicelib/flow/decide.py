@@ -26,7 +26,11 @@ def exempted(exemptions: Iterable[Exemption], target: Target, now: datetime) -> 
 def scopes(target: Target, controls: Iterable[str]) -> tuple[str, ...]:
     """Every kill switch that concerns the target: all, its account, and each control in it."""
     account = target.account
-    return (FREEZE_ALL, f"ACCOUNT#{account}", *(f"CONTROL#{account}#{control}" for control in sorted(controls)))
+    return (
+        FREEZE_ALL,
+        f"ACCOUNT#{account}",
+        *(f"CONTROL#{account}#{control}" for control in sorted(controls)),
+    )
 
 
 def frozen(freezes: Iterable[Freeze]) -> Freeze | None:
@@ -38,7 +42,7 @@ def frozen(freezes: Iterable[Freeze]) -> Freeze | None:
     return next((freeze for freeze in found.values() if freeze.frozen), None)
 
 
-def weigh(  # noqa: PLR0913 -- the facts of a decision are many and are named at every call
+def weigh(
     *,
     mode: Mode,
     state: State,

@@ -12,6 +12,7 @@ from typing import Any
 
 from chalicelib.domain.errors import MalformedEventError
 from chalicelib.domain.finding import Actor, NotOurs, Signal, is_account_id, is_region
+from chalicelib.domain.shape import is_mapping, is_sequence, mapping, text
 
 API_CALL = "AWS API Call via CloudTrail"
 
@@ -37,18 +38,17 @@ SECRET_FIELDS = frozenset(
 )
 """The one table of fields that never leave intake, compared in lower case; applied before anything is hashed or kept."""
 
-LONGEST = 1024
-"""Characters of any one name taken from an event; AWS's own names are shorter (an ARN has at most 2,048, ours far less)."""
-
 
 def parse(body: str) -> dict[str, Any]:
     """The message's JSON object; MalformedEventError when it is none, and the queue keeps the message."""
     try:
-        event = json.loads(body)
+        event: object = json.loads(body)
     except (ValueError, RecursionError) as error:
-        message = f"the message is not JSON ({error}); it stays in the queue and then in its dead-letter queue"
+        message = (
+            f"the message is not JSON ({error}); it stays in the queue and then in its dead-letter queue"
+        )
         raise MalformedEventError(message) from error
-    if not isinstance(event, dict):
+    if not is_mapping(event):
         message = f"the message is a JSON {type(event).__name__}, not an event object"
         raise MalformedEventError(message)
     return event
@@ -57,7 +57,7 @@ def parse(body: str) -> dict[str, Any]:
 def read(envelope: Mapping[str, Any]) -> Signal | NotOurs:
     """What the envelope says, normalised and redacted; MalformedEventError when it is no EventBridge event."""
     detail_type, source, detail = (envelope.get(key) for key in ("detail-type", "source", "detail"))
-    if not isinstance(detail_type, str) or not isinstance(source, str) or not isinstance(detail, dict):
+    if not isinstance(detail_type, str) or not isinstance(source, str) or not is_mapping(detail):
         message = "the event lacks source, detail-type or detail, which every EventBridge event has"
         raise MalformedEventError(message)
     try:
@@ -66,11 +66,16 @@ def read(envelope: Mapping[str, Any]) -> Signal | NotOurs:
     except RecursionError as error:
         message = "the event is nested deeper than any AWS event"
         raise MalformedEventError(message) from error
-    event_id = _text(detail.get("eventID")) or _text(envelope.get("id")) or seen
-    name = _text(detail.get("eventName")) or detail_type
-    account, region = _text(envelope.get("account")), _text(detail.get("awsRegion")) or _text(envelope.get("region"))
-    reason = _foreign(envelope, detail, account, region) if detail_type == API_CALL else (
-        f"events of type {detail_type!r} are not taken in by this version"
+    event_id = text(detail.get("eventID")) or text(envelope.get("id")) or seen
+    name = text(detail.get("eventName")) or detail_type
+    account, region = (
+        text(envelope.get("account")),
+        text(detail.get("awsRegion")) or text(envelope.get("region")),
+    )
+    reason = (
+        _foreign(envelope, detail, account, region)
+        if detail_type == API_CALL
+        else (f"events of type {detail_type!r} are not taken in by this version")
     )
     if reason or account is None or region is None:
         return NotOurs(
@@ -83,24 +88,26 @@ def read(envelope: Mapping[str, Any]) -> Signal | NotOurs:
         )
     return Signal(
         event_id=event_id,
-        source=_text(detail.get("eventSource")) or source,
+        source=text(detail.get("eventSource")) or source,
         detail_type=detail_type,
         name=name,
         account=account,
         region=region,
         at=_time(detail.get("eventTime")) or _time(envelope.get("time")) or datetime.fromtimestamp(0, UTC),
         actor=_actor(detail.get("userIdentity")),
-        request_id=_text(detail.get("requestID")),
+        request_id=text(detail.get("requestID")),
         sha256=seen,
         detail=detail,
     )
 
 
-def _foreign(envelope: Mapping[str, Any], detail: Mapping[str, Any], account: str | None, region: str | None) -> str:
+def _foreign(  # noqa: PLR0911 -- a list of reasons, each returned where it is found
+    envelope: Mapping[str, Any], detail: Mapping[str, Any], account: str | None, region: str | None
+) -> str:
     """Why an API call asks nothing of us; empty when it may."""
     recipient = detail.get("recipientAccountId")
     if detail.get("errorCode") or detail.get("errorMessage"):
-        return f"the call failed ({_text(detail.get('errorCode')) or 'error'}): nothing was changed"
+        return f"the call failed ({text(detail.get('errorCode')) or 'error'}): nothing was changed"
     if detail.get("readOnly") in {True, "true"}:
         return "the call only reads"
     if not is_account_id(account):
@@ -116,17 +123,13 @@ def _foreign(envelope: Mapping[str, Any], detail: Mapping[str, Any], account: st
 
 def _actor(identity: object) -> Actor:
     """CloudTrail's userIdentity, reduced; keys are compared in lower case since some exporters lower them."""
-    if not isinstance(identity, dict):
-        return Actor(type="unknown")
-    lower = {str(key).lower(): value for key, value in identity.items()}
-    arn = _text(lower.get("arn"))
-    context = lower.get("sessioncontext")
-    issuer = next(
-        (v for k, v in context.items() if str(k).lower() == "sessionissuer" and isinstance(v, dict)), {}
-    ) if isinstance(context, dict) else {}
-    kind = _text(lower.get("type")) or ("AWSService" if lower.get("invokedby") else "unknown")
+    lower = {str(key).lower(): value for key, value in mapping(identity).items()}
+    context = {str(key).lower(): value for key, value in mapping(lower.get("sessioncontext")).items()}
+    issuer = mapping(context.get("sessionissuer"))
+    arn = text(lower.get("arn"))
+    kind = text(lower.get("type")) or ("AWSService" if lower.get("invokedby") else "unknown")
     session = arn.split("/", 2)[2] if arn and ":assumed-role/" in arn and arn.count("/") >= 2 else None  # noqa: PLR2004 -- assumed-role/<role>/<session>
-    return Actor(type=kind, arn=arn, role_arn=_text(issuer.get("arn")), session=session)
+    return Actor(type=kind, arn=arn, role_arn=text(issuer.get("arn")), session=session)
 
 
 def _time(value: object) -> datetime | None:
@@ -141,17 +144,14 @@ def _time(value: object) -> datetime | None:
     return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
 
 
-def _text(value: object) -> str | None:
-    """A non-empty string, cut to a length that no honest name has."""
-    return value[:LONGEST] if isinstance(value, str) and value else None
-
-
-def _redacted(value: Any) -> Any:  # noqa: ANN401 -- any JSON value, walked by type
-    if isinstance(value, dict):
+def _redacted(value: object) -> Any:  # noqa: ANN401 -- any JSON value, walked by type
+    if is_mapping(value):
         return {
-            str(key): REDACTED if str(key).lower() in SECRET_FIELDS and inner is not None else _redacted(inner)
+            str(key): REDACTED
+            if str(key).lower() in SECRET_FIELDS and inner is not None
+            else _redacted(inner)
             for key, inner in value.items()
         }
-    if isinstance(value, list):
+    if is_sequence(value):
         return [_redacted(inner) for inner in value]
     return value

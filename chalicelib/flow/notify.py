@@ -22,7 +22,11 @@ def decided(case: Case, decision: Decision, at: datetime) -> tuple[Notice, ...]:
             kind=decision.verdict.value,
             case=case.id,
             at=at,
-            body={"resource": case.target.resource, "controls": list(case.controls), "reason": decision.reason},
+            body={
+                "resource": case.target.resource,
+                "controls": list(case.controls),
+                "reason": decision.reason,
+            },
         ),
     )
 

@@ -44,6 +44,7 @@ from chalicelib.domain.finding import Finding, NotOurs, Signal, Target, partitio
 from chalicelib.domain.limits import Limits, Reservation, over
 from chalicelib.domain.ports import Aws, Cases, Change, Clock, Gate, Question
 from chalicelib.domain.record import Draft, Head, RecordType, seal
+from chalicelib.domain.shape import sequence
 from chalicelib.flow import act, classify, decide, intake, notify, record
 
 ATTEMPTS = 8
@@ -116,7 +117,11 @@ class Visit:
     def cause(self) -> JoinedCause:
         """The event as a cause of the case."""
         return JoinedCause(
-            event_id=self.key, at=self.signal.at, actor=self.signal.actor, controls=self.ids, opened=self.opened
+            event_id=self.key,
+            at=self.signal.at,
+            actor=self.signal.actor,
+            controls=self.ids,
+            opened=self.opened,
         )
 
 
@@ -144,7 +149,9 @@ class Engine:
             return (self._not_ours(found),)
         visits = self._visits(signal, found)
         if not visits:
-            return (self._not_ours(_no(signal, "no remediation covers the controls that the event may break")),)
+            return (
+                self._not_ours(_no(signal, "no remediation covers the controls that the event may break")),
+            )
         own = self._own_event(signal, visits)
         if own:
             return own
@@ -178,7 +185,9 @@ class Engine:
                 continue
             if done:
                 return done
-        message = f"case {case_digest(visit.remediation.id, visit.target)} is being changed by others all the time"
+        message = (
+            f"case {case_digest(visit.remediation.id, visit.target)} is being changed by others all the time"
+        )
         raise BusyError(message, retry_after=5)
 
     def _attempt(self, visit: Visit) -> tuple[Walked, Visit | None] | None:
@@ -197,10 +206,14 @@ class Engine:
             return self._not_ours(_no(visit.signal, f"account {visit.target.account} is not enrolled")), None
         case, running = gate.case, gate.case is not None and gate.case.state is CaseState.RUNNING
         if case and gate.seen and not running and not case.pending:
-            return _walked(visit, case, now, "duplicate", "seen before", "this event has been taken in before"), None
+            return _walked(
+                visit, case, now, "duplicate", "seen before", "this event has been taken in before"
+            ), None
         if case and gate.seen and set(visit.ids) != set(case.controls):
             # Events that joined this case may concern other controls: whoever looks again looks for all of them.
-            return self._attempt(replace(visit, controls=tuple(self.controls[name] for name in case.controls)))
+            return self._attempt(
+                replace(visit, controls=tuple(self.controls[name] for name in case.controls))
+            )
         if gate.lock and gate.lock.held(now):
             return self._while_held(visit, gate, gate.lock, now), None
         if case and running:
@@ -215,7 +228,14 @@ class Engine:
             joined = self._take_in(case, visit, now)
             drafts = (record.received(visit.signal, joined, visit.key, visit.ids, visit.opened),)
             self._commit(joined, now, drafts, seen=(visit.key,))
-            return _walked(visit, joined, now, "joined", "open run", "a run on this target is under way and will look again")
+            return _walked(
+                visit,
+                joined,
+                now,
+                "joined",
+                "open run",
+                "a run on this target is under way and will look again",
+            )
         left = max(1, int((lock.lease_until - now).total_seconds()) + 1)
         message = f"{visit.target.resource} is in the hands of case {lock.case}"
         raise BusyError(message, retry_after=left)
@@ -227,7 +247,9 @@ class Engine:
         case = previous if previous and gate.seen else self._opened(visit, previous, now)
         exempt = decide.exempted(gate.exemptions, visit.target, now)
         modes = decide.effective_modes(gate, (c for c in visit.controls if c.id not in exempt))
-        drafts = [] if gate.seen else [record.received(visit.signal, case, visit.key, visit.ids, visit.opened)]
+        drafts = (
+            [] if gate.seen else [record.received(visit.signal, case, visit.key, visit.ids, visit.opened)]
+        )
         own = self.home.own_role(visit.signal.actor.role_arn, visit.signal.account)
         if own:
             drafts.append(record.tamper(visit.signal, case, visit.key))
@@ -235,7 +257,9 @@ class Engine:
             return self._exempt(visit, gate, case, archive, drafts, now), None
         mode = max(modes.values())
         controls = tuple(control for control in visit.controls if modes.get(control.id) is mode)
-        rest = tuple(control for control in visit.controls if control.id in modes and modes[control.id] is not mode)
+        rest = tuple(
+            control for control in visit.controls if control.id in modes and modes[control.id] is not mode
+        )
         step = _Step(visit, gate, case, archive, tuple(drafts), controls, mode, own_role=own)
         return self._look(step, now), _rest(visit, rest)
 
@@ -324,7 +348,7 @@ class Engine:
         )
         return self._act(step, run, wanted, params, decision, now)
 
-    def _stand_back(  # noqa: PLR0913 -- everything that the record of a decision shows
+    def _stand_back(
         self,
         step: "_Step",
         now: datetime,
@@ -357,15 +381,23 @@ class Engine:
             notices = (*notices, notify.tamper(case, visit.signal, now))
         self._commit(case, now, drafts, seen=step.seen, archive=step.archive, notices=notices)
         return _walked(
-            visit, case, now, decision.verdict.value, decision.rule, decision.reason, outcome=outcome, controls=step.ids
+            visit,
+            case,
+            now,
+            decision.verdict.value,
+            decision.rule,
+            decision.reason,
+            outcome=outcome,
+            controls=step.ids,
         )
 
-    def _exempt(  # noqa: PLR0913 -- the gate's findings, passed on once
+    def _exempt(
         self, visit: Visit, gate: Gate, case: Case, archive: Case | None, drafts: list[Draft], now: datetime
     ) -> Walked:
         exemptions = decide.exempted(gate.exemptions, visit.target, now)
         reason = "; ".join(
-            f"{e.control}: exempt until {e.expires_at.date().isoformat()}, owner {e.owner}" for e in exemptions.values()
+            f"{e.control}: exempt until {e.expires_at.date().isoformat()}, owner {e.owner}"
+            for e in exemptions.values()
         )
         decision = Decision(verdict=Verdict.IGNORE, rule="exempt", reason=reason)
         case = case.model_copy(
@@ -395,13 +427,17 @@ class Engine:
             }
         )
         drafts = (*step.drafts, record.unread(case, visit.key, now, step.ids, reason))
-        notices = (notify.decided(case, Decision(verdict=Verdict.TICKET, rule="unreadable", reason=reason), now))
+        notices = notify.decided(
+            case, Decision(verdict=Verdict.TICKET, rule="unreadable", reason=reason), now
+        )
         self._commit(case, now, drafts, seen=step.seen, archive=step.archive, notices=notices)
-        return _walked(visit, case, now, "fail", "unreadable", reason, outcome=Outcome.FAILED, controls=step.ids)
+        return _walked(
+            visit, case, now, "fail", "unreadable", reason, outcome=Outcome.FAILED, controls=step.ids
+        )
 
     # -- act ----------------------------------------------------------------------------------------------------------
 
-    def _act(  # noqa: PLR0913 -- the transaction before the first write holds everything
+    def _act(
         self, step: "_Step", run: Run, wanted: Reservation, params: Params, decision: Decision, now: datetime
     ) -> Walked:
         """INTENT, lease, reservation and notice in one transaction; then apply, verify, RESULT."""
@@ -426,7 +462,10 @@ class Engine:
             record.intent(case, run, params.model_dump(mode="json")),
         )
         lock = Lock(
-            case=case.id, run=run.seq, lease_until=run.lease_until, version=gate.lock.version + 1 if gate.lock else 1
+            case=case.id,
+            run=run.seq,
+            lease_until=run.lease_until,
+            version=gate.lock.version + 1 if gate.lock else 1,
         )
         case = self._commit(
             case,
@@ -440,8 +479,14 @@ class Engine:
         )
         return self._finish(visit, case, lock, run, params, remaining=None)
 
-    def _finish(  # noqa: PLR0913 -- one run, whole
-        self, visit: Visit, case: Case, lock: Lock, run: Run, params: Params, remaining: tuple[int, ...] | None
+    def _finish(
+        self,
+        visit: Visit,
+        case: Case,
+        lock: Lock,
+        run: Run,
+        params: Params,
+        remaining: tuple[int, ...] | None,
     ) -> Walked:
         job = act.Job(
             remediation=visit.remediation,
@@ -473,7 +518,7 @@ class Engine:
 
         return guard
 
-    def _result(  # noqa: PLR0913 -- one run, whole
+    def _result(
         self, visit: Visit, case: Case, lock: Lock, run: Run, achieved: act.Achieved, *, again: bool = False
     ) -> Walked:
         """RESULT. When an event joined meanwhile the record stands all the same, and the case is looked at again.
@@ -483,7 +528,9 @@ class Engine:
         for _ in range(ATTEMPTS):
             now = self.clock.now()
             ended = self._ended(case, run, achieved, again=again)
-            draft = record.result(ended, run, now, achieved.outcome, achieved.reason, achieved.results, achieved.after)
+            draft = record.result(
+                ended, run, now, achieved.outcome, achieved.reason, achieved.results, achieved.after
+            )
             try:
                 ended = self._commit(
                     ended,
@@ -532,14 +579,21 @@ class Engine:
                 "outcome": achieved.outcome,
                 "reason": achieved.reason,
                 "last_state": achieved.after.model_dump(mode="json") if achieved.after else None,
-                "requests": tuple(done.request_id for done in achieved.results if done.request_id)[-SESSIONS_KEPT:],
+                "requests": tuple(done.request_id for done in achieved.results if done.request_id)[
+                    -SESSIONS_KEPT:
+                ],
             }
         )
 
     def _still_ours(self, case: Case, run: Run) -> Case:
         """The case as it stands now, if this run still holds it; BusyError when the lease passed to another."""
         current = self.cases.case(case.digest, case.episode)
-        if current is None or current.run is None or current.run.seq != run.seq or current.run.lease_until != run.lease_until:
+        if (
+            current is None
+            or current.run is None
+            or current.run.seq != run.seq
+            or current.run.lease_until != run.lease_until
+        ):
             message = f"run {run.seq} of case {case.id} was taken over by another delivery"
             raise BusyError(message, retry_after=5)
         return current
@@ -554,25 +608,37 @@ class Engine:
             raise ConflictError(message)
         run = died.model_copy(update={"lease_until": now + self.home.lease})
         lock = Lock(
-            case=case.id, run=run.seq, lease_until=run.lease_until, version=gate.lock.version + 1 if gate.lock else 1
+            case=case.id,
+            run=run.seq,
+            lease_until=run.lease_until,
+            version=gate.lock.version + 1 if gate.lock else 1,
         )
         case = self._commit(case.model_copy(update={"run": run}), now, (), lock=lock)
         params = params_of(visit.remediation, tuple(self.controls[name] for name in run.controls))
         try:
-            state = visit.remediation.assess(visit.target, params, self.aws.reader(visit.remediation, visit.target))
+            state = visit.remediation.assess(
+                visit.target, params, self.aws.reader(visit.remediation, visit.target)
+            )
         except TransientError:
             raise
         except (AwsError, TargetGoneError) as refused:
-            lost = act.Achieved((), None, Outcome.NOT_VERIFIED, f"after a crash the target could not be read: {refused}")
+            lost = act.Achieved(
+                (), None, Outcome.NOT_VERIFIED, f"after a crash the target could not be read: {refused}"
+            )
             return self._result(visit, case, lock, run, lost)
         left = visit.remediation.plan(visit.target, params, state, run.cause, now)
         meant = {call.identity: index for index, call in enumerate(run.plan.calls)}
         if any(call.identity not in meant for call in left.calls):
             changed = act.Achieved(
-                (), state, Outcome.FAILED, "the run crashed and the target was changed meanwhile; it is looked at anew"
+                (),
+                state,
+                Outcome.FAILED,
+                "the run crashed and the target was changed meanwhile; it is looked at anew",
             )
             return self._result(visit, case, lock, run, changed, again=True)
-        return self._finish(visit, case, lock, run, params, tuple(meant[call.identity] for call in left.calls))
+        return self._finish(
+            visit, case, lock, run, params, tuple(meant[call.identity] for call in left.calls)
+        )
 
     # -- our own events -----------------------------------------------------------------------------------------------
 
@@ -586,7 +652,11 @@ class Engine:
             return ()
         claim = case_of_session(signal.actor.session)
         case = self.cases.case(claim[0], claim[1]) if claim else None
-        if case is None or signal.actor.session not in case.sessions or self.clock.now() - case.updated_at > REMEMBERED:
+        if (
+            case is None
+            or signal.actor.session not in case.sessions
+            or self.clock.now() - case.updated_at > REMEMBERED
+        ):
             return ()
         return (self._verify_only(signal, visits[0], case),)
 
@@ -612,7 +682,9 @@ class Engine:
                 self._commit(current, now, (draft,), seen=(visit.key,))
             except ConflictError:
                 continue
-            return _walked(visit, current, now, "verify", "own event", "an event of our own run: verified, not acted on")
+            return _walked(
+                visit, current, now, "verify", "own event", "an event of our own run: verified, not acted on"
+            )
         message = f"case {case.id} is being changed by others all the time"
         raise BusyError(message, retry_after=5)
 
@@ -711,9 +783,11 @@ def params_of(remediation: AnyRemediation, controls: Iterable[Control]) -> Param
     for control in controls:
         for name, value in control.parameters.items():
             if isinstance(value, list):
-                merged[name] = sorted({*merged.get(name, []), *value})
+                merged[name] = sorted({*merged.get(name, []), *sequence(value)})
             elif merged.setdefault(name, value) != value:
-                message = f"controls of {remediation.id} disagree about {name}: {merged[name]!r} and {value!r}"
+                message = (
+                    f"controls of {remediation.id} disagree about {name}: {merged[name]!r} and {value!r}"
+                )
                 raise ValueError(message)
     params: Params = remediation.params.model_validate_json(json.dumps(merged))
     return params
@@ -725,7 +799,12 @@ def _rest(visit: Visit, controls: tuple[Control, ...]) -> Visit | None:
         return None
     names = "+".join(sorted(control.id for control in controls))
     return Visit(
-        f"{visit.signal.event_id}/{names}", visit.signal, visit.remediation, visit.target, controls, visit.opened
+        f"{visit.signal.event_id}/{names}",
+        visit.signal,
+        visit.remediation,
+        visit.target,
+        controls,
+        visit.opened,
     )
 
 
@@ -740,7 +819,7 @@ def _no(signal: Signal, reason: str) -> NotOurs:
     )
 
 
-def _walked(  # noqa: PLR0913 -- a log line's fields
+def _walked(
     visit: Visit,
     case: Case,
     now: datetime,

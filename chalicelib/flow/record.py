@@ -26,7 +26,9 @@ def not_ours(event: NotOurs, at: datetime) -> Draft:
     )
 
 
-def received(signal: Signal, case: Case, key: str, controls: tuple[str, ...], opened: tuple[str, ...]) -> Draft:
+def received(
+    signal: Signal, case: Case, key: str, controls: tuple[str, ...], opened: tuple[str, ...]
+) -> Draft:
     """What we were told. JOINED when another run holds the target, RECEIVED otherwise."""
     running = case.run is not None
     return _draft(
@@ -48,7 +50,7 @@ def received(signal: Signal, case: Case, key: str, controls: tuple[str, ...], op
     )
 
 
-def decided(  # noqa: PLR0913 -- a decision's record holds all that it rested on
+def decided(
     case: Case,
     key: str,
     at: datetime,
@@ -105,7 +107,7 @@ def intent(case: Case, run: Run, params: Mapping[str, JsonValue]) -> Draft:
     )
 
 
-def result(  # noqa: PLR0913 -- a run's record holds all that it achieved
+def result(
     case: Case,
     run: Run,
     at: datetime,
@@ -149,7 +151,9 @@ def unread(case: Case, key: str, at: datetime, controls: tuple[str, ...], reason
     )
 
 
-def own_event(signal: Signal, case: Case, at: datetime, kind: RecordType, data: dict[str, JsonValue]) -> Draft:
+def own_event(
+    signal: Signal, case: Case, at: datetime, kind: RecordType, data: dict[str, JsonValue]
+) -> Draft:
     """A CloudTrail event of our own making, matched to its run by session name."""
     del at  # the event's own time is when it occurred
     return _draft(
@@ -183,7 +187,7 @@ def tamper(signal: Signal, case: Case, key: str) -> Draft:
     )
 
 
-def _draft(  # noqa: PLR0913 -- the common fields of every record on a case
+def _draft(
     kind: RecordType,
     case: Case,
     source_id: str,

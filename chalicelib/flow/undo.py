@@ -21,13 +21,15 @@ class Undoing:
     plan: Plan
 
 
-def prepare(remediation: AnyRemediation, case: Case, params: Params, run: RunRecord[State], aws: Aws) -> Undoing:
+def prepare(
+    remediation: AnyRemediation, case: Case, params: Params, run: RunRecord[State], aws: Aws
+) -> Undoing:
     """Read the target and plan its restoration; a plan with declined items means that it drifted."""
     present: State = remediation.assess(case.target, params, aws.reader(remediation, case.target))
     return Undoing(now=present, plan=remediation.undo(case.target, run, present))
 
 
-def perform(  # noqa: PLR0913 -- an undo names everything that it rests on
+def perform(
     remediation: AnyRemediation,
     case: Case,
     params: Params,

@@ -1,0 +1,834 @@
+"""The engine's tables in DynamoDB: what is written where, under which condition, and how it is read again.
+
+The store fails closed. A body that cannot be read, a table that is not there or a right that is missing is a StoreError
+with a sentence that says what to do; only a lost race is a ConflictError. Nothing here deletes, and nothing updates in
+place: every write is a PutItem, so that a role needs `dynamodb:PutItem` and can be denied the rest.
+"""
+
+import hashlib
+import heapq
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from zlib import crc32
+
+from botocore.exceptions import BotoCoreError, ClientError
+from pydantic import ValidationError
+
+from chalicelib.adapters.deployment import Deployment
+from chalicelib.domain.case import Case, CaseState, Lock
+from chalicelib.domain.contract import canonical
+from chalicelib.domain.errors import ConflictError, ContractError, StoreError
+from chalicelib.domain.finding import Model, Target, digest
+from chalicelib.domain.limits import Spent
+from chalicelib.domain.ports import (
+    Change,
+    Enrolment,
+    Exemption,
+    Freeze,
+    Gate,
+    Guard,
+    ModeSetting,
+    Notice,
+    Question,
+    SettingChange,
+)
+from chalicelib.domain.record import Head, Record, RecordType, stamp
+from chalicelib.flow.command import system_chain
+from chalicelib.flow.decide import scopes
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+Item = dict[str, dict[str, str]]
+"""An item as DynamoDB's API spells it; ours hold strings (`S`) and versions (`N`) only."""
+
+M = TypeVar("M", bound=Model)
+
+# --------------------------------------------------------------------------------------------------------- the tables
+
+
+@dataclass(frozen=True)
+class Index:
+    """A global secondary index. It holds keys only: bodies are fetched from the table, consistently."""
+
+    name: str
+    hash_key: str
+    range_key: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """One of our tables. `name` is the short one, which `Settings.table` completes. All keys are strings."""
+
+    name: str
+    hash_key: str = "pk"
+    range_key: str | None = None
+    indexes: tuple[Index, ...] = ()
+
+    def properties(self) -> dict[str, Any]:
+        """Keys, indexes and billing, spelt as both CreateTable and AWS::DynamoDB::Table spell them."""
+        ranged = [self.range_key] if self.range_key else []
+        keys = [
+            self.hash_key,
+            *ranged,
+            *(key for index in self.indexes for key in (index.hash_key, index.range_key)),
+        ]
+        described: dict[str, Any] = {
+            "BillingMode": "PAY_PER_REQUEST",
+            "AttributeDefinitions": [
+                {"AttributeName": key, "AttributeType": "S"} for key in dict.fromkeys(keys)
+            ],
+            "KeySchema": _key_schema(self.hash_key, *ranged),
+        }
+        if self.indexes:
+            described["GlobalSecondaryIndexes"] = [
+                {
+                    "IndexName": index.name,
+                    "KeySchema": _key_schema(index.hash_key, index.range_key),
+                    "Projection": {"ProjectionType": "KEYS_ONLY"},
+                }
+                for index in self.indexes
+            ]
+        return described
+
+
+def _key_schema(hash_key: str, range_key: str | None = None) -> list[dict[str, str]]:
+    schema = [{"AttributeName": hash_key, "KeyType": "HASH"}]
+    return [*schema, {"AttributeName": range_key, "KeyType": "RANGE"}] if range_key else schema
+
+
+TABLES = (
+    Table("cases", indexes=(Index("by_state", "state", "updated_at"),)),
+    Table("control_state", indexes=(Index("by_kind", "kind", "pk"),)),
+    Table("outbox"),
+    Table(
+        "audit",
+        range_key="sk",
+        indexes=(
+            Index("by_resource", "resource_key", "at_id"),
+            Index("by_account", "account_key", "at_id"),
+            Index("by_control", "control_key", "at_id"),
+            Index("by_actor", "actor_key", "at_id"),
+        ),
+    ),
+)
+"""The one definition of the tables: the template, the emulator and the tests are made from it."""
+
+SHARDS = 4
+"""Over how many keys one account's (or control's) day is spread, so that no key takes a burst alone."""
+
+ITEM_BYTES = 400 * 1024
+TRANSACTION_ITEMS = 100
+TRANSACTION_BYTES = 4 * 1024 * 1024
+BATCH_KEYS = 100
+TRIES = 4
+"""DynamoDB's own limits, and how often a batch is asked for what it left unprocessed."""
+
+MADE_BY_PEOPLE = frozenset(
+    {
+        RecordType.MODE_CHANGED,
+        RecordType.FREEZE_ON,
+        RecordType.FREEZE_OFF,
+        RecordType.EXEMPTION_GRANTED,
+        RecordType.CONFIG_CHANGED,
+    }
+)
+"""Records that stand in `by_actor`. Of the engine's own there are so many that they would make one hot key."""
+
+# ----------------------------------------------------------------------------------------------------------- the keys
+
+
+def account_spent(account: str) -> str:
+    """The key of an account's reservations: `Spent.key`."""
+    return f"ACCOUNT#{account}"
+
+
+def actor_spent(actor_key: str) -> str:
+    """The key of an actor's reservations: `Spent.key`. A digest, because actors' names are as long as they like."""
+    return f"ACTOR#{digest(actor_key)}"
+
+
+def _sha(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _case_key(case_digest: str, episode: int | None = None) -> str:
+    return f"CASE#{case_digest}" if episode is None else f"CASE#{case_digest}#{episode}"
+
+
+def _lock_key(target: Target) -> str:
+    return f"LOCK#{target.key}"
+
+
+def _seen_key(event_id: str, case_digest: str) -> str:
+    # An event names itself; a key may have 2,048 bytes.
+    name = event_id if len(event_id.encode()) <= 1024 else _sha(event_id)  # noqa: PLR2004
+    return f"SEEN#{name}#{case_digest}"
+
+
+def _mode_key(account: str, control: str) -> str:
+    return f"MODE#{account}#{control}"
+
+
+def _exemption_key(account: str, control: str, resource: str) -> str:
+    return f"EXEMPTION#{account}#{control}#{_sha(resource)}"
+
+
+def _freeze_key(scope: str) -> str:
+    return f"FREEZE#{scope}"
+
+
+def _enrolment_key(account: str) -> str:
+    return f"ENROLMENT#{account}"
+
+
+def _spent_key(key: str) -> str:
+    return f"SPENT#{key}"
+
+
+def _chain_key(chain: str) -> str:
+    return f"CHAIN#{chain}"
+
+
+def _day_key(kind: str, name: str, day: str, shard: int) -> str:
+    return f"{kind}#{name}#{day}#{shard}"
+
+
+# ---------------------------------------------------------------------------------------------------------- the items
+
+
+@dataclass(frozen=True)
+class _Put:
+    """One conditional PutItem: the table's short name, the item, and the condition in DynamoDB's words."""
+
+    table: str
+    item: Item
+    condition: Mapping[str, Any]
+
+
+_ABSENT: Mapping[str, Any] = {"ConditionExpression": "attribute_not_exists(pk)"}
+_ALWAYS: Mapping[str, Any] = {}
+
+
+def _after(version: int) -> Mapping[str, Any]:
+    """The condition under which `version` may be written: it is the first, or the one before it is stored."""
+    if version < 1:
+        raise ContractError(f"version {version} cannot be stored: the first version of anything is 1")
+    if version == 1:
+        return _ABSENT
+    return {
+        "ConditionExpression": "#version = :before",
+        "ExpressionAttributeNames": {"#version": "version"},
+        "ExpressionAttributeValues": {":before": {"N": str(version - 1)}},
+    }
+
+
+def _item(pk: str, body: str, **attributes: str) -> Item:
+    return {"pk": {"S": pk}, "body": {"S": body}} | {name: {"S": value} for name, value in attributes.items()}
+
+
+def _versioned(pk: str, body: str, version: int, **attributes: str) -> Item:
+    return {**_item(pk, body, **attributes), "version": {"N": str(version)}}
+
+
+def _case_item(pk: str, case: Case) -> Item:
+    return _versioned(
+        pk,
+        case.model_dump_json(),
+        case.version,
+        state=case.state.value,
+        updated_at=stamp(case.updated_at),
+        account=case.target.account,
+    )
+
+
+def _audit_item(record: Record) -> Item:
+    """The item of a record: keys and index attributes beside the stored bytes and their digest."""
+    draft, day = record.draft, record.recorded_at.astimezone(UTC).strftime("%Y%m%d")
+    shard = crc32(record.chain.encode()) % SHARDS
+    attributes = {
+        "sk": f"{record.seq:010d}",
+        "hash": record.hash,
+        "record_id": record.record_id,
+        "type": draft.type.value,
+        "at_id": f"{stamp(record.recorded_at)}#{record.record_id}",
+        "account_key": _day_key("ACC", draft.account, day, shard),
+    }
+    if draft.resource:
+        attributes["resource_key"] = f"RES#{_sha(draft.resource)}"
+    if draft.controls:
+        attributes["control_key"] = _day_key("CTL", draft.controls[0], day, shard)
+    if draft.actor and draft.type in MADE_BY_PEOPLE:
+        attributes["actor_key"] = f"ACT#{_sha(draft.actor.key)}#{day[:6]}"
+    return _item(record.chain, record.body, **attributes)
+
+
+def _notice_item(notice: Notice) -> Item:
+    return _item(notice.id, notice.model_dump_json(), kind=notice.kind, state="ready", at=stamp(notice.at))
+
+
+def _puts(change: Change) -> Iterator[_Put]:
+    case = change.case
+    yield _Put("cases", _case_item(_case_key(case.digest), case), _after(case.version))
+    if change.archive:
+        ended = change.archive
+        yield _Put("cases", _case_item(_case_key(ended.digest, ended.episode), ended), _ABSENT)
+    if change.lock:
+        lock = change.lock
+        yield _Put(
+            "cases",
+            _versioned(_lock_key(case.target), lock.model_dump_json(), lock.version),
+            _after(lock.version),
+        )
+    for event_id in dict.fromkeys(change.seen):
+        body = canonical({"case": case.id, "generation": case.generation})
+        yield _Put("cases", _item(_seen_key(event_id, case.digest), body), _ABSENT)
+    for spent in change.spent:
+        item = _versioned(_spent_key(spent.key), spent.model_dump_json(), spent.version, kind="SPENT")
+        yield _Put("control_state", item, _after(spent.version))
+    for record in change.records:
+        yield _Put("audit", _audit_item(record), _ABSENT)
+    # A transaction may touch an item once: of two states of one notice, the later stands.
+    for notice in {notice.id: notice for notice in change.notices}.values():
+        yield _Put("outbox", _notice_item(notice), _ALWAYS)
+
+
+def _setting_puts(change: SettingChange) -> Iterator[_Put]:
+    if change.mode:
+        mode = change.mode
+        yield _Put("control_state", _setting(_mode_key(mode.account, mode.control), "MODE", mode), _ALWAYS)
+    for freeze in change.freezes:
+        yield _Put("control_state", _setting(_freeze_key(freeze.scope), "FREEZE", freeze), _ALWAYS)
+    if change.exemption:
+        exemption = change.exemption
+        key = _exemption_key(exemption.account, exemption.control, exemption.resource)
+        yield _Put("control_state", _setting(key, "EXEMPTION", exemption), _ALWAYS)
+    if change.enrolment:
+        enrolment = change.enrolment
+        yield _Put(
+            "control_state", _setting(_enrolment_key(enrolment.account), "ENROLMENT", enrolment), _ALWAYS
+        )
+    yield _Put("audit", _audit_item(change.record), _ABSENT)
+    before, head = change.expected_head, change.record.head
+    if head.seq != before.seq + 1:
+        raise ContractError(f"record {head.seq} of {change.record.chain} does not follow record {before.seq}")
+    item = _versioned(
+        _chain_key(change.record.chain), head.model_dump_json(), head.seq, kind="CHAIN", hash=head.hash
+    )
+    yield _Put("control_state", item, _follows(before))
+
+
+def _setting(pk: str, kind: str, setting: Model) -> Item:
+    return _item(pk, setting.model_dump_json(), kind=kind)
+
+
+def _follows(before: Head) -> Mapping[str, Any]:
+    """The condition that the chain's head is still `before`, by number and by hash."""
+    if before.seq == 0:
+        return _ABSENT
+    return {
+        "ConditionExpression": "#version = :before AND #hash = :hash",
+        "ExpressionAttributeNames": {"#version": "version", "#hash": "hash"},
+        "ExpressionAttributeValues": {":before": {"N": str(before.seq)}, ":hash": {"S": before.hash}},
+    }
+
+
+def _bytes(item: Item) -> int:
+    """An item's size as DynamoDB counts it: names and values in UTF-8; a number counts as its digits at most."""
+    return sum(
+        len(name.encode()) + sum(len(text.encode()) for text in value.values())
+        for name, value in item.items()
+    )
+
+
+# ----------------------------------------------------------------------------------------------------------- the door
+
+
+class _Door:
+    """The three operations that the tables are reached by, with every failure told in our own words."""
+
+    def __init__(self, client: "DynamoDBClient", deployment: Deployment) -> None:
+        self._client = client
+        self._deployment = deployment
+
+    def get(self, keys: Mapping[str, Sequence[str]]) -> dict[str, Item]:
+        """The items under `keys` (table's short name to partition keys), by key; ONE BatchGetItem, consistent.
+
+        What DynamoDB leaves unprocessed is asked for again a few times, at once; then StoreError, and the message
+        waits in its queue, which is where waiting is done.
+        """
+        named = {table: [{"pk": pk} for pk in dict.fromkeys(pks)] for table, pks in keys.items() if pks}
+        return {item["pk"]["S"]: item for _, item in self.batch(named)}
+
+    def batch(self, keys: Mapping[str, Sequence[Mapping[str, str]]]) -> list[tuple[str, Item]]:
+        """The items under whole keys, each with the short name of its table, in no order."""
+        if sum(map(len, keys.values())) > BATCH_KEYS:
+            raise StoreError(
+                f"more than {BATCH_KEYS} items asked for in one read: too many controls on one event"
+            )
+        short = {self._deployment.table(table): table for table in keys}
+        asked: Any = {
+            self._deployment.table(table): {
+                "ConsistentRead": True,
+                "Keys": [{name: {"S": text} for name, text in key.items()} for key in wanted],
+            }
+            for table, wanted in keys.items()
+        }
+        found: list[tuple[str, Item]] = []
+        for _ in range(TRIES):
+            try:
+                answer: Any = self._client.batch_get_item(RequestItems=asked)
+            except (ClientError, BotoCoreError) as error:
+                self._fail("read", error)
+            found += [(short[table], item) for table, items in answer["Responses"].items() for item in items]
+            asked = answer.get("UnprocessedKeys")
+            if not asked:
+                return found
+        names = ", ".join(sorted(asked))
+        raise StoreError(
+            f"DynamoDB left reads of {names} undone {TRIES} times: the table is throttled, and the message waits"
+        )
+
+    def transact(self, puts: Iterable[_Put], what: str) -> None:
+        """All of `puts` or none, in ONE TransactWriteItems. ConflictError when a condition does not hold."""
+        puts = list(puts)
+        sizes = [_bytes(put.item) for put in puts]
+        for put, size in zip(puts, sizes, strict=True):
+            _check_size(put, size)
+        if len(puts) > TRANSACTION_ITEMS or sum(sizes) > TRANSACTION_BYTES:
+            raise StoreError(
+                f"{what} is {len(puts)} items and {sum(sizes)} bytes; a transaction holds {TRANSACTION_ITEMS}"
+                f" and {TRANSACTION_BYTES}"
+            )
+        items: Any = [{"Put": self._request(put)} for put in puts]
+        try:
+            self._client.transact_write_items(TransactItems=items)
+        except ClientError as error:
+            if _lost_a_race(error):
+                raise ConflictError(f"{what}: somebody else wrote it since it was read") from error
+            self._fail("write", error)
+        except BotoCoreError as error:
+            self._fail("write", error)
+
+    def put(self, put: _Put) -> bool:
+        """ONE conditional PutItem; False when the condition does not hold."""
+        _check_size(put, _bytes(put.item))
+        try:
+            self._client.put_item(**self._request(put))
+        except ClientError as error:
+            if error.response.get("Error", {}).get("Code") == "ConditionalCheckFailedException":
+                return False
+            if _lost_a_race(error):
+                raise ConflictError(f"{put.item['pk']['S']} is being written by somebody else") from error
+            self._fail("write", error)
+        except BotoCoreError as error:
+            self._fail("write", error)
+        return True
+
+    def query(
+        self,
+        table: str,
+        index: str | None,
+        condition: str,
+        values: Mapping[str, str],
+        *,
+        newest_first: bool = False,
+    ) -> Iterator[Item]:
+        """The items of one partition in the order of its range key, page by page and only as far as is asked for."""
+        names = {word: word[1:] for word in condition.split() if word.startswith("#")}
+        request: dict[str, Any] = {
+            "TableName": self._deployment.table(table),
+            "KeyConditionExpression": condition,
+            "ExpressionAttributeNames": names,
+            "ExpressionAttributeValues": {name: {"S": text} for name, text in values.items()},
+            "ScanIndexForward": not newest_first,
+        }
+        # An index is never consistent; its bodies are read from the table, which is.
+        request |= {"IndexName": index} if index else {"ConsistentRead": True}
+        while True:
+            try:
+                page: Any = self._client.query(**request)
+            except (ClientError, BotoCoreError) as error:
+                self._fail("read", error)
+            yield from page["Items"]
+            if "LastEvaluatedKey" not in page:
+                return
+            request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
+
+    def _request(self, put: _Put) -> dict[str, Any]:
+        return {"TableName": self._deployment.table(put.table), "Item": put.item, **put.condition}
+
+    def _fail(self, verb: str, error: ClientError | BotoCoreError) -> NoReturn:
+        raise StoreError(f"the tables could not be {_PAST[verb]}: {self._advice(error)}") from error
+
+    def _advice(self, error: ClientError | BotoCoreError) -> str:
+        if not isinstance(error, ClientError):
+            return (
+                f"DynamoDB in {self._deployment.region} does not answer ({error}); nothing is lost, the message is"
+                " delivered again. If it goes on, look at the function's Region, network and credentials"
+            )
+        code = error.response.get("Error", {}).get("Code", "Unknown")
+        codes = {code, *_cancelled(error)}
+        for family, advice in _ADVICE:
+            if codes & family:
+                return f"{code}: {advice} ({error})"
+        return f"{code}: nothing is lost, the message is delivered again and then kept in its dead-letter queue ({error})"
+
+
+_PAST: Mapping[str, str] = {"read": "read", "write": "written"}
+
+_ADVICE: tuple[tuple[frozenset[str], str], ...] = (
+    (
+        frozenset(
+            {"AccessDeniedException", "AccessDenied", "UnrecognizedClientException", "ExpiredTokenException"}
+        ),
+        "the function's role lacks the right; deploy the generated policies again and look for a deny elsewhere",
+    ),
+    (
+        frozenset({"ResourceNotFoundException"}),
+        "a table is missing; deploy the stack, or correct REDRESS_STAGE, which the tables are named by",
+    ),
+    (
+        frozenset(
+            {
+                "ThrottlingException",
+                "ThrottlingError",
+                "RequestLimitExceeded",
+                "ProvisionedThroughputExceededException",
+                "ProvisionedThroughputExceeded",
+            }
+        ),
+        "DynamoDB throttles; the message is delivered again. If it goes on, lower the queue's maximum concurrency",
+    ),
+)
+
+
+def _cancelled(error: ClientError) -> frozenset[str]:
+    """The reasons for which a transaction was cancelled, item by item, without those that did not object."""
+    reasons: Any = error.response.get("CancellationReasons") or []
+    return frozenset(str(reason.get("Code")) for reason in reasons) - {"None"}
+
+
+def _lost_a_race(error: ClientError) -> bool:
+    """True when a condition did not hold or another transaction held an item; never for what is merely unavailable.
+
+    A condition that failed is certain whatever else is said; a conflict counts only if nothing else was wrong.
+    """
+    code = error.response.get("Error", {}).get("Code")
+    if code in {"ConditionalCheckFailedException", "TransactionConflictException"}:
+        return True
+    reasons = _cancelled(error)
+    return code == "TransactionCanceledException" and (
+        "ConditionalCheckFailed" in reasons or reasons == {"TransactionConflict"}
+    )
+
+
+def _check_size(put: _Put, size: int) -> None:
+    if size > ITEM_BYTES:
+        name = put.item["pk"]["S"]
+        name += f" {put.item['sk']['S']} ({put.item['type']['S']})" if "sk" in put.item else ""
+        raise StoreError(
+            f"{name} is {size} bytes, and DynamoDB holds {ITEM_BYTES} in an item: nothing was written. Reduce the"
+            " state or the plan that it holds"
+        )
+
+
+def _parsed(model: type[M], item: Item | None) -> M | None:
+    """The model in the item's body; None when there is no item, StoreError when there is one that cannot be read."""
+    return None if item is None else _read(model, item)
+
+
+def _read(model: type[M], item: Item) -> M:
+    try:
+        return model.model_validate_json(item["body"]["S"])
+    except (ValidationError, KeyError) as error:
+        raise StoreError(
+            f"{item['pk']['S']} does not hold a readable {model.__name__}: nothing is changed until it does."
+            f" A newer version may have written it, or somebody by hand ({error})"
+        ) from error
+
+
+# ---------------------------------------------------------------------------------------------------------- the ports
+
+
+class DynamoCases:
+    """`ports.Cases` on DynamoDB.
+
+    Rights: `look`, `case`, `guard` need dynamodb:BatchGetItem on cases and control_state; `commit` needs
+    dynamodb:PutItem on cases, control_state, audit and outbox; `note` needs dynamodb:PutItem on audit.
+    """
+
+    def __init__(self, client: "DynamoDBClient", deployment: Deployment) -> None:
+        self._door = _Door(client, deployment)
+        self._home = deployment.account
+
+    def look(self, question: Question) -> Gate:
+        """Everything that the gate needs in one consistent BatchGetItem. Expired things are in it: time is the flow's."""
+        target, controls = question.target, tuple(dict.fromkeys(question.controls))
+        seen, case, lock = (
+            _seen_key(question.event_id, question.case),
+            _case_key(question.case),
+            _lock_key(target),
+        )
+        modes = [_mode_key(target.account, control) for control in controls]
+        exemptions = [_exemption_key(target.account, control, target.resource) for control in controls]
+        freezes = [_freeze_key(scope) for scope in scopes(target, controls)]
+        account, actor = account_spent(target.account), actor_spent(question.actor_key)
+        enrolment = _enrolment_key(target.account)
+        found = self._door.get(
+            {
+                "cases": [seen, case, lock],
+                "control_state": [
+                    *modes,
+                    *exemptions,
+                    *freezes,
+                    enrolment,
+                    _spent_key(account),
+                    _spent_key(actor),
+                ],
+            }
+        )
+        return Gate(
+            seen=seen in found,
+            case=_parsed(Case, found.get(case)),
+            lock=_parsed(Lock, found.get(lock)),
+            modes=_all(ModeSetting, modes, found),
+            exemptions=_all(Exemption, exemptions, found),
+            freezes=_all(Freeze, freezes, found),
+            enrolled=target.account == self._home or _parsed(Enrolment, found.get(enrolment)) is not None,
+            account_spent=_spent(account, found),
+            actor_spent=_spent(actor, found),
+        )
+
+    def case(self, digest: str, episode: int) -> Case | None:
+        """The case of that digest and episode: the current one if it is it, else the archived one."""
+        current, archived = _case_key(digest), _case_key(digest, episode)
+        found = self._door.get({"cases": [current, archived]})
+        cases = (_parsed(Case, found.get(key)) for key in (current, archived))
+        return next((case for case in cases if case and case.episode == episode), None)
+
+    def commit(self, change: Change) -> None:
+        """All of `change` in one TransactWriteItems; ConflictError and none of it when somebody was faster."""
+        self._door.transact(_puts(change), f"case {change.case.id}")
+
+    def guard(self, scopes: tuple[str, ...], account: str) -> Guard:
+        """The kill switches of `scopes` and the account's reservations, in one consistent BatchGetItem."""
+        freezes, key = [_freeze_key(scope) for scope in scopes], account_spent(account)
+        found = self._door.get({"control_state": [*freezes, _spent_key(key)]})
+        return Guard(freezes=_all(Freeze, freezes, found), account_spent=_spent(key, found))
+
+    def note(self, record: Record) -> bool:
+        """One conditional PutItem into the audit trail; False when that record already stands, untouched."""
+        return self._door.put(_Put("audit", _audit_item(record), _ABSENT))
+
+
+def _all(model: type[M], keys: Iterable[str], found: Mapping[str, Item]) -> tuple[M, ...]:
+    return tuple(_read(model, found[key]) for key in dict.fromkeys(keys) if key in found)
+
+
+def _spent(key: str, found: Mapping[str, Item]) -> Spent:
+    """What was reserved under `key`; an empty ledger at version 0 when nothing ever was."""
+    return _parsed(Spent, found.get(_spent_key(key))) or Spent(key=key)
+
+
+class DynamoSettings:
+    """`ports.Settings` on DynamoDB.
+
+    Rights: `apply` needs dynamodb:PutItem on control_state and audit; everything else needs dynamodb:BatchGetItem on
+    control_state.
+    """
+
+    def __init__(self, client: "DynamoDBClient", deployment: Deployment) -> None:
+        self._door = _Door(client, deployment)
+
+    def head(self, chain: str) -> Head:
+        """The end of a system chain; Head() when it has no record yet."""
+        return self._stands(Head, _chain_key(chain)) or Head()
+
+    def freeze(self, scope: str) -> Freeze | None:
+        """The switch of one scope, or None when nobody ever set it."""
+        return self._stands(Freeze, _freeze_key(scope))
+
+    def mode(self, account: str, control: str) -> ModeSetting | None:
+        """The mode that somebody set, or None."""
+        return self._stands(ModeSetting, _mode_key(account, control))
+
+    def exemption(self, account: str, control: str, resource: str) -> Exemption | None:
+        """The exemption last granted for this resource and control, expired or not, or None."""
+        return self._stands(Exemption, _exemption_key(account, control, resource))
+
+    def enrolment(self, account: str) -> Enrolment | None:
+        """The account's enrolment, or None; the home account has none and needs none."""
+        return self._stands(Enrolment, _enrolment_key(account))
+
+    def apply(self, change: SettingChange) -> None:
+        """The settings, their record and the chain's new head, or none of it and ConflictError."""
+        self._door.transact(_setting_puts(change), f"the setting recorded in {change.record.chain}")
+
+    def _stands(self, model: type[M], key: str) -> M | None:
+        return _parsed(model, self._door.get({"control_state": [key]}).get(key))
+
+
+# -------------------------------------------------------------------------------------------------------- for reading
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A record as it lies in the table: the exact bytes and the digest that was stored beside them."""
+
+    chain: str
+    seq: int
+    record_id: str
+    type: str
+    body: str
+    hash: str
+
+
+class Ledger:
+    """What people read: records, cases and settings, in pages that are fetched only as far as they are asked for.
+
+    Rights: dynamodb:Query on the table audit and on the indexes by_account, by_resource, by_state and by_kind;
+    dynamodb:BatchGetItem on audit, cases and control_state. Nothing is ever scanned or filtered by DynamoDB.
+    """
+
+    def __init__(self, client: "DynamoDBClient", deployment: Deployment) -> None:
+        self._door = _Door(client, deployment)
+
+    def case_records(self, case_id: str) -> Iterator[Stored]:
+        """A case's whole chain, in the order of its sequence. The chain is called as the case is."""
+        return self._chain(case_id)
+
+    def system_records(self, account: str, month: datetime) -> Iterator[Stored]:
+        """The chain of what people set in `account` in the month of that time, in the order of its sequence."""
+        return self._chain(system_chain(account, month))
+
+    def records(
+        self, account: str, since: datetime, until: datetime, control: str | None = None
+    ) -> Iterator[Stored]:
+        """The account's records of that time, newest first; those that name `control`, if one is given.
+
+        By account and not by control: `by_control` knows a record by its first control only, and an answer to an
+        auditor that leaves out the others would be wrong without saying so.
+        """
+        day = until.astimezone(UTC).date()
+        while day >= since.astimezone(UTC).date():
+            shards = [
+                self._indexed(
+                    "by_account",
+                    "account_key",
+                    _day_key("ACC", account, day.strftime("%Y%m%d"), shard),
+                    since,
+                    until,
+                )
+                for shard in range(SHARDS)
+            ]
+            newest = heapq.merge(*shards, key=lambda key: key["at_id"]["S"], reverse=True)
+            yield from self._fetched(newest, control)
+            day -= timedelta(days=1)
+
+    def resource_records(self, resource: str, since: datetime, until: datetime) -> Iterator[Stored]:
+        """The records about one resource of that time, newest first."""
+        yield from self._fetched(
+            self._indexed("by_resource", "resource_key", f"RES#{_sha(resource)}", since, until)
+        )
+
+    def cases(self, state: CaseState | None = None) -> Iterator[Case]:
+        """The cases in `state`, or all of them, the one that moved last first. Archived episodes are among the ended."""
+        found = [self._cases_in(one) for one in ([state] if state else CaseState)]
+        return heapq.merge(*found, key=attrgetter("updated_at"), reverse=True)
+
+    def modes(self) -> tuple[ModeSetting, ...]:
+        """Every mode that was set, in every account."""
+        return self._kind("MODE", ModeSetting)
+
+    def exemptions(self) -> tuple[Exemption, ...]:
+        """Every exemption that was granted, expired ones too."""
+        return self._kind("EXEMPTION", Exemption)
+
+    def freezes(self) -> tuple[Freeze, ...]:
+        """Every kill switch that was ever set, on or off."""
+        return self._kind("FREEZE", Freeze)
+
+    def enrolments(self) -> tuple[Enrolment, ...]:
+        """The member accounts."""
+        return self._kind("ENROLMENT", Enrolment)
+
+    def spent(self) -> tuple[Spent, ...]:
+        """What was reserved, by account and by actor."""
+        return self._kind("SPENT", Spent)
+
+    def _chain(self, chain: str) -> Iterator[Stored]:
+        return map(_stored, self._door.query("audit", None, "#pk = :pk", {":pk": chain}))
+
+    def _indexed(self, index: str, key: str, value: str, since: datetime, until: datetime) -> Iterator[Item]:
+        return self._door.query(
+            "audit",
+            index,
+            f"#{key} = :key AND #at_id BETWEEN :since AND :until",
+            # "~" sorts behind every record id.
+            {":key": value, ":since": stamp(since), ":until": f"{stamp(until)}#~"},
+            newest_first=True,
+        )
+
+    def _fetched(self, keys: Iterator[Item], control: str | None = None) -> Iterator[Stored]:
+        """The records behind index entries, in the same order, fetched consistently by the hundred."""
+        for part in _parts(keys):
+            wanted = [{"pk": key["pk"]["S"], "sk": key["sk"]["S"]} for key in part]
+            found = {
+                (item["pk"]["S"], item["sk"]["S"]): item for _, item in self._door.batch({"audit": wanted})
+            }
+            for key in wanted:
+                record = _stored(found[key["pk"], key["sk"]])
+                if control is None or control in _controls(record):
+                    yield record
+
+    def _cases_in(self, state: CaseState) -> Iterator[Case]:
+        keys = self._door.query(
+            "cases", "by_state", "#state = :state", {":state": state.value}, newest_first=True
+        )
+        for case in self._bodies("cases", keys, Case):
+            # An index lags behind its table: a case that has moved on stands under its new state as well.
+            if case.state is state:
+                yield case
+
+    def _kind(self, kind: str, model: type[M]) -> tuple[M, ...]:
+        keys = self._door.query("control_state", "by_kind", "#kind = :kind", {":kind": kind})
+        return tuple(self._bodies("control_state", keys, model))
+
+    def _bodies(self, table: str, keys: Iterator[Item], model: type[M]) -> Iterator[M]:
+        for part in _parts(keys):
+            wanted = [key["pk"]["S"] for key in part]
+            found = self._door.get({table: wanted})
+            yield from (_read(model, found[pk]) for pk in wanted if pk in found)
+
+
+def _parts(keys: Iterator[Item]) -> Iterator[list[Item]]:
+    """`keys` in lists that one BatchGetItem can take."""
+    part: list[Item] = []
+    for key in keys:
+        part.append(key)
+        if len(part) == BATCH_KEYS:
+            yield part
+            part = []
+    if part:
+        yield part
+
+
+def _stored(item: Item) -> Stored:
+    return Stored(
+        chain=item["pk"]["S"],
+        seq=int(item["sk"]["S"]),
+        record_id=item["record_id"]["S"],
+        type=item["type"]["S"],
+        body=item["body"]["S"],
+        hash=item["hash"]["S"],
+    )
+
+
+def _controls(record: Stored) -> Sequence[str]:
+    controls: Sequence[str] = json.loads(record.body)["controls"]
+    return controls

@@ -1,0 +1,103 @@
+"""Our queues in SQS: bring a message back later, return dead letters, count. Nothing is deleted before it is elsewhere."""
+
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from chalicelib.adapters.aws import aws_error
+from chalicelib.domain.errors import StoreError
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+
+LONGEST_SECONDS = 12 * 60 * 60
+"""For how long SQS hides a message at most, counted from when it was received."""
+
+COUNTED = (
+    "ApproximateNumberOfMessages",
+    "ApproximateNumberOfMessagesNotVisible",
+    "ApproximateNumberOfMessagesDelayed",
+)
+
+
+class SqsQueues:
+    """The queues of this deployment; each is called by its name, its ARN or its URL.
+
+    Rights: `defer` needs sqs:ChangeMessageVisibility; `redrive` sqs:ReceiveMessage and sqs:DeleteMessage on the
+    dead-letter queue and sqs:SendMessage on the other; `depth` sqs:GetQueueAttributes; `send` sqs:SendMessage; all of
+    them sqs:GetQueueUrl. Every failure is a StoreError.
+    """
+
+    def __init__(self, client: "SQSClient", *, wait_seconds: int = 1) -> None:
+        self._client = client
+        self._wait_seconds = wait_seconds
+        self._urls: dict[str, str] = {}
+
+    def defer(self, queue: str, receipt_handle: str, seconds: int) -> None:
+        """Show the message again after `seconds`, instead of after the queue's own visibility timeout."""
+        within = min(max(0, seconds), LONGEST_SECONDS)
+        self._ask("change_message_visibility", queue, ReceiptHandle=receipt_handle, VisibilityTimeout=within)
+
+    def redrive(self, dead_letters: str, queue: str, most: int) -> int:
+        """Move at most `most` messages from `dead_letters` to `queue`, one by one; how many were moved.
+
+        Sent first and deleted after: whatever happens in between, a message is in at least one of the queues. It may
+        be in both for a while, which the engine knows how to bear: every event has an id.
+        """
+        moved = 0
+        while moved < most:
+            received = self._ask(
+                "receive_message",
+                dead_letters,
+                MaxNumberOfMessages=1,
+                WaitTimeSeconds=self._wait_seconds,
+                MessageAttributeNames=["All"],
+            ).get("Messages", [])
+            if not received:
+                return moved
+            (message,) = received
+            attributes = message.get("MessageAttributes", {})
+            self._ask("send_message", queue, MessageBody=message["Body"], MessageAttributes=attributes)
+            self._ask("delete_message", dead_letters, ReceiptHandle=message["ReceiptHandle"])
+            moved += 1
+        return moved
+
+    def depth(self, queue: str) -> int:
+        """About how many messages the queue holds: waiting, delayed and in somebody's hands."""
+        answer = self._ask("get_queue_attributes", queue, AttributeNames=list(COUNTED))
+        return sum(int(answer["Attributes"][name]) for name in COUNTED)
+
+    def send(self, queue: str, body: str) -> None:
+        """Put one message on the queue."""
+        self._ask("send_message", queue, MessageBody=body)
+
+    def _ask(self, method: str, queue: str, **request: Any) -> Any:  # noqa: ANN401 -- as each operation has it
+        try:
+            return getattr(self._client, method)(QueueUrl=self._url(queue), **request)
+        except (ClientError, BotoCoreError) as error:
+            raise StoreError(
+                f"queue {queue}: {aws_error(error, 'sqs', method)}. Nothing was lost; look at the queue's name, and"
+                " whether the role has this right on it"
+            ) from error
+
+    def _url(self, queue: str) -> str:
+        """The queue's URL as SQS tells it: it cannot be written down, since endpoints differ."""
+        if queue.startswith(("https://", "http://")):
+            return queue
+        if queue not in self._urls:
+            parts = queue.split(":")
+            owner: Any = {"QueueOwnerAWSAccountId": parts[4]} if queue.startswith("arn:") else {}
+            self._urls[queue] = self._client.get_queue_url(QueueName=parts[-1], **owner)["QueueUrl"]
+        return self._urls[queue]
+
+
+class SqsQueue:
+    """One of our queues as a command sees it (`flow.command.Queue`)."""
+
+    def __init__(self, queues: SqsQueues, name: str) -> None:
+        self._queues = queues
+        self._name = name
+
+    def send(self, body: str) -> None:
+        """Put one message on the queue, or raise StoreError."""
+        self._queues.send(self._name, body)

@@ -1,0 +1,1 @@
+"""The ledger's own room: seal, verify, query, export."""

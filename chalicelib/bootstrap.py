@@ -1,0 +1,110 @@
+"""The composition root: reads the settings, loads catalog and remediations, builds the adapters, hands them to the flow.
+
+What is built here is built once per process and holds nothing of any event, so that a warm function is as clean as a
+cold one. Clients are made on first use.
+"""
+
+from datetime import timedelta
+from functools import cache
+from types import MappingProxyType
+
+import remediations
+from chalicelib import catalog
+from chalicelib.adapters.aws import AwsAccounts, own_client
+from chalicelib.adapters.clock import SystemClock
+from chalicelib.adapters.dynamodb import DynamoCases, DynamoSettings
+from chalicelib.adapters.queues import SqsQueue, SqsQueues
+from chalicelib.adapters.telemetry import Telemetry
+from chalicelib.adapters.worker import Worker
+from chalicelib.catalog import Catalog
+from chalicelib.domain.contract import AnyRemediation
+from chalicelib.domain.errors import ContractError
+from chalicelib.domain.limits import Limits
+from chalicelib.domain.ports import Aws, Cases, Clock
+from chalicelib.flow.command import AnyCommand, Caller, CommandResult, carry_out
+from chalicelib.flow.pipeline import Engine, Home
+from chalicelib.settings import Settings, from_environment
+
+
+@cache
+def engine() -> Worker:
+    """The engine behind the queues."""
+    settings = from_environment()
+    clock = SystemClock()
+    built = engine_of(
+        settings, DynamoCases(own_client("dynamodb", settings), settings), AwsAccounts(settings, clock), clock
+    )
+    return Worker(
+        engine=built,
+        queues=SqsQueues(own_client("sqs", settings)),
+        telemetry=Telemetry(),
+        prefix=settings.prefix,
+    )
+
+
+class Commands:
+    """What the commands route calls: one command of one authenticated caller, carried out."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._store = DynamoSettings(own_client("dynamodb", settings), settings)
+        self._queue = SqsQueue(SqsQueues(own_client("sqs", settings)), settings.queue("commands"))
+        self._catalog = catalog.load()
+
+    def __call__(self, command: AnyCommand, caller: Caller) -> CommandResult:
+        """The command's result, or RefusedCommandError."""
+        return carry_out(
+            command,
+            caller,
+            self._store,
+            self._catalog,
+            SystemClock(),
+            queue=self._queue,
+            home=self._settings.account,
+            engine=self._settings.version,
+        )
+
+
+@cache
+def commands() -> Commands:
+    """The commands route's other half."""
+    return Commands(from_environment())
+
+
+def engine_of(settings: Settings, cases: Cases, aws: Aws, clock: Clock) -> Engine:
+    """An engine on the given ports: the deployed one, a test's, or a simulation's."""
+    loaded = catalog.load()
+    return Engine(
+        home=Home(
+            account=settings.account,
+            region=settings.region,
+            prefix=settings.prefix,
+            version=settings.version,
+            lease=timedelta(seconds=settings.lease_seconds),
+            limits=Limits(
+                per_control=settings.limit_per_control,
+                per_account=settings.limit_per_account,
+                per_actor=settings.limit_per_actor,
+            ),
+        ),
+        controls=MappingProxyType({control.id: control for control in loaded.controls}),
+        catalog=loaded,
+        remediations=MappingProxyType(by_control(remediations.discover(), loaded)),
+        cases=cases,
+        aws=aws,
+        clock=clock,
+    )
+
+
+def by_control(found: tuple[AnyRemediation, ...], loaded: Catalog) -> dict[str, AnyRemediation]:
+    """The remediation of each control; ContractError when one names an unknown control, or two name the same."""
+    known = {control.id for control in loaded.controls}
+    covered: dict[str, AnyRemediation] = {}
+    for remediation in found:
+        for control in remediation.controls:
+            if control not in known:
+                raise ContractError(f"{remediation.id} names the control {control}, which the catalog does not have")
+            if control in covered:
+                raise ContractError(f"{control} is claimed by {covered[control].id} and by {remediation.id}")
+            covered[control] = remediation
+    return covered

@@ -1,0 +1,1 @@
+"""The `redress` command; what it alone needs does not ship."""

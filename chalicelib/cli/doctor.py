@@ -1,0 +1,183 @@
+"""Doctor: is this deployment alive and safe? Each check reads a little, and says what to do when it is not well."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from functools import partial
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from chalicelib.cli.ledger import Books
+from chalicelib.domain.contract import Mode
+from chalicelib.domain.errors import RedressError
+from chalicelib.domain.ports import FREEZE_ALL
+from chalicelib.domain.record import broken_at, stamp
+from chalicelib.settings import Settings
+
+QUIET = timedelta(days=1)
+"""So long without a single record is worth a look: enrolled accounts are rarely that still."""
+
+TABLES = ("cases", "control_state", "outbox", "audit")
+QUEUES = ("events", "commands")
+ROLES = ("engine", "read", "act", "undo", "http")
+
+
+class Health(StrEnum):
+    """How a check came out; `fail` means that the engine cannot do its work or is not safe."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line: what was looked at, how it is, what was seen, and what to do."""
+
+    name: str
+    health: Health
+    says: str
+
+
+@dataclass(frozen=True)
+class Doctor:
+    """Looks at one deployment with the operator's own read rights; `client` makes a client for a service."""
+
+    settings: Settings
+    client: Callable[[str], Any]
+    books: Callable[[], Books]
+    now: datetime
+
+    def checks(self) -> Iterator[Check]:
+        """Every check in order; one that cannot be made is a warning that names the missing right, not an end."""
+        yield from self._try("credentials", self._credentials, missing=Health.FAIL)
+        for table in TABLES:
+            yield from self._try(f"table {table}", partial(self._table, table), missing=Health.FAIL)
+        yield from self._try("freeze and modes", self._switch, missing=Health.FAIL)
+        yield from self._try("settings' records", self._chains, missing=Health.FAIL)
+        for queue in QUEUES:
+            yield from self._try(f"queue {queue}", partial(self._queue, queue), missing=Health.WARN)
+        yield from self._try("rules", self._rules, missing=Health.WARN)
+        yield from self._try("last record", self._last_record, missing=Health.WARN)
+        for role in ROLES:
+            yield from self._try(f"role {role}", partial(self._role, role), missing=Health.WARN)
+
+    def _try(self, name: str, look: Callable[[], Iterator[Check]], *, missing: Health) -> Iterator[Check]:
+        try:
+            yield from look()
+        except (BotoCoreError, ClientError, RedressError) as error:
+            yield Check(name, missing, f"cannot be looked at: {error}")
+
+    def _credentials(self) -> Iterator[Check]:
+        arn = self.client("sts").get_caller_identity()["Arn"]
+        yield Check("credentials", Health.OK, f"you are {arn}")
+
+    def _table(self, name: str) -> Iterator[Check]:
+        full = self.settings.table(name)
+        table = self.client("dynamodb").describe_table(TableName=full)["Table"]
+        if table["TableStatus"] not in {"ACTIVE", "UPDATING"}:
+            yield Check(f"table {name}", Health.FAIL, f"{full} is {table['TableStatus']}; deploy again")
+        elif not table.get("DeletionProtectionEnabled"):
+            yield Check(
+                f"table {name}", Health.WARN, f"{full} can be deleted: turn its deletion protection on"
+            )
+        else:
+            yield Check(f"table {name}", Health.OK, f"{full} is active and protected from deletion")
+
+    def _switch(self) -> Iterator[Check]:
+        ledger = self.books().ledger
+        modes, freezes = ledger.modes(), ledger.freezes()
+        counted = Counter(setting.mode for setting in modes)
+        raised = sum(count for mode, count in counted.items() if mode > Mode.OBSERVE)
+        by_scope = {freeze.scope: freeze for freeze in freezes}
+        everything = by_scope.get(FREEZE_ALL)
+        if everything is None and raised:
+            says = "the switch of everything is absent though modes are raised, so nothing acts: `redress freeze --off`"
+            yield Check("freeze", Health.FAIL, says)
+        elif everything is None:
+            yield Check("freeze", Health.OK, "not set yet: it is made with the first raised mode")
+        on = [freeze for freeze in freezes if freeze.frozen]
+        for freeze in on:
+            says = f"{freeze.scope} is frozen since {stamp(freeze.at)} by {freeze.by}: {freeze.reason}"
+            yield Check("freeze", Health.WARN, says)
+        if everything and not on:
+            yield Check("freeze", Health.OK, "nothing is frozen")
+        summary = ", ".join(f"{counted[mode]} × {mode.value}" for mode in Mode if counted[mode])
+        yield Check("modes", Health.OK, summary or "every control observes everywhere")
+
+    def _chains(self) -> Iterator[Check]:
+        books = self.books()
+        for account in books.accounts:
+            records = books.ledger.system_records(account, self.now)
+            broken = broken_at((record.body, record.hash) for record in records)
+            if broken:
+                yield Check("settings' records", Health.FAIL, f"{account}: {broken}; treat this as tampering")
+                return
+        yield Check("settings' records", Health.OK, "this month's chains hold in every account")
+
+    def _queue(self, name: str) -> Iterator[Check]:
+        waiting, dead = self._waiting(name), self._waiting(f"{name}-dlq")
+        if dead:
+            says = f"{dead} messages failed five times; find out why, then `redress redrive {name}`"
+            yield Check(f"queue {name}", Health.FAIL, says)
+        else:
+            yield Check(f"queue {name}", Health.OK, f"{waiting} waiting, none dead")
+
+    def _waiting(self, name: str) -> int:
+        sqs = self.client("sqs")
+        url = sqs.get_queue_url(QueueName=self.settings.queue(name))["QueueUrl"]
+        asked = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["ApproximateNumberOfMessages"])
+        return int(asked["Attributes"]["ApproximateNumberOfMessages"])
+
+    def _rules(self) -> Iterator[Check]:
+        """The rules that CloudFormation made for this stack, on whichever bus: those whose name is ours."""
+        events, rules = self.client("events"), []
+        for bus in ("default", self.settings.prefix):
+            try:
+                pages = events.get_paginator("list_rules").paginate(
+                    EventBusName=bus, NamePrefix=self.settings.prefix
+                )
+                rules += [rule for page in pages for rule in page["Rules"]]
+            except events.exceptions.ResourceNotFoundException:
+                continue
+        off = sorted(rule["Name"] for rule in rules if rule["State"] == "DISABLED")
+        if not rules:
+            yield Check("rules", Health.FAIL, "no rule brings us events: deploy again")
+        elif off:
+            yield Check("rules", Health.FAIL, f"switched off: {', '.join(off)}; switch on, or deploy again")
+        else:
+            yield Check("rules", Health.OK, f"{len(rules)} rules, all enabled")
+
+    def _last_record(self) -> Iterator[Check]:
+        books = self.books()
+        for account in books.accounts:
+            newest = next(iter(books.ledger.records(account, self.now - QUIET, self.now)), None)
+            if newest is None:
+                says = f"{account}: nothing was heard for a day; is a trail logging there, and are its rules enabled?"
+                yield Check("last record", Health.WARN, says)
+            else:
+                yield Check("last record", Health.OK, f"{account} was heard within a day")
+
+    def _role(self, name: str) -> Iterator[Check]:
+        full = self.settings.role(name)
+        trust = self.client("iam").get_role(RoleName=full)["Role"]["AssumeRolePolicyDocument"]
+        wide = [
+            principal for principal in _principals(trust) if "*" in principal or principal.endswith(":root")
+        ]
+        if wide:
+            yield Check(f"role {name}", Health.FAIL, f"{full} trusts {', '.join(wide)}: deploy again")
+        else:
+            yield Check(f"role {name}", Health.OK, f"{full} trusts exact principals only")
+
+
+def _principals(trust: dict[str, Any]) -> Iterator[str]:
+    for statement in trust["Statement"]:
+        if statement.get("Effect") != "Allow":
+            continue
+        principal = statement.get("Principal", "*")
+        named = principal.values() if isinstance(principal, dict) else [principal]
+        for one in named:
+            yield from one if isinstance(one, list) else [one]

@@ -1,0 +1,132 @@
+"""Reading what the engine wrote: records, cases and settings, with the operator's own read rights."""
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+from chalicelib.domain.case import Case, CaseState
+from chalicelib.domain.errors import RefusedCommandError
+from chalicelib.domain.ports import Enrolment, Exemption, Freeze, ModeSetting
+from chalicelib.domain.record import broken_at
+
+
+class Stored(Protocol):
+    """A record as it lies in the table: the exact bytes, and the digest that was stored beside them."""
+
+    @property
+    def body(self) -> str:
+        """The bytes, as text."""
+
+    @property
+    def hash(self) -> str:
+        """Their digest."""
+
+
+class Ledger(Protocol):
+    """The deployment's tables, read only; `chalicelib.adapters.dynamodb.Ledger` is one."""
+
+    def case_records(self, case_id: str, /) -> Iterable[Stored]:
+        """A case's whole chain, in order."""
+
+    def system_records(self, account: str, month: datetime, /) -> Iterable[Stored]:
+        """What people set in the account in that month, in order."""
+
+    def records(self, account: str, since: datetime, until: datetime, /) -> Iterable[Stored]:
+        """The account's records of that time, newest first."""
+
+    def resource_records(self, resource: str, since: datetime, until: datetime, /) -> Iterable[Stored]:
+        """The records about one resource of that time, newest first."""
+
+    def cases(self, state: CaseState | None = None, /) -> Iterable[Case]:
+        """The cases in that state, or all, the one that moved last first."""
+
+    def modes(self) -> Sequence[ModeSetting]:
+        """Every mode that somebody set."""
+
+    def exemptions(self) -> Sequence[Exemption]:
+        """Every exemption that was granted, expired ones too."""
+
+    def freezes(self) -> Sequence[Freeze]:
+        """Every kill switch that somebody ever used."""
+
+    def enrolments(self) -> Sequence[Enrolment]:
+        """Every enrolled member account."""
+
+
+@dataclass(frozen=True)
+class Books:
+    """One deployment's ledger, its home account, and how a case is found by digest and episode."""
+
+    home: str
+    ledger: Ledger
+    case: Callable[[str, int], Case | None]
+
+    @property
+    def accounts(self) -> tuple[str, ...]:
+        """The home account and every enrolled one."""
+        return tuple(dict.fromkeys((self.home, *(one.account for one in self.ledger.enrolments()))))
+
+
+@dataclass(frozen=True)
+class Sought:
+    """What `redress log` is asked for; an empty field asks for everything."""
+
+    since: datetime
+    until: datetime
+    control: str = ""
+    account: str = ""
+    resource: str = ""
+
+
+def log(books: Books, sought: Sought) -> Iterator[dict[str, Any]]:
+    """The bodies of the records that fit, newest first; without an account, of home and of every enrolled one."""
+    ledger, span = books.ledger, (sought.since, sought.until)
+    if sought.resource:
+        stored = ledger.resource_records(sought.resource, *span)
+    elif sought.account:
+        stored = ledger.records(sought.account, *span)
+    else:
+        stored = (record for account in books.accounts for record in ledger.records(account, *span))
+    for body in (json.loads(record.body) for record in stored):
+        if sought.account in {"", body["account"]} and (
+            not sought.control or sought.control in body["controls"]
+        ):
+            yield body
+
+
+def timeline(books: Books, case: Case) -> tuple[list[dict[str, Any]], str | None]:
+    """A case's records in order, and why its chain does not hold, or None when every record stands."""
+    stored = [(record.body, record.hash) for record in books.ledger.case_records(case.id)]
+    broken = broken_at(stored)
+    if broken is None and len(stored) != case.head.seq:
+        broken = f"the case names {case.head.seq} records and {len(stored)} are stored"
+    if broken is None and stored and stored[-1][1] != case.head.hash:
+        broken = "the last record stored is not the one that the case names"
+    return [json.loads(body) for body, _ in stored], broken
+
+
+def found_case(books: Books, name: str) -> Case:
+    """The case that a person names by digest and episode; the digest alone means its first episode."""
+    match = re.fullmatch(r"(?P<digest>[a-z2-7]{20})(-(?P<episode>[0-9]{1,6}))?", name)
+    case = books.case(match["digest"], int(match["episode"] or 1)) if match else None
+    if case is None:
+        raise RefusedCommandError(f"there is no case {name!r}; `redress cases` lists them")
+    return case
+
+
+def since(text: str, now: datetime) -> datetime:
+    """A moment: so long ago (30m, 24h, 7d), or a time in ISO form with its zone."""
+    ago = re.fullmatch(r"([0-9]{1,5})([mhd])", text)
+    if ago:
+        unit = {"m": "minutes", "h": "hours", "d": "days"}[ago[2]]
+        return now - timedelta(**{unit: int(ago[1])})
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        at = now.replace(tzinfo=None)
+    if at.tzinfo is None:
+        raise RefusedCommandError(f"{text!r} is no time: write 30m, 24h, 7d, or 2031-05-07T12:00:00Z")
+    return at

@@ -1,0 +1,695 @@
+"""The `redress` command: a table of contents. Each command reads its arguments and hands on; nothing works at import.
+
+Exit codes: 0 done, 1 not done or not well (the reason stands on stderr), 2 the command line itself is wrong.
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from chalicelib.cli import screen
+from chalicelib.cli.outside import Outside, real
+
+if TYPE_CHECKING:
+    from chalicelib.flow.command import AnyCommand
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Commands(TyperGroup):
+    """Our own refusals are a line on stderr and exit code 1; a defect stays the traceback that it is."""
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 -- typer's own signature
+        from chalicelib.domain.errors import RedressError
+
+        try:
+            return super().invoke(ctx)
+        except RedressError as error:
+            screen.fail(error)
+
+
+app = typer.Typer(
+    cls=Commands,
+    name="redress",
+    help="Redress finds changes that break your controls on AWS, and repairs or reports them.",
+    epilog="Exit codes: 0 done; 1 not done or not well, and stderr says why; 2 the command line is wrong.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Write JSON, for programs.")]
+Stage = Annotated[str, typer.Option(envvar="REDRESS_STAGE", help="Which deployment.")]
+Url = Annotated[
+    str | None,
+    typer.Option("--api", envvar="REDRESS_API", help="The API's address; by default the stack's own."),
+]
+Reason = Annotated[str, typer.Option(help="Why; it is recorded under your name.")]
+Account = Annotated[str, typer.Option(help="The account, twelve digits.")]
+Check = Annotated[bool, typer.Option("--check", help="Write nothing; exit 1 when a file is stale.")]
+
+
+@app.callback()
+def prepare(ctx: typer.Context) -> None:
+    """Redress finds changes that break your controls on AWS, and repairs or reports them."""
+    ctx.obj = ctx.obj or real()
+
+
+def outside(ctx: typer.Context) -> Outside:
+    """The doors to the outside that this run was given."""
+    found: Outside = ctx.obj
+    return found
+
+
+# ------------------------------------------------------------------------------------------------------------- offline
+
+
+@app.command()
+def classify(
+    ctx: typer.Context,
+    files: Annotated[
+        list[Path], typer.Argument(help="Event files: .json or .jsonl, .gz too.", show_default=False)
+    ],
+    *,
+    json: Json = False,
+) -> None:
+    """Say which controls each event may break. Offline; nothing is asked of AWS."""
+    from chalicelib.cli import events
+
+    catalog = outside(ctx).catalog()
+    lines, failures = [], []
+    for path in _progress(files, "classifying"):
+        try:
+            for piece in events.pieces(path):
+                line = events.judged(piece, catalog)
+                if json:
+                    screen.as_json(line)
+                else:
+                    lines.append(line)
+        except events.UnreadableFileError as error:
+            failures.append(error)
+    if not json:
+        screen.table(
+            ("file", "control", "account", "region", "resource", "actor", "reason"), _finding_rows(lines)
+        )
+    for failure in failures:
+        screen.warn(f"error: {failure}")
+    if failures:
+        raise typer.Exit(1)
+
+
+def _finding_rows(lines: Iterable[dict[str, Any]]) -> Iterator[tuple[object, ...]]:
+    for line in lines:
+        for one in line["findings"]:
+            actor = one["actor"]["arn"] or one["actor"]["type"]
+            yield line["file"], one["control"], one["account"], one["region"], one["resource"], actor, ""
+        if not line["findings"]:
+            yield line["file"], "", "", "", "", "", line["reason"]
+
+
+def _progress(files: list[Path], doing: str) -> Iterable[Path]:
+    """The files, with a bar on stderr when a person watches it and there is more than one."""
+    drawn = screen.console(stderr=True)
+    if not drawn.is_terminal or len(files) == 1:
+        return files
+    from rich.progress import track
+
+    return track(files, description=doing, console=drawn, transient=True)
+
+
+@app.command()
+def simulate(
+    ctx: typer.Context,
+    file: Annotated[Path, typer.Argument(help="One event, as a .json file.", show_default=False)],
+    *,
+    mode: Annotated[str, typer.Option(help="Pretend that every control is set to this.")] = "act",
+    state: Annotated[Path | None, typer.Option(help="The resource's state as JSON; offline then.")] = None,
+    at: Annotated[str, typer.Option(help="The moment to pretend: now, event, or an ISO time.")] = "now",
+    json: Json = False,
+) -> None:
+    """Show what would be decided about one event, and every call that would be made. Nothing is changed.
+
+    Without --state the resource is read as it is now, with your own credentials.
+    """
+    from chalicelib.cli import events
+    from chalicelib.cli.ledger import since
+    from chalicelib.cli.simulate import simulate as simulated
+    from chalicelib.cli.simulate import state_from
+    from chalicelib.domain.finding import NotOurs
+
+    doors, wanted = outside(ctx), _mode(mode)
+    envelope = next((events.envelope(piece.text) for piece in events.pieces(file)), {})
+    read_state = state_from(events.document(state)) if state else doors.read_state
+    found = simulated(
+        envelope,
+        doors.catalog(),
+        doors.remediations(),
+        read_state,
+        wanted,
+        lambda signal: {"now": doors.now, "event": lambda: signal.at}.get(
+            at, lambda: since(at, doors.now())
+        )(),
+    )
+    if isinstance(found, NotOurs):
+        nothing = {"decision": "ignore", "rule": "not ours", "reason": found.reason, "calls": []}
+        if json:
+            screen.as_json([nothing])
+        else:
+            screen.pairs({"decision": nothing["decision"], "reason": found.reason})
+        return
+    if json:
+        screen.as_json([one.shown() for one in found])
+        return
+    for one in found:
+        _show_plan(one.shown())
+
+
+def _show_plan(shown: dict[str, Any]) -> None:
+    named = (
+        "remediation",
+        "account",
+        "region",
+        "resource",
+        "mode",
+        "decision",
+        "rule",
+        "reason",
+        "plan_hash",
+    )
+    screen.pairs({name.replace("_", " "): shown[name] for name in named if name in shown})
+    for number, call in enumerate(shown["calls"], start=1):
+        screen.say(f"{number}. {call['service']}:{call['operation']} (at most {call['at_most']})")
+        screen.say(f"   {call['why']}")
+        screen.say(f"   {_compact(call['params'])}")
+    if not shown["calls"]:
+        screen.say("no calls")
+    for item in shown["declined"]:
+        screen.say(f"declined: {item['what']}: {item['why']}")
+    if "assumed" in shown:
+        screen.say(f"assumed: {shown['assumed']}")
+    screen.say()
+
+
+def _compact(value: object) -> str:
+    import json as writer
+
+    return writer.dumps(value, sort_keys=True)
+
+
+def _mode(text: str) -> Any:  # noqa: ANN401 -- contract.Mode, which is not imported before a command runs
+    from chalicelib.domain.contract import Mode
+
+    try:
+        return Mode(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} is no mode: {', '.join(Mode)}", param_hint="mode") from error
+
+
+# ------------------------------------------------------------------------------------------------------------- reading
+
+
+@app.command()
+def log(
+    ctx: typer.Context,
+    *,
+    since: Annotated[str, typer.Option(help="How far back: 30m, 24h, 7d, or an ISO time.")] = "24h",
+    control: Annotated[str, typer.Option(help="Only records of this control.")] = "",
+    account: Annotated[str, typer.Option(help="Only records of this account.")] = "",
+    resource: Annotated[str, typer.Option(help="Only records of this resource, by its ARN.")] = "",
+    stage: Stage = "dev",
+    json: Json = False,
+) -> None:
+    """Show what was recorded, newest first."""
+    from chalicelib.cli import ledger
+
+    doors = outside(ctx)
+    now = doors.now()
+    sought = ledger.Sought(ledger.since(since, now), now, control, account, resource)
+    bodies = ledger.log(doors.books(stage), sought)
+    if json:
+        for body in bodies:
+            screen.as_json(body)
+        return
+    screen.table(("recorded", "type", "account", "resource", "controls", "says"), map(_record_row, bodies))
+
+
+def _record_row(body: dict[str, Any]) -> tuple[object, ...]:
+    controls = ", ".join(body["controls"])
+    return body["recorded_at"], body["type"], body["account"], body["resource"], controls, _gist(body)
+
+
+def _gist(body: dict[str, Any]) -> str:
+    """A record in a few words: what was decided or achieved, and why."""
+    data = body["data"]
+    who = (data.get("by") or {}).get("arn") or (body["actor"] or {}).get("arn") or ""
+    said = [data.get(name) for name in ("event", "verdict", "rule", "outcome", "reason")]
+    return " · ".join(str(part) for part in (*said, f"by {who}" if who else "") if part)
+
+
+@app.command()
+def cases(
+    ctx: typer.Context,
+    *,
+    state: Annotated[str, typer.Option(help="Only cases in this state.")] = "",
+    stage: Stage = "dev",
+    json: Json = False,
+) -> None:
+    """List the cases, the one that moved last first."""
+    from chalicelib.domain.case import CaseState
+
+    if state and state not in set(CaseState):
+        raise typer.BadParameter(f"{state!r} is no state: {', '.join(CaseState)}", param_hint="--state")
+    found = outside(ctx).books(stage).ledger.cases(CaseState(state) if state else None)
+    if json:
+        for case in found:
+            screen.as_json(case.model_dump(mode="json") | {"id": case.id})
+        return
+    rows = (
+        (
+            one.id,
+            one.state.value,
+            one.target.resource,
+            ", ".join(one.controls),
+            one.decision,
+            one.outcome or "",
+            one.updated_at,
+        )
+        for one in found
+    )
+    screen.table(("case", "state", "resource", "controls", "decision", "outcome", "updated"), rows)
+
+
+CaseName = Annotated[
+    str, typer.Argument(help="The case's id, as `redress cases` shows it.", show_default=False)
+]
+
+
+@app.command()
+def case(ctx: typer.Context, name: CaseName, *, stage: Stage = "dev", json: Json = False) -> None:
+    """Show a case's whole timeline, and whether its records still hold together."""
+    from chalicelib.cli import ledger
+
+    books = outside(ctx).books(stage)
+    found = ledger.found_case(books, name)
+    bodies, broken = ledger.timeline(books, found)
+    if json:
+        screen.as_json(
+            {"case": found.model_dump(mode="json") | {"id": found.id}, "records": bodies, "broken": broken}
+        )
+    else:
+        screen.pairs(
+            {
+                "case": found.id,
+                "resource": found.target.resource,
+                "state": found.state.value,
+                "reason": found.reason,
+            }
+        )
+        screen.table(
+            ("#", "recorded", "type", "says"),
+            [(b["seq"], b["recorded_at"], b["type"], _gist(b)) for b in bodies],
+        )
+        screen.say(
+            f"BROKEN: {broken}" if broken else f"verified: {len(bodies)} records, unchanged and complete"
+        )
+    if broken:
+        raise typer.Exit(1)
+
+
+@app.command()
+def plan(ctx: typer.Context, name: CaseName, *, stage: Stage = "dev", json: Json = False) -> None:
+    """Show the last plan that was recorded for a case: every call, why, and what is declined."""
+    from chalicelib.cli import ledger
+
+    books = outside(ctx).books(stage)
+    found = ledger.found_case(books, name)
+    bodies, _ = ledger.timeline(books, found)
+    planned = [body for body in bodies if body["data"].get("plan")]
+    if not planned:
+        screen.fail(f"no plan was recorded for {found.id}; `redress case {found.id}` shows what was")
+    data = planned[-1]["data"]
+    shown = {
+        "remediation": found.remediation,
+        "account": found.target.account,
+        "region": found.target.region,
+        "resource": found.target.resource,
+        "decision": found.decision,
+        "reason": found.reason,
+        "plan_hash": data.get("plan_hash", ""),
+        "calls": data["plan"]["calls"],
+        "declined": data["plan"]["declined"],
+        "state": data.get("before"),
+        "recorded_at": planned[-1]["recorded_at"],
+    }
+    if json:
+        screen.as_json(shown)
+    else:
+        _show_plan(shown)
+
+
+@app.command()
+def controls(
+    ctx: typer.Context,
+    *,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="The catalog alone, without any deployment.")
+    ] = False,
+    stage: Stage = "dev",
+    json: Json = False,
+) -> None:
+    """List the controls, and what each may do in every account where somebody set it."""
+    doors = outside(ctx)
+    ledger = None if offline else doors.books(stage).ledger
+    settings = ledger.modes() if ledger else ()
+    listed = []
+    for control in doors.catalog().controls:
+        here = {
+            one.account: min(one.mode, control.most).value for one in settings if one.control == control.id
+        }
+        listed.append(
+            {
+                "control": control.id,
+                "title": control.title,
+                "severity": control.severity.value,
+                "status": control.status.value,
+                "at_most": control.most.value,
+                "modes": here,
+            }
+        )
+    if json:
+        for entry in listed:
+            screen.as_json(entry)
+        return
+    rows = (
+        (
+            e["control"],
+            e["title"],
+            e["severity"],
+            e["status"],
+            e["at_most"],
+            _modes(e["modes"], known=not offline),
+        )
+        for e in listed
+    )
+    screen.table(("control", "title", "severity", "status", "at most", "modes"), rows)
+
+
+def _modes(modes: Any, *, known: bool) -> str:  # noqa: ANN401 -- an account's mode by account
+    if not known:
+        return "not asked"
+    return ", ".join(f"{account}: {mode}" for account, mode in sorted(modes.items())) or "observe everywhere"
+
+
+@app.command()
+def remediations(ctx: typer.Context, *, json: Json = False) -> None:
+    """List the remediations: what each does, for which controls, at what risk."""
+    listed = sorted(outside(ctx).remediations(), key=lambda one: one.id)
+    if json:
+        for one in listed:
+            screen.as_json(
+                {
+                    "remediation": one.id,
+                    "controls": one.controls,
+                    "risk": one.risk.value,
+                    "summary": one.summary,
+                }
+            )
+        return
+    rows = ((one.id, ", ".join(one.controls), one.risk.value, one.summary) for one in listed)
+    screen.table(("remediation", "controls", "risk", "summary"), rows)
+
+
+@app.command()
+def limits(*, json: Json = False) -> None:
+    """Show the hard limits: how many writes the engine may make in an hour before it asks a person."""
+    from chalicelib.cli.pages import limits_shown
+
+    if json:
+        screen.as_json(limits_shown())
+    else:
+        screen.table(
+            ("limit", "writes per hour", "set by"),
+            [(n, e["writes"], e["setting"]) for n, e in limits_shown().items()],
+        )
+
+
+@app.command()
+def doctor(ctx: typer.Context, *, stage: Stage = "dev", json: Json = False) -> None:
+    """Check the deployment: tables, kill switch, queues, rules, roles. Exit code 1 when something fails."""
+    failed = False
+    for check in outside(ctx).checks(stage):
+        failed = failed or check.health == "fail"
+        if json:
+            screen.as_json({"check": check.name, "health": check.health.value, "says": check.says})
+        else:
+            screen.say(f"{check.health.value:<4}  {check.name}: {check.says}")
+    if failed:
+        raise typer.Exit(1)
+
+
+# ------------------------------------------------------------------------------------------------------------ commands
+
+
+@contextmanager
+def _well_formed() -> Iterator[None]:
+    """What the command's own model refuses is a wrong command line, said field by field."""
+    from pydantic import ValidationError
+
+    from chalicelib.flow.command import said_plainly
+
+    try:
+        yield
+    except ValidationError as error:
+        raise typer.BadParameter(screen.visible(said_plainly(error))) from error
+
+
+def _carry_out(ctx: typer.Context, stage: str, url: str | None, command: "AnyCommand", *, json: bool) -> None:
+    result = outside(ctx).post(stage, url, command)
+    if json:
+        screen.as_json(result.model_dump(mode="json"))
+        return
+    screen.say(result.says)
+    if result.changed:
+        screen.say(f"recorded as number {result.seq} of {result.chain} ({result.record_id})")
+
+
+@app.command(name="mode")
+def set_mode(
+    ctx: typer.Context,
+    control: Annotated[str, typer.Argument(help="The control's id.", show_default=False)],
+    mode: Annotated[str, typer.Argument(help="observe, ticket, ask or act.", show_default=False)],
+    *,
+    account: Account,
+    reason: Reason,
+    stage: Stage = "dev",
+    api: Url = None,
+    json: Json = False,
+) -> None:
+    """Set the most that a control may do in an account."""
+    from chalicelib.flow.command import SetMode
+
+    wanted = _mode(mode)
+    with _well_formed():
+        command = SetMode(control=control, account=account, mode=wanted, reason=reason)
+    _carry_out(ctx, stage, api, command, json=json)
+
+
+@app.command()
+def freeze(
+    ctx: typer.Context,
+    *,
+    reason: Reason,
+    off: Annotated[bool, typer.Option("--off", help="Lift the freeze.")] = False,
+    account: Annotated[str | None, typer.Option(help="Only in this account.")] = None,
+    control: Annotated[str | None, typer.Option(help="Only this control; needs --account.")] = None,
+    stage: Stage = "dev",
+    api: Url = None,
+    json: Json = False,
+) -> None:
+    """Stop all changes at once: everywhere, in one account, or of one control there. --off lifts it."""
+    from chalicelib.flow.command import SetFreeze
+
+    with _well_formed():
+        command = SetFreeze(on=not off, account=account, control=control, reason=reason)
+    _carry_out(ctx, stage, api, command, json=json)
+
+
+@app.command()
+def exempt(
+    ctx: typer.Context,
+    resource: Annotated[str, typer.Argument(help="The resource's ARN.", show_default=False)],
+    *,
+    control: Annotated[str, typer.Option(help="The control that shall leave it alone.")],
+    account: Account,
+    owner: Annotated[str, typer.Option(help="Who answers for it; not yourself.")],
+    code: Annotated[str, typer.Option(help="false_positive, accepted_risk or compensating.")],
+    reason: Reason,
+    until: Annotated[str, typer.Option(help="Its last day or moment: 90d from now, or an ISO time.")],
+    stage: Stage = "dev",
+    api: Url = None,
+    json: Json = False,
+) -> None:
+    """Leave one resource alone for one control, for at most 180 days."""
+    from chalicelib.flow.command import COMMAND
+
+    fields = {"resource": resource, "control": control, "account": account, "owner": owner, "code": code}
+    ends = _ahead(until, outside(ctx).now())
+    with _well_formed():
+        command = COMMAND.validate_json(
+            _compact({"kind": "exempt", **fields, "reason": reason, "expires_at": ends.isoformat()})
+        )
+    _carry_out(ctx, stage, api, command, json=json)
+
+
+def _ahead(text: str, now: datetime) -> datetime:
+    """A moment to come: a span from now, or an ISO time with its zone."""
+    from chalicelib.cli.ledger import since
+
+    at = since(text, now)
+    return at if text[:4].isdigit() and "-" in text else now + (now - at)
+
+
+@app.command()
+def enrol(
+    ctx: typer.Context,
+    account: Annotated[str, typer.Argument(help="The member account, twelve digits.", show_default=False)],
+    *,
+    reason: Reason,
+    stage: Stage = "dev",
+    api: Url = None,
+    json: Json = False,
+) -> None:
+    """Take an account in: from now on its events are ours. Every control there starts at observe."""
+    from chalicelib.flow.command import Enrol
+
+    with _well_formed():
+        command = Enrol(account=account, reason=reason)
+    _carry_out(ctx, stage, api, command, json=json)
+
+
+@app.command()
+def redrive(
+    ctx: typer.Context,
+    queue: Annotated[str, typer.Argument(help="events or commands.", show_default=False)],
+    *,
+    reason: Reason,
+    most: Annotated[int, typer.Option(help="At most so many messages.")] = 100,
+    stage: Stage = "dev",
+    api: Url = None,
+    json: Json = False,
+) -> None:
+    """Try again what failed: return messages from a dead-letter queue."""
+    from chalicelib.flow.command import COMMAND
+
+    with _well_formed():
+        command = COMMAND.validate_json(
+            _compact({"kind": "redrive", "queue": queue, "most": most, "reason": reason})
+        )
+    _carry_out(ctx, stage, api, command, json=json)
+
+
+# ------------------------------------------------------------------------------------------------------------ the files
+
+
+def _write(texts: dict[Path, str], *, check: bool, again: str, json: bool) -> None:
+    """Write what differs, or with `check` only say so and fail."""
+    stale = [
+        path for path, text in texts.items() if not path.is_file() or path.read_text(encoding="utf-8") != text
+    ]
+    names = [str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path) for path in stale]
+    if check and stale:
+        screen.fail(f"stale: {', '.join(names)}; run `{again}` and commit what it writes")
+    for path in stale:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(texts[path], encoding="utf-8")
+    if json:
+        screen.as_json({"checked": len(texts), "written": names})
+    else:
+        screen.say(f"{len(texts)} files are fresh" if not names else f"wrote {', '.join(names)}")
+
+
+Into = Annotated[Path, typer.Option("--root", help="The project's folder.", show_default=False)]
+
+
+@app.command()
+def generate(*, check: Check = False, root: Into = ROOT, json: Json = False) -> None:
+    """Write the policies and templates that follow from the catalog and the remediations."""
+    from chalicelib.cli.generate import generate as generated
+
+    _write(generated(root), check=check, again="redress generate", json=json)
+
+
+@app.command()
+def package(
+    *,
+    out: Annotated[Path, typer.Option(help="Where the package goes.")] = Path("build/package"),
+    stage: Stage = "dev",
+    json: Json = False,
+) -> None:
+    """Build what would be deployed."""
+    from chalicelib.cli.package import package as packaged
+
+    built = packaged(ROOT, out, stage)
+    if json:
+        screen.as_json({"zip": built.zip, "template": built.template, "sha256": built.sha256})
+    else:
+        screen.pairs({"zip": built.zip, "template": built.template, "sha256": built.sha256})
+
+
+@app.command()
+def deploy(
+    *,
+    stage: Annotated[str, typer.Option(envvar="REDRESS_STAGE", help="Which deployment; it must be named.")],
+    given: Annotated[
+        list[str] | None, typer.Option("--set", help="A parameter of the template, as Name=Value; repeat it.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Package, and create or update the stack redress-<stage> with your own credentials."""
+    import boto3
+
+    from chalicelib.cli.deploy import deploy as deployed
+    from chalicelib.cli.package import package as packaged
+
+    wrong = [one for one in given or () if "=" not in one]
+    if wrong:
+        raise typer.BadParameter(f"{wrong[0]!r} is not Name=Value", param_hint="--set")
+    parameters = dict(one.split("=", 1) for one in given or ())
+    built = packaged(ROOT, ROOT / "build" / stage, stage)
+    stands = deployed(
+        boto3.Session(),
+        built,
+        stage,
+        parameters,
+        lambda event: screen.warn(f"{event.status}  {event.type}  {event.resource}  {event.reason}"),
+    )
+    if json:
+        screen.as_json({"stack": stands.stack, "changed": stands.changed, "outputs": stands.outputs})
+        return
+    screen.say(f"{stands.stack} {'stands, and was changed' if stands.changed else 'stands, unchanged'}")
+    screen.pairs(stands.outputs)
+
+
+@app.command()
+def docs(ctx: typer.Context, *, check: Check = False, root: Into = ROOT, json: Json = False) -> None:
+    """Write the pages of docs/ that follow from the catalog, the remediations and the code."""
+    from chalicelib.cli.pages import pages
+
+    doors = outside(ctx)
+    texts = pages(root, app, doors.catalog(), doors.remediations())
+    _write(texts, check=check, again="redress docs", json=json)
+
+
+def main() -> None:
+    """The console script."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

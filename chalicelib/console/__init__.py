@@ -1,0 +1,1 @@
+"""HTTP only: answers, cases, the log and the controls."""

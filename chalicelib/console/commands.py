@@ -1,0 +1,79 @@
+"""POST /commands: the one route by which a person changes settings, authenticated by IAM (SigV4).
+
+The request is read in `answer`, which knows nothing of Chalice; the blueprint only hands it over.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from chalice.app import Blueprint, IAMAuthorizer, Response
+from pydantic import JsonValue, ValidationError
+
+from chalicelib.domain.errors import ConflictError, RefusedCommandError, StoreError
+from chalicelib.flow.command import COMMAND, AnyCommand, Caller, CommandResult, caller, said_plainly
+
+LONGEST_BODY = 8192
+"""Bytes. The longest honest command, an exemption with a full reason in four-byte characters, is about half of it."""
+
+
+Commands = Callable[[AnyCommand, Caller], CommandResult]
+
+
+def answer(
+    body: bytes, context: Mapping[str, Any], commands: Callable[[], Commands]
+) -> tuple[int, dict[str, JsonValue]]:
+    """The status and the JSON that a request deserves.
+
+    400 the body is no command · 403 nobody was authenticated · 409 others were quicker · 422 refused, with the reason ·
+    503 our tables cannot be reached. `commands` is asked for only when there is something to carry out.
+    """
+    identity = context.get("identity")
+    user_arn = identity.get("userArn") if isinstance(identity, Mapping) else None
+    try:
+        who = caller(user_arn, str(context.get("requestId", "")))
+    except RefusedCommandError as error:
+        return 403, {"error": str(error)}
+    try:
+        command = _command(body)
+    except ValueError as error:
+        return 400, {"error": str(error)}
+    try:
+        result = commands()(command, who)
+    except RefusedCommandError as error:
+        return 422, {"error": str(error)}
+    except StoreError as error:
+        if isinstance(error, ConflictError):
+            return 409, {"error": str(error)}
+        return 503, {
+            "error": "the tables cannot be read or written right now; try again, then see `redress doctor`"
+        }
+    return 200, result.model_dump(mode="json")
+
+
+def routes(commands: Callable[[], Commands]) -> Blueprint:
+    """The blueprint that app.py registers; `commands` is `bootstrap.commands`."""
+    blueprint = Blueprint(__name__)
+
+    @blueprint.route("/commands", methods=["POST"], authorizer=IAMAuthorizer())
+    def post_command() -> Response:
+        request = blueprint.current_request
+        body = request.raw_body or b""
+        status, said = answer(body if isinstance(body, bytes) else body.encode(), request.context, commands)
+        headers: dict[str, str | list[str]] = {
+            "Content-Type": "application/json",
+            "Cache-Control": "no-store",
+        }
+        return Response(json.dumps(said), headers, status)
+
+    return blueprint
+
+
+def _command(body: bytes) -> AnyCommand:
+    """The command in the body, or ValueError in words for whoever sent it."""
+    if len(body) > LONGEST_BODY:
+        raise ValueError(f"a command has at most {LONGEST_BODY} bytes")
+    try:
+        return COMMAND.validate_json(body)
+    except ValidationError as error:
+        raise ValueError(said_plainly(error)) from error

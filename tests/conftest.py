@@ -1,0 +1,102 @@
+"""What every test stands on: no account within reach, and no test that quietly does not run."""
+
+import os
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+FAKE_AWS = (
+    ("AWS_ACCESS_KEY_ID", "testing"),
+    ("AWS_SECRET_ACCESS_KEY", "testing"),
+    ("AWS_SESSION_TOKEN", "testing"),
+    ("AWS_REGION", "us-east-1"),
+    ("AWS_DEFAULT_REGION", "us-east-1"),
+    ("AWS_EC2_METADATA_DISABLED", "true"),
+    ("AWS_CONFIG_FILE", os.devnull),
+    ("AWS_SHARED_CREDENTIALS_FILE", os.devnull),
+)
+REAL_AWS = (
+    "AWS_PROFILE",
+    "AWS_DEFAULT_PROFILE",
+    "AWS_ENDPOINT_URL",
+    "AWS_ROLE_ARN",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+)
+
+SHARED_ABSENT = "the real events are not here, nor is the folder that would hold them"
+"""The one skip that REDRESS_REQUIRE_ALL=1 permits."""
+
+
+def everything_is_required() -> bool:
+    """Whether a skip counts as a failure, as it does in .ci/run."""
+    return os.environ.get("REDRESS_REQUIRE_ALL") == "1"
+
+
+def pytest_configure() -> None:
+    """Before anything of ours is imported: a client made at import time must not find a real account either."""
+    for name in REAL_AWS:
+        os.environ.pop(name, None)
+    os.environ.update(FAKE_AWS)
+
+
+@pytest.fixture(autouse=True)
+def no_account(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fake credentials, whatever the test before left behind."""
+    for name in REAL_AWS:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in FAKE_AWS:
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture(scope="session")
+def corpus() -> Path:
+    """The folder of real events: REDRESS_CORPUS, or shared/events beside the project."""
+    folder = Path(os.environ.get("REDRESS_CORPUS") or ROOT.parent / "shared" / "events").resolve()
+    if folder.is_dir():
+        return folder
+    if not folder.parent.is_dir():
+        pytest.skip(f"{SHARED_ABSENT}: {folder}")
+    if everything_is_required():
+        pytest.fail(
+            f"{folder.parent} exists and {folder.name} is missing in it: these tests are required here"
+        )
+    pytest.skip(f"the real events are not at {folder}; set REDRESS_CORPUS to where they are")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of the tests that start servers or build packages, one of a kind at a time (`--dist loadgroup`)."""
+    for item in items:
+        for kind in ("emulator", "package"):
+            if item.get_closest_marker(kind):
+                item.add_marker(pytest.mark.xdist_group(kind))
+
+
+def _refuse_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
+    """Where everything is required, a skip fails, but for the one reason above and for an expected failure."""
+    if not everything_is_required() or report.outcome != "skipped" or hasattr(report, "wasxfail"):
+        return
+    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    if SHARED_ABSENT in reason:
+        return
+    report.outcome = "failed"
+    report.longrepr = f"every test must run here (REDRESS_REQUIRE_ALL=1), and this one did not. {reason}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    _refuse_skip(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    _refuse_skip(report)
+    return report

@@ -1,0 +1,189 @@
+"""POST /commands: through Chalice as API Gateway calls it, and once without Chalice at all."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from chalice.app import Chalice
+from chalice.test import Client
+
+from chalicelib.console.commands import LONGEST_BODY, Commands, answer, routes
+from chalicelib.domain.errors import ConflictError, RefusedCommandError, StoreError
+from chalicelib.flow.command import AnyCommand, Caller, CommandResult, SetMode
+
+JANE = "arn:aws:iam::111122223333:user/jane"
+GOOD = {"kind": "mode", "control": "a-b", "account": "111122223333", "mode": "ask", "reason": "because"}
+
+
+@dataclass
+class FakeCommands:
+    """Stands for bootstrap.commands: remembers what it was asked, and fails when told to."""
+
+    asked: list[tuple[AnyCommand, Caller]] = field(default_factory=list)
+    fails: Exception | None = None
+
+    def build(self) -> Commands:
+        return self.carry_out
+
+    def carry_out(self, command: AnyCommand, caller: Caller) -> CommandResult:
+        self.asked.append((command, caller))
+        if self.fails:
+            raise self.fails
+        return CommandResult(changed=True, says="set", chain="SYS#1#203105", seq=1, record_id="r")
+
+
+@pytest.fixture
+def commands() -> FakeCommands:
+    return FakeCommands()
+
+
+@pytest.fixture
+def app(commands: FakeCommands) -> Chalice:
+    made = Chalice("test")
+    made.register_blueprint(routes(commands.build))
+    return made
+
+
+Post = Callable[..., tuple[int, dict[str, Any]]]
+
+
+@pytest.fixture
+def post(app: Chalice) -> Post:
+    """POST as API Gateway hands it to the function once IAM has authenticated `user`."""
+
+    def send(body: str, user: str | None = JANE, **extra: object) -> tuple[int, dict[str, Any]]:
+        event = {
+            "httpMethod": "POST",
+            "requestContext": {
+                "httpMethod": "POST",
+                "resourcePath": "/commands",
+                "path": "/api/commands",
+                "requestId": "req-1",
+                "identity": {"sourceIp": "192.0.2.1", "userArn": user},
+            },
+            "headers": {"content-type": "application/json"},
+            "multiValueHeaders": {"content-type": ["application/json"]},
+            "pathParameters": None,
+            "multiValueQueryStringParameters": None,
+            "stageVariables": None,
+            "body": body,
+            "isBase64Encoded": False,
+            **extra,
+        }
+        response = app(event, None)
+        assert "Traceback" not in response["body"]
+        return response["statusCode"], json.loads(response["body"])
+
+    return send
+
+
+def test_a_command_is_carried_out_for_the_caller_whom_api_gateway_authenticated(
+    post: Post, commands: FakeCommands
+) -> None:
+    status, said = post(json.dumps(GOOD))
+    assert (status, said["says"], said["record_id"]) == (200, "set", "r")
+    ((command, caller),) = commands.asked
+    assert isinstance(command, SetMode)
+    assert (caller.arn, caller.request_id) == (JANE, "req-1")
+
+
+def test_who_the_body_claims_to_be_is_refused_not_believed(post: Post, commands: FakeCommands) -> None:
+    status, said = post(json.dumps({**GOOD, "by": "arn:aws:iam::111122223333:root"}))
+    assert status == 400
+    assert "by" in said["error"]
+    assert commands.asked == []
+
+
+@pytest.mark.parametrize("user", [None, "", "jane"])
+def test_a_request_without_an_identity_is_forbidden(
+    post: Post, commands: FakeCommands, user: str | None
+) -> None:
+    status, said = post(json.dumps(GOOD), user=user)
+    assert (status, commands.asked) == (403, [])
+    assert "SigV4" in said["error"]
+
+
+def test_chalices_own_gateway_without_iam_cannot_command(app: Chalice, commands: FakeCommands) -> None:
+    with pytest.warns(UserWarning, match="IAMAuthorizer"), Client(app) as client:
+        response = client.http.post(
+            "/commands", headers={"Content-Type": "application/json"}, body=json.dumps(GOOD).encode()
+        )
+    assert (response.status_code, commands.asked) == (403, [])
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "",
+        "null",
+        "[]",
+        "{",
+        "{}",
+        '{"kind":"mode"}',
+        '{"kind":["mode"]}',
+        "[" * 5000,
+        json.dumps({**GOOD, "mode": "<script>alert(1)</script>"}),
+        json.dumps({**GOOD, "reason": "x" * (LONGEST_BODY + 1)}),
+        "\ufeff" + json.dumps(GOOD),
+        '{"kind": "mode", "control": "\\ud800", "account": "111122223333", "mode": "ask", "reason": "x"}',
+    ],
+)
+def test_a_body_that_is_no_command_gets_a_plain_400(post: Post, commands: FakeCommands, body: str) -> None:
+    status, said = post(body)
+    assert (status, set(said), commands.asked) == (400, {"error"}, [])
+    assert len(said["error"]) < 4000
+    assert "<script>" not in said["error"]
+
+
+def test_a_form_is_no_command(post: Post, commands: FakeCommands) -> None:
+    status, _ = post("mode=act", headers={"content-type": "application/x-www-form-urlencoded"})
+    assert (status, commands.asked) == (415, [])
+
+
+@pytest.mark.parametrize(
+    "error, status, says",
+    [
+        (RefusedCommandError("the ceiling is ask"), 422, "the ceiling is ask"),
+        (ConflictError("others are quicker"), 409, "others are quicker"),
+        (StoreError("arn:aws:dynamodb:secret-table"), 503, "try again"),
+    ],
+)
+def test_each_refusal_has_its_own_status(
+    post: Post, commands: FakeCommands, error: Exception, status: int, says: str
+) -> None:
+    commands.fails = error
+    got, said = post(json.dumps(GOOD))
+    assert got == status
+    assert says in said["error"]
+    assert "secret-table" not in said["error"]
+
+
+def test_a_defect_of_ours_is_a_500_that_tells_nothing(post: Post, commands: FakeCommands) -> None:
+    commands.fails = ZeroDivisionError("in line 7 of /var/task/secret.py")
+    status, said = post(json.dumps(GOOD))
+    assert status == 500
+    assert "secret.py" not in json.dumps(said)
+
+
+def test_only_post_is_a_way_in(app: Chalice) -> None:
+    assert set(app.routes["/commands"]) == {"POST"}
+    authorizer = app.routes["/commands"]["POST"].authorizer
+    assert authorizer is not None
+    assert authorizer.to_swagger()["x-amazon-apigateway-authtype"] == "awsSigv4"
+
+
+def test_the_answer_needs_no_chalice(commands: FakeCommands) -> None:
+    context = {"identity": {"userArn": JANE}, "requestId": "req-2"}
+    assert answer(json.dumps(GOOD).encode(), context, commands.build)[0] == 200
+    assert answer(b"\xff\xfe", context, commands.build)[0] == 400
+    assert answer(json.dumps(GOOD).encode(), {}, commands.build)[0] == 403
+    assert len(commands.asked) == 1
+
+
+def test_nothing_is_built_for_a_body_that_is_no_command() -> None:
+    def explode() -> Commands:
+        raise AssertionError("built for nothing")
+
+    assert answer(b"{}", {"identity": {"userArn": JANE}}, explode)[0] == 400

@@ -1,0 +1,145 @@
+"""AWS accounts on moto, without STS: the real reader and executor, real boto3, every operation remembered.
+
+Use inside `moto.mock_aws()`. The account is told to moto by a header, so that any number of accounts lie side by side.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+import botocore.session
+from moto.ec2.models import ec2_backends
+
+from chalicelib.adapters.aws import Clients, DeclaredReader, PlanExecutor, Session, session_policy
+from chalicelib.domain.contract import AnyRemediation, Plan
+from chalicelib.domain.finding import Target
+from chalicelib.domain.ports import Clock
+from chalicelib.settings import Settings
+from tests.fakes.cases import HOME
+from tests.fakes.clock import FakeClock
+from tests.fakes.ear import Http, answer
+
+T = TypeVar("T")
+
+READING = "redress-read"
+ARRANGING = "arranging"
+"""The sessions that are no run: the engine's reads, and what a test does itself."""
+
+DEPLOYMENT = Settings(stage="test", account=HOME, region="us-east-1")
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One call to AWS: by which session, in which account and Region, what."""
+
+    session: str
+    account: str
+    region: str
+    service: str
+    operation: str
+    params: Mapping[str, Any]
+
+
+class FakeAws:
+    """`ports.Aws` on moto. `operations` has every call that was sent, `writes` those of executors, `policies` the
+    session policy of every executor that was made."""
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        self.operations: list[Operation] = []
+        self.policies: list[str] = []
+        self._clock = clock or FakeClock()
+        self._clients = _Clients(self.operations)
+
+    @property
+    def writes(self) -> list[Operation]:
+        """What executors sent."""
+        return [one for one in self.operations if one.session not in {READING, ARRANGING}]
+
+    @property
+    def reads(self) -> list[Operation]:
+        """What readers sent."""
+        return [one for one in self.operations if one.session == READING]
+
+    def reader(self, remediation: AnyRemediation, target: Target) -> DeclaredReader:
+        session = _session(READING, target.account)
+        return DeclaredReader(self._clients, self._clock, remediation, target.region, lambda: session)
+
+    def executor(
+        self, remediation: AnyRemediation, target: Target, plan: Plan, session: str, *, undo: bool = False
+    ) -> PlanExecutor:
+        self.policies.append(session_policy(remediation, target, plan, undo=undo))
+        worn = _session(session, target.account)
+        return PlanExecutor(self._clients, remediation, target, plan, worn, undo=undo)
+
+    def do(
+        self,
+        service: str,
+        method: str,
+        /,
+        *,
+        account: str = HOME,
+        region: str = "us-east-1",
+        **params: object,
+    ) -> Any:  # noqa: ANN401 -- as each operation answers
+        """A call of the test's own, by boto3's method name: to arrange the world, or to look at it."""
+        session = _session(ARRANGING, account)
+        return self._clients.send(
+            session, region, service, method, lambda client: getattr(client, method)(**params)
+        )
+
+
+def _session(name: str, account: str) -> Session:
+    """Credentials that carry their session's name as access key; moto checks nothing."""
+    return Session(account, name, "secret", "token", datetime.now(UTC) + timedelta(days=1))
+
+
+class _Clients(Clients):
+    """The real clients, with an ear on them, and moto told whose account it is."""
+
+    def __init__(self, operations: list[Operation]) -> None:
+        self._operations = operations
+        self._now: tuple[Session, str] | None = None
+        super().__init__(DEPLOYMENT, self._listening)
+
+    def send(self, session: Session, region: str, service: str, operation: str, how: Callable[[Any], T]) -> T:
+        self._now = session, region
+        return super().send(session, region, service, operation, how)
+
+    def _listening(self) -> botocore.session.Session:
+        made = botocore.session.Session()
+        events: Any = made.get_component("event_emitter")
+        events.register("provide-client-params.*.*", self._asked)
+        events.register("before-call.*.*", self._addressed)
+        for name in ("Get", "Reset"):
+            events.register(f"before-call.ec2.{name}EbsDefaultKmsKeyId", self._default_key)
+        return made
+
+    def _asked(self, params: Mapping[str, Any], model: Any, context: Any, **_: object) -> None:  # noqa: ANN401 -- botocore's own
+        session, _region = self._signed
+        self._operations.append(
+            Operation(
+                session=session.access_key,
+                account=session.account,
+                region=context["client_region"],
+                service=model.service_model.service_name,
+                operation=model.name,
+                params=dict(params),
+            )
+        )
+
+    def _addressed(self, params: Any, **_: object) -> None:  # noqa: ANN401 -- botocore's own
+        params["headers"]["x-moto-account-id"] = self._signed[0].account
+
+    def _default_key(self, model: Any, context: Any, **_: object) -> tuple[Http, dict[str, Any]]:  # noqa: ANN401 -- botocore's own
+        """Moto knows how to set the key that EBS encrypts with by default, and not how to tell or reset it."""
+        backend: Any = ec2_backends[self._signed[0].account][context["client_region"]]
+        if model.name.startswith("Reset"):
+            backend.default_kms_key_id = None
+        return answer(KmsKeyId=getattr(backend, "default_kms_key_id", None) or "alias/aws/ebs")
+
+    @property
+    def _signed(self) -> tuple[Session, str]:
+        if self._now is None:
+            raise AssertionError("a client was used without a session")
+        return self._now

@@ -1,0 +1,168 @@
+"""Classify: which control an event may break, by its request and its answer in every shape that CloudTrail has."""
+
+from typing import Any
+
+import pytest
+
+from chalicelib.catalog import load
+from chalicelib.domain.finding import Finding, NotOurs
+from chalicelib.flow import classify, intake
+
+WORLD = {"cidrIp": "0.0.0.0/0"}
+
+
+def event(name: str, request: object, answer: object = None, **detail: Any) -> dict[str, Any]:
+    return {
+        "detail-type": "AWS API Call via CloudTrail",
+        "source": "aws.ec2",
+        "account": "111111111111",
+        "region": "eu-central-1",
+        "time": "2026-11-22T03:00:00Z",
+        "id": "envelope-1",
+        "detail": {
+            "eventID": "event-1",
+            "eventTime": "2026-11-22T03:00:00Z",
+            "eventSource": "ec2.amazonaws.com",
+            "eventName": name,
+            "awsRegion": "eu-central-1",
+            "userIdentity": {"type": "Root", "arn": "arn:aws:iam::111111111111:root"},
+            "requestParameters": request,
+            "responseElements": answer,
+            **detail,
+        },
+    }
+
+
+def found(raw: dict[str, Any]) -> dict[str, Finding]:
+    signal = intake.read(raw)
+    assert not isinstance(signal, NotOurs), signal
+    result = classify.findings(signal, load())
+    return {} if isinstance(result, NotOurs) else {finding.control: finding for finding in result}
+
+
+def authorize(permission: dict[str, Any], answer: object = None) -> dict[str, Any]:
+    return event("AuthorizeSecurityGroupIngress", {"groupId": "sg-1", "ipPermissions": {"items": [permission]}}, answer)
+
+
+def permission(low: object, high: object, *v4: str, v6: tuple[str, ...] = (), protocol: str = "tcp") -> dict[str, Any]:
+    return {
+        "ipProtocol": protocol,
+        "fromPort": low,
+        "toPort": high,
+        "groups": {},
+        "ipRanges": {"items": [{"cidrIp": cidr} for cidr in v4]} if v4 else {},
+        "ipv6Ranges": {"items": [{"cidrIpv6": cidr} for cidr in v6]} if v6 else {},
+        "prefixListIds": {},
+    }
+
+
+@pytest.mark.parametrize(
+    "opened, controls",
+    [
+        (permission(22, 22, "0.0.0.0/0"), {"ec2-open-ssh"}),
+        (permission("22", "22", "0.0.0.0/0"), {"ec2-open-ssh"}),
+        (permission(22, 22, v6=("::/0",)), {"ec2-open-ssh"}),
+        (permission(22, 22, "10.0.0.0/8", "0.0.0.0/0", "192.0.2.0/24"), {"ec2-open-ssh"}),
+        (permission(22, 22, "1.2.3.4/0"), {"ec2-open-ssh"}),
+        (permission(22, 22, "0.0.0.0/1"), {"ec2-open-ssh"}),
+        (permission(22, 22, "0.0.0.0/0", protocol="6"), {"ec2-open-ssh"}),
+        (permission(3389, 3389, "0.0.0.0/0"), {"ec2-open-rdp"}),
+        (permission(0, 65535, "0.0.0.0/0"), {"ec2-open-ssh", "ec2-open-rdp"}),
+        (permission(None, None, "0.0.0.0/0", protocol="-1"), {"ec2-open-ssh", "ec2-open-rdp"}),
+        ({**permission(22, 22), "prefixListIds": {"items": [{"prefixListId": "pl-1"}]}}, {"ec2-open-ssh"}),
+        (permission(443, 443, "0.0.0.0/0"), set()),
+        (permission(22, 22, "0.0.0.0/16"), set()),
+        (permission(22, 22, "127.0.0.1/32"), set()),
+        (permission(22, 22, "10.0.0.0/8"), set()),
+        (permission(22, 22, "0.0.0.0/0", protocol="udp"), set()),
+        (permission(22, 22, "not a network"), set()),
+        ({**permission(22, 22), "groups": {"items": [{"groupId": "sg-2"}]}}, set()),
+    ],
+)
+def test_a_permission_is_judged_by_port_protocol_and_source(opened: dict[str, Any], controls: set[str]) -> None:
+    assert set(found(authorize(opened))) == controls
+
+
+def test_the_answers_rules_are_believed_before_the_request_and_bring_their_ids() -> None:
+    answer = {
+        "_return": True,
+        "securityGroupRuleSet": {
+            "items": [
+                {"securityGroupRuleId": "sgr-2", "isEgress": False, "ipProtocol": "tcp", "fromPort": 22, "toPort": 22,
+                 "cidrIpv4": "0.0.0.0/0"},
+                {"securityGroupRuleId": "sgr-1", "isEgress": False, "ipProtocol": "tcp", "fromPort": 22, "toPort": 22,
+                 "cidrIpv6": "::/0"},
+                {"securityGroupRuleId": "sgr-3", "isEgress": False, "ipProtocol": "tcp", "fromPort": 443,
+                 "toPort": 443, "cidrIpv4": "0.0.0.0/0"},
+                {"securityGroupRuleId": "sgr-4", "isEgress": True, "ipProtocol": "tcp", "fromPort": 22, "toPort": 22,
+                 "cidrIpv4": "0.0.0.0/0"},
+            ]
+        },
+    }  # fmt: skip
+    finding = found(authorize(permission(22, 22, "0.0.0.0/0"), answer))["ec2-open-ssh"]
+    assert finding.opened == ("sgr-1", "sgr-2")
+
+
+def test_an_event_without_rule_ids_is_a_finding_that_claims_to_have_opened_nothing() -> None:
+    assert found(authorize(permission(22, 22, "0.0.0.0/0"), {"_return": True}))["ec2-open-ssh"].opened == ()
+
+
+def test_the_flat_form_with_an_empty_permission_list_is_read() -> None:
+    flat = {
+        "groupId": "sg-1",
+        "ipPermissions": {},
+        "ipProtocol": "tcp",
+        "fromPort": 22,
+        "toPort": 22,
+        "cidrIp": "0.0.0.0/0",
+    }
+    assert set(found(event("AuthorizeSecurityGroupIngress", flat))) == {"ec2-open-ssh"}
+
+
+@pytest.mark.parametrize("wrap", [lambda rule: rule, lambda rule: [rule], lambda rule: {"items": [rule]}])
+def test_a_rule_edited_in_place_is_a_finding_that_only_a_person_may_repair(wrap: Any) -> None:
+    rule = {
+        "SecurityGroupRuleId": "sgr-1",
+        "SecurityGroupRule": {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "CidrIpv4": "0.0.0.0/0"},
+        "tag": 1,
+    }
+    request = {"ModifySecurityGroupRulesRequest": {"GroupId": "sg-9", "SecurityGroupRule": wrap(rule)}}
+    finding = found(event("ModifySecurityGroupRules", request))["ec2-open-ssh"]
+    assert finding.target.id == "sg-9"
+    assert finding.opened == ()
+
+
+def test_a_group_named_only_in_the_answer_is_found_there() -> None:
+    answer = {
+        "securityGroupRuleSet": {
+            "items": [
+                {"groupId": "sg-7", "securityGroupRuleId": "sgr-1", "ipProtocol": "tcp", "fromPort": 22,
+                 "toPort": 22, "cidrIpv4": "0.0.0.0/0"}
+            ]
+        }
+    }  # fmt: skip
+    request = {"groupName": "default", "ipPermissions": {"items": [permission(22, 22, "0.0.0.0/0")]}}
+    finding = found(event("AuthorizeSecurityGroupIngress", request, answer))["ec2-open-ssh"]
+    assert finding.target.resource == "arn:aws:ec2:eu-central-1:111111111111:security-group/sg-7"
+
+
+@pytest.mark.parametrize("request_", [None, "", [], {}, {"groupId": ""}, {"groupId": 7}, {"groupId": "sg-" + "x" * 600}])
+def test_a_group_that_the_event_does_not_name_is_no_finding(request_: object) -> None:
+    assert found(event("AuthorizeSecurityGroupIngress", request_)) == {}
+
+
+def test_switching_off_default_encryption_is_a_finding_on_the_account_that_the_event_created() -> None:
+    finding = found(event("DisableEbsEncryptionByDefault", {"DisableEbsEncryptionByDefaultRequest": ""}))
+    assert finding["ebs-default-encryption"].target.resource == "AWS::::Account:111111111111"
+    assert finding["ebs-default-encryption"].opened == ("ebs-default-encryption",)
+
+
+@pytest.mark.parametrize("name", ["RevokeSecurityGroupIngress", "EnableEbsEncryptionByDefault", "AuthorizeSecurityGroupEgress"])
+def test_events_that_repair_or_concern_something_else_are_not_ours(name: str) -> None:
+    assert found(event(name, {"groupId": "sg-1", "ipPermissions": {"items": [permission(22, 22, "0.0.0.0/0")]}})) == {}
+
+
+def test_the_partition_of_a_resource_follows_its_region() -> None:
+    raw = authorize(permission(22, 22, "0.0.0.0/0"))
+    raw["region"] = raw["detail"]["awsRegion"] = "cn-north-1"
+    assert found(raw)["ec2-open-ssh"].target.resource.startswith("arn:aws-cn:ec2:cn-north-1:")

@@ -1,0 +1,598 @@
+"""A person's command: who may be who, what is refused, and that each change stands with its record."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from pydantic import ValidationError
+
+from chalicelib.domain.contract import Mode
+from chalicelib.domain.control import Control, Status
+from chalicelib.domain.errors import ConflictError, RefusedCommandError, StoreError
+from chalicelib.domain.finding import Severity
+from chalicelib.domain.ports import FREEZE_ALL, Enrolment, Exemption, Freeze, ModeSetting, SettingChange
+from chalicelib.domain.record import Head, RecordType, broken_at
+from chalicelib.flow.command import (
+    ATTEMPTS,
+    COMMAND,
+    AnyCommand,
+    Caller,
+    CommandResult,
+    Enrol,
+    Exempt,
+    ReasonCode,
+    Redrive,
+    SetFreeze,
+    SetMode,
+    caller,
+    carry_out,
+    said_plainly,
+    system_chain,
+)
+
+HOME, MEMBER = "111122223333", "444455556666"
+NOW = datetime(2031, 5, 7, 12, 0, tzinfo=UTC)
+JANE = f"arn:aws:iam::{HOME}:user/staff/jane"
+GROUP = f"arn:aws:ec2:eu-central-1:{MEMBER}:security-group/sg-0a1b2c3d"
+
+
+def control(
+    name: str = "ec2-no-world-ssh", ceiling: Mode = Mode.ACT, status: Status = Status.STABLE
+) -> Control:
+    return Control(
+        id=name,
+        version="1",
+        title="No security group lets SSH in from the Internet",
+        severity=Severity.HIGH,
+        resource="AWS::EC2::SecurityGroup",
+        status=status,
+        ceiling=ceiling,
+        why="scanners find it within minutes",
+        false_positives=("a bastion that is meant to be open",),
+        frameworks={},
+        aliases=(f"alias-of-{name}",),
+    )
+
+
+@dataclass(frozen=True)
+class Catalog:
+    controls: tuple[Control, ...]
+
+
+CATALOG = Catalog(
+    (
+        control(),
+        control("ec2-no-world-rdp", ceiling=Mode.ASK),
+        control("ec2-no-world-db", status=Status.TRIAL),
+    )
+)
+
+
+@dataclass
+class FakeClock:
+    at: datetime = NOW
+    slept: list[float] = field(default_factory=list)
+
+    def now(self) -> datetime:
+        return self.at
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+
+
+@dataclass
+class FakeSettings:
+    """The settings in memory, with the store's own promise: a change is applied whole, at the expected head, or not."""
+
+    modes: dict[tuple[str, str], ModeSetting] = field(default_factory=dict)
+    freezes: dict[str, Freeze] = field(default_factory=dict)
+    exemptions: dict[tuple[str, str, str], Exemption] = field(default_factory=dict)
+    enrolments: dict[str, Enrolment] = field(default_factory=dict)
+    chains: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
+    changes: list[SettingChange] = field(default_factory=list)
+    before_apply: Callable[["FakeSettings", SettingChange], None] = lambda _settings, _change: None
+
+    def head(self, chain: str) -> Head:
+        records = self.chains.get(chain, [])
+        return Head(seq=len(records), hash=records[-1][1]) if records else Head()
+
+    def mode(self, account: str, control: str) -> ModeSetting | None:
+        return self.modes.get((account, control))
+
+    def freeze(self, scope: str) -> Freeze | None:
+        return self.freezes.get(scope)
+
+    def exemption(self, account: str, control: str, resource: str) -> Exemption | None:
+        return self.exemptions.get((account, control, resource))
+
+    def enrolment(self, account: str) -> Enrolment | None:
+        return self.enrolments.get(account)
+
+    def apply(self, change: SettingChange) -> None:
+        self.before_apply(self, change)
+        self.store(change)
+
+    def store(self, change: SettingChange) -> None:
+        if self.head(change.record.chain) != change.expected_head:
+            raise ConflictError("the chain moved on")
+        self.chains.setdefault(change.record.chain, []).append((change.record.body, change.record.hash))
+        self.changes.append(change)
+        for freeze in change.freezes:
+            self.freezes[freeze.scope] = freeze
+        if change.mode:
+            self.modes[change.mode.account, change.mode.control] = change.mode
+        if change.exemption:
+            e = change.exemption
+            self.exemptions[e.account, e.control, e.resource] = e
+        if change.enrolment:
+            self.enrolments[change.enrolment.account] = change.enrolment
+
+    @property
+    def types(self) -> list[RecordType]:
+        return [change.record.draft.type for change in self.changes]
+
+
+@dataclass
+class FakeQueue:
+    sent: list[str] = field(default_factory=list)
+    fails: bool = False
+
+    def send(self, body: str) -> None:
+        if self.fails:
+            raise StoreError("the queue cannot be reached")
+        self.sent.append(body)
+
+
+@dataclass
+class Desk:
+    settings: FakeSettings = field(default_factory=FakeSettings)
+    clock: FakeClock = field(default_factory=FakeClock)
+    queue: FakeQueue = field(default_factory=FakeQueue)
+    catalog: Catalog = CATALOG
+
+    def does(self, command: AnyCommand, by: str = JANE) -> CommandResult:
+        return carry_out(
+            command,
+            caller(by, "req-1"),
+            self.settings,
+            self.catalog,
+            self.clock,
+            queue=self.queue,
+            home=HOME,
+            engine="0.1.0",
+        )
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return Desk(FakeSettings(enrolments={MEMBER: Enrolment(account=MEMBER, by=JANE, at=NOW)}))
+
+
+def mode(to: Mode = Mode.ACT, control: str = "ec2-no-world-ssh", account: str = MEMBER) -> SetMode:
+    return SetMode(control=control, account=account, mode=to, reason="watched for a month")
+
+
+def exempt(**changes: object) -> Exempt:
+    fields: dict[str, object] = {
+        "resource": GROUP,
+        "control": "ec2-no-world-ssh",
+        "account": MEMBER,
+        "owner": "network team",
+        "code": ReasonCode.COMPENSATING,
+        "reason": "a firewall stands in front of it",
+        "expires_at": NOW + timedelta(days=30),
+    }
+    return Exempt.model_validate({**fields, **changes})
+
+
+def said(body: str) -> dict[str, object]:
+    found = json.loads(body)
+    assert isinstance(found, dict)
+    return found
+
+
+# ------------------------------------------------------------------------------------------------------- who is asking
+
+
+@pytest.mark.parametrize(
+    "arn, kind, known",
+    [
+        (JANE, "iam_user", True),
+        (f"arn:aws:iam::{HOME}:root", "root", False),
+        (
+            f"arn:aws:sts::{HOME}:assumed-role/AWSReservedSSO_Admin_0123456789abcdef/jane@example.com",
+            "identity_center",
+            True,
+        ),
+        (f"arn:aws:sts::{HOME}:assumed-role/deploy/jane@example.com", "role_session", False),
+        (f"arn:aws:sts::{HOME}:assumed-role/AWSReservedSSO_lookalike/jane", "role_session", False),
+        (f"arn:aws:sts::{HOME}:federated-user/jane", "federated_user", False),
+        (f"arn:aws-us-gov:iam::{HOME}:user/jane", "iam_user", True),
+    ],
+)
+def test_a_caller_is_who_api_gateway_says_and_known_only_where_the_name_is_not_its_own_choice(
+    arn: str, kind: str, known: bool
+) -> None:
+    who = caller(arn, "req")
+    assert (who.arn, who.kind, who.known, who.account) == (arn, kind, known, HOME)
+    assert who.actor.arn == arn
+
+
+def test_a_role_session_is_kept_as_role_and_session() -> None:
+    who = caller(f"arn:aws:sts::{HOME}:assumed-role/deploy/root", "req")
+    assert (who.role_arn, who.session) == (f"arn:aws:iam::{HOME}:role/deploy", "root")
+    assert (who.actor.type, who.actor.key) == ("AssumedRole", f"arn:aws:iam::{HOME}:role/deploy")
+
+
+@pytest.mark.parametrize(
+    "arn",
+    [
+        None,
+        "",
+        7,
+        "jane",
+        f"arn:aws:iam::{HOME}:role/deploy",
+        f"{JANE}\n",
+        "arn:aws:iam::12:user/jane",
+        f"arn:aws:sts::{HOME}:assumed-role/deploy",
+        f"arn:aws:sts::{HOME}:assumed-role/a/b/c",
+        f"arn:aws:iam::{HOME}:user/a b",
+    ],
+)
+def test_who_cannot_be_named_is_nobody(arn: object) -> None:
+    with pytest.raises(RefusedCommandError, match="authenticated nobody"):
+        caller(arn, "req")
+
+
+def test_root_may_command_and_is_recorded_as_root(desk: Desk) -> None:
+    desk.does(mode(Mode.TICKET), by=f"arn:aws:iam::{HOME}:root")
+    record = desk.settings.changes[-1].record
+    assert record.draft.actor is not None
+    assert record.draft.actor.type == "Root"
+    assert record.draft.data["by"] == {"arn": f"arn:aws:iam::{HOME}:root", "kind": "root", "known": False}
+
+
+# ----------------------------------------------------------------------------------------------------------- the mode
+
+
+def test_a_mode_is_set_with_its_record_in_the_accounts_chain(desk: Desk) -> None:
+    result = desk.does(mode(Mode.ASK))
+    stored = desk.settings.modes[MEMBER, "ec2-no-world-ssh"]
+    assert (stored.mode, stored.by, stored.at, stored.reason) == (Mode.ASK, JANE, NOW, "watched for a month")
+    assert (result.changed, result.chain, result.seq) == (True, f"SYS#{MEMBER}#203105", 1)
+    body = said(desk.settings.chains[f"SYS#{MEMBER}#203105"][0][0])
+    assert body["type"] == "MODE_CHANGED"
+    assert body["controls"] == ["ec2-no-world-ssh"]
+    data = body["data"]
+    assert isinstance(data, dict)
+    assert data["before"] is None
+    assert data["after"]["mode"] == "ask"
+    assert body["record_id"] == result.record_id
+
+
+def test_the_record_of_a_change_says_what_was_before(desk: Desk) -> None:
+    desk.does(mode(Mode.ASK))
+    result = desk.does(mode(Mode.OBSERVE))
+    assert isinstance(result.before, dict)
+    assert isinstance(result.after, dict)
+    assert (result.before["mode"], result.after["mode"]) == ("ask", "observe")
+    assert "it was ask" in result.says
+
+
+def test_the_same_mode_twice_changes_nothing_and_writes_no_record(desk: Desk) -> None:
+    desk.does(mode(Mode.ASK))
+    written = len(desk.settings.changes)
+    result = desk.does(mode(Mode.ASK))
+    assert (result.changed, result.record_id, len(desk.settings.changes)) == (False, None, written)
+    assert "already set to ask" in result.says
+
+
+@pytest.mark.parametrize(
+    "name, wanted, names",
+    [
+        ("ec2-no-world-rdp", Mode.ACT, "ask at most: its ceiling is ask and its status is stable"),
+        ("ec2-no-world-db", Mode.ACT, "ask at most: its ceiling is act and its status is trial"),
+    ],
+)
+def test_a_mode_above_the_ceiling_is_refused_naming_the_ceiling(
+    desk: Desk, name: str, wanted: Mode, names: str
+) -> None:
+    with pytest.raises(RefusedCommandError, match=names):
+        desk.does(mode(wanted, name))
+    assert desk.settings.changes == []
+
+
+@pytest.mark.parametrize(
+    "typed, meant",
+    [
+        ("ec2-no-wolrd-ssh", "'ec2-no-world-ssh'"),
+        ("alias-of-ec2-no-world-ssh", "'ec2-no-world-ssh'"),
+        ("zzz", "redress controls"),
+    ],
+)
+def test_an_unknown_control_is_answered_with_the_nearest_one(desk: Desk, typed: str, meant: str) -> None:
+    with pytest.raises(RefusedCommandError, match=meant):
+        desk.does(mode(control=typed))
+
+
+def test_a_mode_for_an_account_that_is_not_enrolled_is_refused(desk: Desk) -> None:
+    with pytest.raises(RefusedCommandError, match="not enrolled"):
+        desk.does(mode(account="777788889999"))
+    assert desk.does(mode(account=HOME)).changed
+
+
+def test_the_first_raised_mode_makes_the_kill_switch_readable_before_it_may_act(desk: Desk) -> None:
+    desk.does(mode(Mode.TICKET))
+    assert desk.settings.types == [RecordType.FREEZE_OFF, RecordType.MODE_CHANGED]
+    assert desk.settings.changes[0].record.chain == f"SYS#{HOME}#203105"
+    assert desk.settings.freezes[FREEZE_ALL].frozen is False
+    desk.does(mode(Mode.ASK))
+    assert desk.settings.types == [RecordType.FREEZE_OFF, RecordType.MODE_CHANGED, RecordType.MODE_CHANGED]
+
+
+def test_setting_observe_needs_no_switch(desk: Desk) -> None:
+    desk.does(mode(Mode.OBSERVE))
+    assert desk.settings.types == [RecordType.MODE_CHANGED]
+
+
+def test_a_switch_that_is_on_stays_on_when_a_mode_is_raised(desk: Desk) -> None:
+    desk.does(SetFreeze(on=True, reason="incident"))
+    desk.does(mode(Mode.ACT))
+    assert desk.settings.freezes[FREEZE_ALL].frozen is True
+
+
+def test_a_switch_turned_on_while_the_first_mode_is_raised_is_never_turned_off_by_it(desk: Desk) -> None:
+    def somebody_freezes_first(settings: FakeSettings, change: SettingChange) -> None:
+        settings.before_apply = lambda _settings, _change: None
+        assert change.freezes
+        desk.does(SetFreeze(on=True, reason="incident"))
+
+    desk.settings.before_apply = somebody_freezes_first
+    assert desk.does(mode(Mode.ACT)).changed
+    assert desk.settings.freezes[FREEZE_ALL].frozen is True
+
+
+# ----------------------------------------------------------------------------------------------------- the kill switch
+
+
+@pytest.mark.parametrize(
+    "account, name, scope, chain, where",
+    [
+        (None, None, "ALL", f"SYS#{HOME}#203105", "everything"),
+        (MEMBER, None, f"ACCOUNT#{MEMBER}", f"SYS#{MEMBER}#203105", f"account {MEMBER}"),
+        (
+            MEMBER,
+            "ec2-no-world-ssh",
+            f"CONTROL#{MEMBER}#ec2-no-world-ssh",
+            f"SYS#{MEMBER}#203105",
+            "ec2-no-world-ssh in",
+        ),
+    ],
+)
+def test_a_freeze_goes_on_and_off_in_its_scope_with_a_record_each_time(  # noqa: PLR0917 -- one row of a table
+    desk: Desk, account: str | None, name: str | None, scope: str, chain: str, where: str
+) -> None:
+    on = SetFreeze(on=True, account=account, control=name, reason="incident 7")
+    assert where in desk.does(on).says
+    assert desk.settings.freezes[scope].frozen is True
+    assert "already frozen since 2031-05-07T12:00:00.000Z" in desk.does(on).says
+    off = on.model_copy(update={"on": False})
+    assert desk.does(off).chain == chain
+    assert desk.settings.freezes[scope].frozen is False
+    assert desk.settings.types == [RecordType.FREEZE_ON, RecordType.FREEZE_OFF]
+
+
+def test_a_control_cannot_be_frozen_without_saying_where() -> None:
+    with pytest.raises(ValidationError, match="name the account too"):
+        SetFreeze(on=True, control="ec2-no-world-ssh", reason="incident")
+
+
+def test_freezing_a_control_that_does_not_exist_is_refused(desk: Desk) -> None:
+    with pytest.raises(RefusedCommandError, match="did you mean"):
+        desk.does(SetFreeze(on=True, account=MEMBER, control="ec2-no-world-sssh", reason="incident"))
+
+
+# --------------------------------------------------------------------------------------------------------- exemptions
+
+
+def test_an_exemption_is_granted_with_code_owner_and_end(desk: Desk) -> None:
+    result = desk.does(exempt())
+    granted = desk.settings.exemptions[MEMBER, "ec2-no-world-ssh", GROUP]
+    assert (granted.owner, granted.by) == ("network team", JANE)
+    assert granted.reason == "compensating: a firewall stands in front of it"
+    assert granted.expires_at == NOW + timedelta(days=30)
+    record = desk.settings.changes[0].record
+    assert (record.draft.type, record.draft.resource) == (RecordType.EXEMPTION_GRANTED, GROUP)
+    assert "until 2031-06-06" in result.says
+
+
+def test_the_same_exemption_twice_is_told_and_another_end_is_a_change(desk: Desk) -> None:
+    desk.does(exempt())
+    desk.clock.at = NOW + timedelta(hours=1)
+    assert desk.does(exempt()).changed is False
+    longer = desk.does(exempt(expires_at=NOW + timedelta(days=60)))
+    assert longer.changed
+    assert isinstance(longer.before, dict)
+
+
+@pytest.mark.parametrize(
+    "ends", [NOW, NOW - timedelta(days=1), NOW + timedelta(days=180, seconds=1), NOW + timedelta(days=4000)]
+)
+def test_an_exemption_without_a_near_end_is_refused(desk: Desk, ends: datetime) -> None:
+    with pytest.raises(RefusedCommandError, match="within 180 days"):
+        desk.does(exempt(expires_at=ends))
+    assert desk.settings.changes == []
+
+
+def test_an_exemption_may_end_exactly_on_the_last_day(desk: Desk) -> None:
+    assert desk.does(exempt(expires_at=NOW + timedelta(days=180))).changed
+
+
+@pytest.mark.parametrize("owner", ["jane", " Jane ", "\uff2aane", JANE])
+def test_nobody_grants_an_exemption_to_himself(desk: Desk, owner: str) -> None:
+    with pytest.raises(RefusedCommandError, match="does not grant it"):
+        desk.does(exempt(owner=owner))
+
+
+@pytest.mark.parametrize(
+    "resource",
+    [
+        "sg-0a1b2c3d",
+        GROUP.replace(MEMBER, HOME),
+        f"arn:aws:s3:::{MEMBER}",
+        GROUP.replace("sg-0a1b2c3d", "*"),
+        f"{GROUP} x",
+        f"x{GROUP}",
+    ],
+)
+def test_an_exemption_that_could_never_match_or_matches_too_much_is_refused(
+    desk: Desk, resource: str
+) -> None:
+    with pytest.raises(RefusedCommandError, match="write it as arn:aws:ec2:<region>"):
+        desk.does(exempt(resource=resource))
+
+
+# -------------------------------------------------------------------------------------------------- enrol and redrive
+
+
+def test_an_account_is_enrolled_once(desk: Desk) -> None:
+    enrol = Enrol(account="777788889999", reason="new team")
+    assert desk.does(enrol).changed
+    assert desk.settings.types == [RecordType.CONFIG_CHANGED]
+    assert desk.does(enrol).changed is False
+    assert "always enrolled" in desk.does(Enrol(account=HOME, reason="x")).says
+
+
+def test_a_redrive_is_recorded_and_then_asked_of_the_engine(desk: Desk) -> None:
+    result = desk.does(Redrive(queue="events", most=10, reason="fixed the parser"))
+    assert said(desk.queue.sent[0]) == {
+        "command": "redrive",
+        "queue": "events",
+        "most": 10,
+        "by": JANE,
+        "record_id": result.record_id,
+    }
+    assert desk.settings.types == [RecordType.CONFIG_CHANGED]
+
+
+def test_a_redrive_that_cannot_be_sent_fails_and_its_record_stands(desk: Desk) -> None:
+    desk.queue.fails = True
+    with pytest.raises(StoreError):
+        desk.does(Redrive(queue="commands", most=1, reason="again"))
+    assert desk.settings.types == [RecordType.CONFIG_CHANGED]
+
+
+# ------------------------------------------------------------------------------------------------- two at once, chains
+
+
+def test_a_command_that_loses_to_another_looks_again_and_goes_through(desk: Desk) -> None:
+    def another_is_quicker(settings: FakeSettings, _change: SettingChange) -> None:
+        settings.before_apply = lambda _settings, _change: None
+        desk.does(SetFreeze(on=True, account=MEMBER, reason="incident"))
+
+    desk.settings.before_apply = another_is_quicker
+    result = desk.does(mode(Mode.OBSERVE))
+    assert (result.changed, result.seq) == (True, 2)
+    assert desk.clock.slept != []
+
+
+def test_a_command_that_loses_again_and_again_gives_up_and_says_so(desk: Desk) -> None:
+    def never(_settings: FakeSettings, _change: SettingChange) -> None:
+        raise ConflictError("the chain moved on")
+
+    desk.settings.before_apply = never
+    with pytest.raises(ConflictError, match="nothing was changed, try again"):
+        desk.does(mode(Mode.OBSERVE))
+    assert len(desk.clock.slept) == ATTEMPTS
+
+
+def test_the_system_chain_holds_after_many_commands(desk: Desk) -> None:
+    desk.does(mode(Mode.ASK))
+    desk.does(exempt())
+    desk.does(SetFreeze(on=True, account=MEMBER, reason="incident"))
+    desk.does(mode(Mode.OBSERVE))
+    assert broken_at(desk.settings.chains[f"SYS#{MEMBER}#203105"]) is None
+    assert len(desk.settings.chains[f"SYS#{MEMBER}#203105"]) == 4
+
+
+def test_a_new_month_begins_a_new_chain() -> None:
+    assert system_chain(HOME, datetime(2031, 12, 31, 23, 59, tzinfo=UTC)) == f"SYS#{HOME}#203112"
+    assert system_chain(HOME, datetime(2032, 1, 1, tzinfo=UTC)) == f"SYS#{HOME}#203201"
+
+
+# ------------------------------------------------------------------------------------------------- what is no command
+
+GOOD: Mapping[str, object] = {
+    "kind": "mode",
+    "control": "ec2-no-world-ssh",
+    "account": MEMBER,
+    "mode": "ask",
+    "reason": "because",
+}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"kind": "explode"},
+        {"by": "root"},
+        {"mode": "ACT"},
+        {"mode": 3},
+        {"account": 444455556666},
+        {"account": "4444-5555-6666"},
+        {"account": "٤٤٤٤٥٥٥٥٦٦٦٦"},
+        {"reason": ""},
+        {"reason": " \n "},
+        {"reason": "x" * 501},
+        {"reason": "two\nlines"},
+        {"reason": "\x1b[2J"},
+        {"reason": "safe \u202e txt.exe"},
+        {"control": ""},
+    ],
+)
+def test_a_body_that_is_no_command_is_not_read_as_one(changes: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        COMMAND.validate_json(json.dumps({**GOOD, **changes}))
+
+
+def test_what_is_wrong_with_a_command_is_said_by_field_without_repeating_it() -> None:
+    with pytest.raises(ValidationError) as caught:
+        COMMAND.validate_json(json.dumps({**GOOD, "mode": "<script>", "who": "me"}))
+    text = said_plainly(caught.value)
+    assert "mode" in text
+    assert "who" in text
+    assert "<script>" not in text
+    with pytest.raises(ValidationError) as broken:
+        COMMAND.validate_json("{")
+    assert "Invalid JSON" in said_plainly(broken.value)
+
+
+def test_an_exemption_must_say_when_it_ends_and_in_which_zone() -> None:
+    body = exempt().model_dump(mode="json")
+    assert COMMAND.validate_json(json.dumps(body)) == exempt()
+    with pytest.raises(ValidationError):
+        COMMAND.validate_json(json.dumps({**body, "expires_at": "2031-06-01T00:00:00"}))
+    with pytest.raises(ValidationError):
+        COMMAND.validate_json(json.dumps({k: v for k, v in body.items() if k != "expires_at"}))
+
+
+@pytest.mark.parametrize("most", [0, -1, 1001, 1.5, "10", True])
+def test_a_redrive_has_a_sensible_size(most: object) -> None:
+    with pytest.raises(ValidationError):
+        COMMAND.validate_json(json.dumps({"kind": "redrive", "queue": "events", "most": most, "reason": "x"}))
+
+
+def test_the_caller_is_no_part_of_a_command() -> None:
+    for kind in (SetMode, SetFreeze, Exempt, Enrol, Redrive):
+        assert not {"by", "caller", "user", "arn"} & set(kind.model_fields)
+    assert Caller.model_fields.keys().isdisjoint({"password", "secret"})
+
+
+def test_desks_do_not_share_anything() -> None:
+    one, two = Desk(), replace(Desk())
+    one.settings.modes["a", "b"] = ModeSetting(
+        account="a", control="b", mode=Mode.ASK, by="x", at=NOW, reason="r"
+    )
+    assert two.settings.modes == {}

@@ -1,0 +1,162 @@
+"""Intake: what an envelope says, and every way in which it may say nothing."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from chalicelib.domain.errors import MalformedEventError
+from chalicelib.domain.finding import NotOurs, Signal
+from chalicelib.flow import intake
+
+
+def envelope(**detail: Any) -> dict[str, Any]:
+    return {
+        "version": "0",
+        "id": "11111111-2222-3333-4444-555555555555",
+        "detail-type": "AWS API Call via CloudTrail",
+        "source": "aws.ec2",
+        "account": "111111111111",
+        "time": "2026-11-22T03:00:00Z",
+        "region": "eu-central-1",
+        "resources": [],
+        "detail": {
+            "eventVersion": "1.11",
+            "eventID": "event-1",
+            "eventTime": "2026-11-22T02:59:58Z",
+            "eventSource": "ec2.amazonaws.com",
+            "eventName": "AuthorizeSecurityGroupIngress",
+            "awsRegion": "eu-central-1",
+            "requestID": "request-1",
+            "recipientAccountId": "111111111111",
+            "userIdentity": {"type": "IAMUser", "arn": "arn:aws:iam::111111111111:user/ann", "userName": "ann"},
+            **detail,
+        },
+    }
+
+
+def signal_of(event: dict[str, Any]) -> Signal:
+    read = intake.read(event)
+    assert isinstance(read, Signal), read
+    return read
+
+
+def reason_of(event: dict[str, Any]) -> str:
+    read = intake.read(event)
+    assert isinstance(read, NotOurs), read
+    return read.reason
+
+
+def test_a_call_is_read_as_who_did_what_where_and_when() -> None:
+    signal = signal_of(envelope())
+    assert (signal.event_id, signal.account, signal.region) == ("event-1", "111111111111", "eu-central-1")
+    assert (signal.source, signal.name) == ("ec2.amazonaws.com", "AuthorizeSecurityGroupIngress")
+    assert signal.at == datetime(2026, 11, 22, 2, 59, 58, tzinfo=UTC)
+    assert signal.actor.arn == "arn:aws:iam::111111111111:user/ann"
+
+
+def test_a_session_is_known_by_the_role_behind_it_and_its_name_is_only_a_name() -> None:
+    identity = {
+        "type": "AssumedRole",
+        "arn": "arn:aws:sts::111111111111:assumed-role/Admin/redress-forged",
+        "sessionContext": {"sessionIssuer": {"arn": "arn:aws:iam::111111111111:role/Admin", "userName": "Admin"}},
+    }
+    actor = signal_of(envelope(userIdentity=identity)).actor
+    assert (actor.role_arn, actor.session) == ("arn:aws:iam::111111111111:role/Admin", "redress-forged")
+    assert actor.key == "arn:aws:iam::111111111111:role/Admin"
+
+
+@pytest.mark.parametrize(
+    "identity",
+    [None, "...", {}, {"type": "Root"}, {"sessionContext": {"sessionIssuer": {}}}, {"principalid": "x", "arn": 3}, []],
+)
+def test_an_identity_of_any_shape_gives_an_actor(identity: object) -> None:
+    assert signal_of(envelope(userIdentity=identity)).actor.type
+
+
+@pytest.mark.parametrize(
+    "change, says",
+    [
+        ({"errorCode": "Client.UnauthorizedOperation"}, "failed (Client.UnauthorizedOperation)"),
+        ({"errorMessage": "Failed authentication"}, "failed"),
+        ({"readOnly": True}, "only reads"),
+        ({"readOnly": "true"}, "only reads"),
+        ({"recipientAccountId": "222222222222"}, "the record says '222222222222'"),
+        ({"awsRegion": "megov-south-1r"}, "no Region's name"),
+        ({"awsRegion": "us-east-1"}, "the envelope says Region 'eu-central-1'"),
+    ],
+)
+def test_a_call_that_changed_nothing_or_contradicts_itself_is_not_ours(change: dict[str, Any], says: str) -> None:
+    assert says in reason_of(envelope(**change))
+
+
+@pytest.mark.parametrize("account", ["123456789", "XXXXXXXXXXX", "", None, 111111111111, "１１１１１１１１１１１１"])
+def test_an_account_that_is_none_is_not_ours(account: object) -> None:
+    assert reason_of({**envelope(recipientAccountId=None), "account": account})
+
+
+def test_an_event_of_another_type_is_not_ours_and_says_which() -> None:
+    event = {**envelope(), "detail-type": "Security Hub Findings - Imported"}
+    assert "Security Hub Findings - Imported" in reason_of(event)
+
+
+@pytest.mark.parametrize("missing", ["detail", "detail-type", "source"])
+def test_what_is_no_event_at_all_is_refused_so_that_the_queue_keeps_it(missing: str) -> None:
+    event = envelope()
+    del event[missing]
+    with pytest.raises(MalformedEventError, match="lacks source, detail-type or detail"):
+        intake.read(event)
+
+
+@pytest.mark.parametrize("body", ["", "{", "null", "[]", '"text"', "1", "[" * 100_000], ids=lambda body: body[:6])
+def test_a_body_that_is_no_object_is_refused(body: str) -> None:
+    with pytest.raises(MalformedEventError):
+        intake.parse(body)
+
+
+def test_an_object_nested_beyond_reason_is_refused_not_crashed_on() -> None:
+    nested: dict[str, Any] = {}
+    for _ in range(3000):
+        nested = {"x": nested}
+    with pytest.raises(MalformedEventError, match="nested"):
+        intake.read(envelope(requestParameters=nested))
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("2021-01-24 04:55:45.000", "2021-01-24T04:55:45+00:00"),
+        ("2023-05-01T10:00:00.123456789Z", "2023-05-01T10:00:00.123456+00:00"),
+        ("2023-05-01T10:00:00+02:00", "2023-05-01T08:00:00+00:00"),
+        ("yesterday", "2026-11-22T03:00:00+00:00"),
+        (None, "2026-11-22T03:00:00+00:00"),
+    ],
+)
+def test_times_are_read_in_every_form_seen_and_fall_back_to_the_envelope(text: object, expected: str) -> None:
+    assert signal_of(envelope(eventTime=text)).at == datetime.fromisoformat(expected)
+
+
+def test_without_any_time_an_event_is_as_old_as_can_be_so_that_nothing_acts_on_it() -> None:
+    assert signal_of({**envelope(eventTime=None), "time": None}).at.year == 1970
+
+
+def test_without_an_event_id_the_envelope_id_stands_and_without_that_the_content() -> None:
+    assert signal_of(envelope(eventID=None)).event_id.startswith("11111111")
+    bare = {**envelope(eventID=None), "id": None}
+    assert signal_of(bare).event_id == signal_of(bare).sha256
+
+
+def test_secrets_are_gone_before_anything_is_hashed() -> None:
+    secret = {"accessKey": {"accessKeyId": "AKIAEXAMPLE", "SecretAccessKey": "wJalr"}, "masterUserPassword": "hunter2"}
+    signal = signal_of(envelope(responseElements=secret, requestParameters=[{"password": "x"}]))
+    kept = json.dumps(signal.detail)
+    assert "wJalr" not in kept
+    assert "hunter2" not in kept
+    assert "AKIAEXAMPLE" in kept
+    other = {"accessKey": {"accessKeyId": "AKIAEXAMPLE", "SecretAccessKey": "else"}, "masterUserPassword": "other"}
+    assert signal_of(envelope(responseElements=other, requestParameters=[{"password": "y"}])).sha256 == signal.sha256
+
+
+def test_a_megabyte_of_event_is_read_like_any_other() -> None:
+    assert signal_of(envelope(requestParameters={"x": "y" * 1_000_000})).event_id == "event-1"

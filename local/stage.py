@@ -93,8 +93,9 @@ class Stage:
             )
             self._say(f"packaged: {built.zip.stat().st_size / 1e6:.2f} MB")
             self.deployment = deploy(
-                self.session(self.world.root), built, self.settings.stage, self._parameters, self._say
+                self.session(self.world.root), built, self.settings.stage, self._parameters, lambda _: None
             )
+        self._say(f"deployed: stack {self.deployment.stack}")
         self.operator = self.world.create_user("olga-operator", OPERATES)
         self.developer = self.world.create_user("dave-developer", ANYTHING_IN_EC2)
         self.ledger = Ledger(self.world.client("dynamodb", quiet=True), self.settings)
@@ -113,7 +114,13 @@ class Stage:
 
     def command(self, command: AnyCommand, who: Credentials | None = None) -> CommandResult:
         """What `redress mode` and its siblings do: a signed request to the deployed API."""
-        return Api(self.session(who or self.operator), self.settings.stage).post(command)
+        return Api(self.session(who or self.operator), self.settings.stage, self.api).post(command)
+
+    @property
+    def api(self) -> str:
+        """Where the deployed API answers here; on AWS it is the stack's EndpointURL itself."""
+        host, stage = self.deployment.outputs["EndpointURL"].removeprefix("https://").split("/", 1)
+        return f"{self.world.endpoint}/_aws/execute-api/{host.split('.')[0]}/{stage.strip('/')}"
 
     def security_group(self, name: str) -> str:
         """A fresh security group that lets 443 in from the world, made before anybody watches."""

@@ -73,7 +73,7 @@ class PrefixList(Model):
 class Ingress(State):
     """The inbound rules of one group, and the entries of those prefix lists on which a watched port depends.
 
-    `owner` is the account that owns the group, as its rules tell it; None when it has no rule at all.
+    `owner` is the account that owns the group, as its rules tell it; None when they do not, or there are none.
     """
 
     group: str
@@ -110,7 +110,7 @@ def assess(target: Target, params: WatchedPorts, aws: Reader) -> Ingress:
     }
     return Ingress(
         group=target.id,
-        owner=told[0]["GroupOwnerId"] if told else None,
+        owner=next((item.get("GroupOwnerId") for item in told), None),
         ports=tuple(sorted(params.ports)),
         rules=tuple(rules),
         prefix_lists=tuple(_prefix_list(aws, name) for name in sorted(lists)),

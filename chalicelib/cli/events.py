@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from pydantic import ValidationError
+
 from chalicelib.domain.errors import MalformedEventError, RedressError
 from chalicelib.domain.finding import Finding, NotOurs
 from chalicelib.flow import classify, intake
+from chalicelib.flow.command import said_plainly
 
 
 class UnreadableFileError(RedressError):
@@ -63,9 +66,12 @@ def judged(piece: Piece, catalog: classify.Controls) -> dict[str, Any]:
     """The line that `classify` writes about one event; whatever is wrong with the event is a reason, not an error."""
     try:
         signal = intake.read(envelope(piece.text))
+        found = signal if isinstance(signal, NotOurs) else classify.findings(signal, catalog)
     except MalformedEventError as error:
         return {"file": piece.name, "findings": [], "reason": str(error)}
-    found = signal if isinstance(signal, NotOurs) else classify.findings(signal, catalog)
+    except ValidationError as error:
+        reason = f"the event holds a value that AWS never sends: {said_plainly(error)}"
+        return {"file": piece.name, "findings": [], "reason": reason}
     if isinstance(found, NotOurs):
         return {"file": piece.name, "findings": [], "reason": found.reason}
     return {"file": piece.name, "findings": [_shown(finding) for finding in found]}

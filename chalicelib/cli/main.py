@@ -16,6 +16,7 @@ from chalicelib.cli import screen
 from chalicelib.cli.outside import Outside, real
 
 if TYPE_CHECKING:
+    from chalicelib.domain.finding import Signal
     from chalicelib.flow.command import AnyCommand
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -144,6 +145,12 @@ def simulate(
     from chalicelib.domain.finding import NotOurs
 
     doors, wanted = outside(ctx), _mode(mode)
+
+    def moment(signal: "Signal") -> datetime:
+        if at == "event":
+            return signal.at
+        return doors.now() if at == "now" else since(at, doors.now())
+
     envelope = next((events.envelope(piece.text) for piece in events.pieces(file)), {})
     read_state = state_from(events.document(state)) if state else doors.read_state
     found = simulated(
@@ -152,9 +159,7 @@ def simulate(
         doors.remediations(),
         read_state,
         wanted,
-        lambda signal: {"now": doors.now, "event": lambda: signal.at}.get(
-            at, lambda: since(at, doors.now())
-        )(),
+        moment,
     )
     if isinstance(found, NotOurs):
         nothing = {"decision": "ignore", "rule": "not ours", "reason": found.reason, "calls": []}

@@ -5,7 +5,7 @@ Use inside `moto.mock_aws()`. The account is told to moto by a header, so that a
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import botocore.session
@@ -81,7 +81,7 @@ class FakeAws:
         account: str = HOME,
         region: str = "us-east-1",
         **params: object,
-    ) -> Any:  # noqa: ANN401 -- as each operation answers
+    ) -> Any:
         """A call of the test's own, by boto3's method name: to arrange the world, or to look at it."""
         session = _session(ARRANGING, account)
         return self._clients.send(
@@ -91,7 +91,7 @@ class FakeAws:
 
 def _session(name: str, account: str) -> Session:
     """Credentials that carry their session's name as access key; moto checks nothing."""
-    return Session(account, name, "secret", "token", datetime.now(UTC) + timedelta(days=1))
+    return Session(account, name, "secret", "token", datetime.max.replace(tzinfo=UTC))
 
 
 class _Clients(Clients):
@@ -99,11 +99,11 @@ class _Clients(Clients):
 
     def __init__(self, operations: list[Operation]) -> None:
         self._operations = operations
-        self._now: tuple[Session, str] | None = None
+        self._now: Session | None = None
         super().__init__(DEPLOYMENT, self._listening)
 
     def send(self, session: Session, region: str, service: str, operation: str, how: Callable[[Any], T]) -> T:
-        self._now = session, region
+        self._now = session
         return super().send(session, region, service, operation, how)
 
     def _listening(self) -> botocore.session.Session:
@@ -115,8 +115,8 @@ class _Clients(Clients):
             events.register(f"before-call.ec2.{name}EbsDefaultKmsKeyId", self._default_key)
         return made
 
-    def _asked(self, params: Mapping[str, Any], model: Any, context: Any, **_: object) -> None:  # noqa: ANN401 -- botocore's own
-        session, _region = self._signed
+    def _asked(self, params: Mapping[str, Any], model: Any, context: Any, **_: object) -> None:
+        session = self._signed
         self._operations.append(
             Operation(
                 session=session.access_key,
@@ -128,18 +128,18 @@ class _Clients(Clients):
             )
         )
 
-    def _addressed(self, params: Any, **_: object) -> None:  # noqa: ANN401 -- botocore's own
-        params["headers"]["x-moto-account-id"] = self._signed[0].account
+    def _addressed(self, params: Any, **_: object) -> None:
+        params["headers"]["x-moto-account-id"] = self._signed.account
 
-    def _default_key(self, model: Any, context: Any, **_: object) -> tuple[Http, dict[str, Any]]:  # noqa: ANN401 -- botocore's own
+    def _default_key(self, model: Any, context: Any, **_: object) -> tuple[Http, dict[str, Any]]:
         """Moto knows how to set the key that EBS encrypts with by default, and not how to tell or reset it."""
-        backend: Any = ec2_backends[self._signed[0].account][context["client_region"]]
+        backend: Any = ec2_backends[self._signed.account][context["client_region"]]
         if model.name.startswith("Reset"):
-            backend.default_kms_key_id = None
-        return answer(KmsKeyId=getattr(backend, "default_kms_key_id", None) or "alias/aws/ebs")
+            backend.default_kms_key_id = ""
+        return answer(KmsKeyId=backend.default_kms_key_id or "alias/aws/ebs")
 
     @property
-    def _signed(self) -> tuple[Session, str]:
+    def _signed(self) -> Session:
         if self._now is None:
             raise AssertionError("a client was used without a session")
         return self._now

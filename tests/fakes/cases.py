@@ -32,6 +32,7 @@ from chalicelib.flow.decide import scopes
 HOME = "111111111111"
 
 M = TypeVar("M", bound=Model)
+Setting = ModeSetting | Exemption | Freeze | Enrolment | Spent
 
 
 @dataclass(frozen=True)
@@ -85,22 +86,11 @@ class FakeCases:
 
     # -- what people set, without the ceremony ------------------------------------------------------------------------
 
-    def set(self, *settings: ModeSetting | Exemption | Freeze | Enrolment | Spent) -> None:
+    def set(self, *settings: Setting) -> None:
         """Store settings as they are: no record, no chain."""
         for setting in settings:
-            match setting:
-                case ModeSetting():
-                    name: tuple[str, ...] = ("MODE", setting.account, setting.control)
-                case Exemption():
-                    name = ("EXEMPTION", setting.account, setting.control, setting.resource)
-                case Freeze():
-                    name = ("FREEZE", setting.scope)
-                case Enrolment():
-                    name = ("ENROLMENT", setting.account)
-                case Spent():
-                    name = ("SPENT", setting.key)
             version = setting.version if isinstance(setting, Spent) else 0
-            self.items[name] = Item(setting.model_dump_json(), version)
+            self.items[_name(setting)] = Item(setting.model_dump_json(), version)
 
     # -- ports.Cases --------------------------------------------------------------------------------------------------
 
@@ -208,6 +198,20 @@ class FakeCases:
             ):
                 raise ConflictError(f"{'#'.join(write.name)} was written by somebody else")
         self.items.update({write.name: write.item for write in writes})
+
+
+def _name(setting: Setting) -> tuple[str, ...]:
+    match setting:
+        case ModeSetting():
+            return ("MODE", setting.account, setting.control)
+        case Exemption():
+            return ("EXEMPTION", setting.account, setting.control, setting.resource)
+        case Freeze():
+            return ("FREEZE", setting.scope)
+        case Enrolment():
+            return ("ENROLMENT", setting.account)
+        case Spent():
+            return ("SPENT", setting.key)
 
 
 def _lock(target: Target) -> tuple[str, ...]:

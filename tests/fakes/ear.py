@@ -56,8 +56,8 @@ class Ear:
     def _make(self, event_name: str, **_: object) -> None:
         self.made.append(event_name.removeprefix("creating-client-class."))
 
-    def _send(self, request: Any, event_name: str, **_: object) -> None:  # noqa: ANN401 -- botocore's own
-        _, service, operation = event_name.split(".")
+    def _send(self, request: Any, event_name: str, **_: object) -> None:
+        service, operation = event_name.removeprefix("request-created.").split(".")
         credential = _header(request, "Authorization").split("Credential=")[-1].split("/")
         self.sent.append(
             Sent(
@@ -76,7 +76,7 @@ def _ask(params: Mapping[str, Any], context: dict[str, Any], **_: object) -> Non
     context["asked"] = dict(params)
 
 
-def _header(request: Any, name: str) -> str:  # noqa: ANN401 -- botocore's own
+def _header(request: Any, name: str) -> str:
     value = request.headers.get(name, "")
     return value.decode() if isinstance(value, bytes) else str(value)
 

@@ -16,7 +16,7 @@ from chalicelib.domain.record import Record
 T = TypeVar("T")
 
 
-class Crash(BaseException):  # noqa: N818 -- it is no error that code could handle: the process is gone
+class Crash(BaseException):
     """The function died here. A BaseException, so that nothing swallows it."""
 
 

@@ -1,0 +1,247 @@
+"""Cases, records and settings to store, and a small remediation to make clients with."""
+
+from datetime import datetime, timedelta
+
+from pydantic import JsonValue
+
+from chalicelib.domain.case import Case, CaseState, JoinedCause, Lock, case_digest
+from chalicelib.domain.contract import (
+    Call,
+    Cause,
+    Mode,
+    Params,
+    Permission,
+    Plan,
+    Reader,
+    Remediation,
+    Risk,
+    RunRecord,
+    State,
+)
+from chalicelib.domain.finding import Actor, Target
+from chalicelib.domain.limits import Reservation, Spent
+from chalicelib.domain.ports import Enrolment, Exemption, Freeze, ModeSetting, Notice, Question
+from chalicelib.domain.record import Draft, Head, Record, RecordType, seal
+from tests.fakes.cases import HOME
+from tests.fakes.clock import START
+
+MEMBER = "222222222222"
+CONTROL = "ec2-open-admin-ports"
+OTHER_CONTROL = "ec2-open-database-ports"
+REMEDIATION = "ec2_revoke_open_ingress"
+ACTOR = Actor(type="AssumedRole", role_arn=f"arn:aws:iam::{HOME}:role/dev", session="eve\n{}")
+PERSON = Actor(type="IAMUser", arn=f"arn:aws:iam::{HOME}:user/ann")
+
+
+def target(group: str = "sg-0123456789abcdef0", account: str = HOME, region: str = "eu-west-1") -> Target:
+    return Target(account=account, region=region, type="AWS::EC2::SecurityGroup", id=group)
+
+
+def case(
+    version: int = 1,
+    *,
+    episode: int = 1,
+    of: Target | None = None,
+    state: CaseState = CaseState.OPEN,
+    at: datetime = START,
+    reason: str = "",
+) -> Case:
+    of = of or target()
+    return Case(
+        digest=case_digest(REMEDIATION, of),
+        episode=episode,
+        remediation=REMEDIATION,
+        target=of,
+        state=state,
+        controls=(CONTROL,),
+        generation=1,
+        causes=(JoinedCause(event_id="event-1", at=at, actor=ACTOR, controls=(CONTROL,)),),
+        version=version,
+        opened_at=at,
+        updated_at=at,
+        last_state={"rules": [{"id": "sgr-1", "ports": [22, 22], "nothing": None}]},
+        reason=reason,
+    )
+
+
+def draft(
+    step: str = "received",
+    *,
+    type: RecordType = RecordType.RECEIVED,  # noqa: A002 -- the field's own name
+    controls: tuple[str, ...] = (CONTROL,),
+    account: str = HOME,
+    actor: Actor | None = ACTOR,
+    text: str = "",
+) -> Draft:
+    return Draft(
+        type=type,
+        source_id="event-1",
+        step=step,
+        occurred_at=START,
+        account=account,
+        region="eu-west-1",
+        resource=target(account=account).resource,
+        controls=controls,
+        actor=actor,
+        data={"text": text},
+    )
+
+
+def records(chain: str, *drafts: Draft, head: Head | None = None, at: datetime = START) -> tuple[Record, ...]:
+    return seal(chain, head or Head(), drafts or (draft(),), at, "0.1.0")
+
+
+def lock(version: int = 1, run: int = 1) -> Lock:
+    return Lock(case=case().id, run=run, lease_until=START + timedelta(seconds=75), version=version)
+
+
+def question(
+    event_id: str = "event-1",
+    of: Target | None = None,
+    controls: tuple[str, ...] = (CONTROL,),
+    actor_key: str = ACTOR.key,
+) -> Question:
+    of = of or target()
+    return Question(
+        event_id=event_id,
+        case=case_digest(REMEDIATION, of),
+        target=of,
+        controls=controls,
+        actor_key=actor_key,
+    )
+
+
+def reserved(spent: Spent, writes: int = 1) -> Spent:
+    return spent.plus(Reservation(at=START, case=case().id, run=1, controls=(CONTROL,), writes=writes))
+
+
+def notice(id: str = "notice-1", kind: str = "run_started") -> Notice:  # noqa: A002 -- the field's own name
+    return Notice(id=id, kind=kind, case=case().id, at=START, body={"resource": target().resource})
+
+
+def mode(account: str = HOME, control: str = CONTROL, to: Mode = Mode.ACT) -> ModeSetting:
+    return ModeSetting(account=account, control=control, mode=to, by="ann", at=START, reason="tried")
+
+
+def freeze(scope: str = "ALL", *, frozen: bool = False) -> Freeze:
+    return Freeze(scope=scope, frozen=frozen, by="ann", at=START, reason="because")
+
+
+def exemption(
+    account: str = HOME,
+    control: str = CONTROL,
+    resource: str | None = None,
+    expires_at: datetime = START + timedelta(days=1),
+) -> Exemption:
+    return Exemption(
+        account=account,
+        control=control,
+        resource=resource or target(account=account).resource,
+        owner="team-a",
+        reason="migration",
+        by="ann",
+        at=START,
+        expires_at=expires_at,
+    )
+
+
+def enrolment(account: str = MEMBER) -> Enrolment:
+    return Enrolment(account=account, by="ann", at=START)
+
+
+# -------------------------------------------------------------------------------------------------------- remediation
+
+
+class Nothing(Params):
+    """No parameters."""
+
+
+class Rules(State):
+    """As little as a state can be."""
+
+    ids: tuple[str, ...] = ()
+
+    @property
+    def compliant(self) -> bool:
+        return not self.ids
+
+
+def _assess(target: Target, params: Nothing, aws: Reader) -> Rules:
+    found = aws.pages(
+        "ec2",
+        "DescribeSecurityGroupRules",
+        "SecurityGroupRules",
+        Filters=[{"Name": "group-id", "Values": [target.id]}],
+    )
+    return Rules(ids=tuple(rule["SecurityGroupRuleId"] for rule in found if not rule["IsEgress"]))
+
+
+def _plan(target: Target, params: Nothing, state: Rules, cause: Cause, now: datetime) -> Plan:
+    return Plan(calls=(revoke(target, *state.ids),)) if state.ids else Plan()
+
+
+def _undo(target: Target, run: RunRecord[Rules], now: Rules) -> Plan:
+    return Plan(calls=(authorize(target),))
+
+
+GROUP = "arn:{partition}:ec2:{region}:{account}:security-group/{id}"
+RULE = "arn:{partition}:ec2:{region}:{account}:security-group-rule/*"
+
+SAMPLE = Remediation(
+    id=REMEDIATION,
+    controls=(CONTROL,),
+    summary="no admin port is open to the Internet",
+    risk=Risk.LOW,
+    reads=(
+        Permission("ec2:DescribeSecurityGroups"),
+        Permission("ec2:DescribeSecurityGroupRules"),
+        Permission("ec2:GetEbsEncryptionByDefault"),
+        Permission("ec2:GetEbsDefaultKmsKeyId"),
+        Permission("ec2:DescribeVpcs"),
+    ),
+    writes=(
+        Permission("ec2:RevokeSecurityGroupIngress", GROUP),
+        Permission("ec2:EnableEbsEncryptionByDefault"),
+        Permission("ec2:CreateSecurityGroup"),
+        Permission("ec2:DeleteSecurityGroup", GROUP, (("StringEquals", "ec2:Region", "eu-west-1"),)),
+    ),
+    undo_writes=(
+        Permission("ec2:AuthorizeSecurityGroupIngress", GROUP),
+        Permission(
+            "ec2:CreateTags", RULE, (("StringEquals", "ec2:CreateAction", "AuthorizeSecurityGroupIngress"),)
+        ),
+    ),
+    params=Nothing,
+    state=Rules,
+    assess=_assess,
+    plan=_plan,
+    undo=_undo,
+)
+
+
+def revoke(of: Target, *rules: str) -> Call:
+    return Call(
+        service="ec2",
+        operation="RevokeSecurityGroupIngress",
+        params={"GroupId": of.id, "SecurityGroupRuleIds": list(rules)},
+        why="the Internet may not come in",
+    )
+
+
+def authorize(of: Target, *, tags: bool = False) -> Call:
+    params: dict[str, JsonValue] = {
+        "GroupId": of.id,
+        "IpPermissions": [
+            {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{"CidrIp": "10.0.0.0/8"}]}
+        ],
+    }
+    if tags:
+        params["TagSpecifications"] = [
+            {"ResourceType": "security-group-rule", "Tags": [{"Key": "a", "Value": "b"}]}
+        ]
+    return Call(
+        service="ec2", operation="AuthorizeSecurityGroupIngress", params=params, why="as it was before"
+    )
+
+
+ENCRYPT = Call(service="ec2", operation="EnableEbsEncryptionByDefault", params={}, why="new volumes")

@@ -1,0 +1,58 @@
+"""The stores under test, each with a look behind its ports."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from chalicelib.adapters.aws import own_client
+from chalicelib.domain.ports import Cases, Notice
+from chalicelib.domain.record import Record
+from chalicelib.flow.command import Present
+from tests.fakes.aws import DEPLOYMENT
+from tests.fakes.cases import FakeCases
+from tests.fakes.ear import Ear
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+
+@dataclass(frozen=True)
+class Dynamo:
+    """The tables on moto, and an ear on the client that reaches them."""
+
+    client: "DynamoDBClient"
+    ear: Ear
+
+    def items(self, table: str) -> list[dict[str, Any]]:
+        """Everything in a table, straight from DynamoDB and unheard."""
+        silent = own_client("dynamodb", DEPLOYMENT)
+        return [dict(item) for item in silent.scan(TableName=DEPLOYMENT.table(table))["Items"]]
+
+
+@dataclass(frozen=True)
+class Store:
+    """A store under test: its two ports, and a look behind them."""
+
+    cases: Cases
+    settings: Present
+    dynamo: Dynamo | None
+    fake: FakeCases | None
+
+    def bodies(self) -> set[tuple[str, int, str]]:
+        """Every record that stands: chain, number and bytes."""
+        if self.fake:
+            return {(record.chain, record.seq, record.body) for record in self.fake.records}
+        assert self.dynamo
+        found = self.dynamo.items("audit")
+        return {(item["pk"]["S"], int(item["sk"]["S"]), item["body"]["S"]) for item in found}
+
+    def notices(self) -> dict[str, Notice]:
+        """Every notice that stands, by id."""
+        if self.fake:
+            return {notice.id: notice for notice in self.fake.notices}
+        assert self.dynamo
+        found = (Notice.model_validate_json(item["body"]["S"]) for item in self.dynamo.items("outbox"))
+        return {notice.id: notice for notice in found}
+
+
+def bodies_of(*records: Record) -> set[tuple[str, int, str]]:
+    return {(record.chain, record.seq, record.body) for record in records}

@@ -1,0 +1,242 @@
+"""What would be deployed: the zip that Lambda would unpack and the template that CloudFormation would read."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+import yaml
+from chalicelib.cli import package
+
+pytestmark = pytest.mark.package
+
+ENGINE = "redress-${Stage}-engine"
+HTTP = "redress-${Stage}-http"
+
+RUNTIME = ("boto3", "botocore", "s3transfer", "jmespath", "dateutil", "six.py", "urllib3")
+"""What Lambda's Python runtime has beside the standard library
+(docs.aws.amazon.com/lambda/latest/dg/python-package.html#python-package-include)."""
+
+IMPORT_ALL = """
+import sys
+sys.path[:0] = sys.argv[1:]
+import app
+import remediations
+found = remediations.discover()
+from chalicelib import catalog
+print(len(found), len(catalog.load().controls), sorted(name for name, value in vars(app).items() if name == "on_events"))
+print(*sorted({name.partition(".")[0] for name in sys.modules}))
+"""
+
+
+def template_of(built: package.Package) -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.safe_load(built.template.read_text("utf-8"))
+    return loaded
+
+
+def names_in(built: package.Package) -> list[str]:
+    with zipfile.ZipFile(built.zip) as archive:
+        return archive.namelist()
+
+
+@pytest.fixture(scope="session")
+def runtime(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that holds what the runtime holds, and nothing else of this environment."""
+    folder = tmp_path_factory.mktemp("runtime")
+    site = Path(boto3.__file__).parents[1]
+    for name in RUNTIME:
+        (folder / name).symlink_to(site / name)
+    return folder
+
+
+# ---------------------------------------------------------------------------------------------------------------- zip
+
+
+def test_lambda_can_import_the_app_and_every_remediation(
+    full: package.Package, runtime: Path, tmp_path: Path, root: Path
+) -> None:
+    with zipfile.ZipFile(full.zip) as archive:
+        archive.extractall(tmp_path)
+    environment = {"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", IMPORT_ALL, str(tmp_path), str(runtime)],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    counted, loaded = done.stdout.splitlines()
+    written = [path.stem for path in (root / "remediations").glob("*.py") if path.stem != "__init__"]
+    remediations, controls, handlers = counted.split(" ", 2)
+    assert int(remediations) == len(written) > 0
+    assert int(controls) > 0
+    assert handlers == "['on_events']"
+    assert not {"typer", "rich", "click", "yaml", "local", "tests", "pytest"} & set(loaded.split())
+
+
+def test_nothing_ships_that_is_not_needed(full: package.Package) -> None:
+    shipped = names_in(full)
+    assert [name for name in shipped if name.startswith("chalice/")] == ["chalice/__init__.py", "chalice/app.py"]
+    unwanted = re.compile(r"(^|/)(__pycache__|tests?|typer|rich|boto3|botocore|pip|local|docs|bench)/|\.pyc$|^chalicelib/cli/")
+    ours = [name for name in shipped if name.startswith(("chalicelib/", "remediations/", "app.py"))]
+    assert [name for name in ours if unwanted.search(name)] == []
+    tops = {name.partition("/")[0] for name in shipped}
+    assert not tops & {"typer", "rich", "boto3", "botocore", "tests", "local", "docs", "vendor", ".chalice", "click"}
+    assert [name for name in shipped if name.endswith(".pyc")] == []
+
+
+def test_the_package_is_small(full: package.Package) -> None:
+    assert full.zip.stat().st_size <= 15 * 1024 * 1024
+
+
+def test_the_same_tree_is_the_same_package(light: package.Package, root: Path, tmp_path: Path) -> None:
+    again = package.package(root, tmp_path, "dev", with_dependencies=False)
+    assert again.sha256 == light.sha256
+    assert again.zip.read_bytes() == light.zip.read_bytes()
+    assert again.template.read_bytes() == light.template.read_bytes()
+
+
+def test_a_stage_changes_a_default_and_no_code(light: package.Package, root: Path, tmp_path: Path) -> None:
+    other = package.package(root, tmp_path, "prod", with_dependencies=False)
+    assert other.sha256 == light.sha256
+    assert template_of(other)["Parameters"]["Stage"]["Default"] == "prod"
+    assert template_of(light)["Parameters"]["Stage"]["Default"] == "dev"
+
+
+def test_without_dependencies_it_holds_our_own_code_alone(light: package.Package) -> None:
+    tops = {name.partition("/")[0] for name in names_in(light)}
+    assert tops == {"app.py", "chalice", "chalicelib", "remediations"}
+
+
+def test_both_packages_have_one_template(light: package.Package, full: package.Package) -> None:
+    assert light.template.read_bytes() == full.template.read_bytes()
+
+
+def test_a_tree_that_cannot_be_packaged_is_an_error_with_the_reason(root: Path, tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    for name in ("app.py", "requirements.txt", "chalicelib", ".chalice"):
+        tree.mkdir(exist_ok=True)
+        (tree / name).symlink_to(root / name)
+    (tree / "remediations").mkdir()
+    (tree / "remediations" / "__init__.py").write_text("raise RuntimeError('broken on purpose')\n")
+    with pytest.raises(package.PackageError, match="broken on purpose"):
+        package.package(tree, tmp_path / "out", "dev", with_dependencies=False)
+
+
+# ----------------------------------------------------------------------------------------------------------- template
+
+
+@pytest.fixture(scope="session")
+def template(light: package.Package) -> dict[str, Any]:
+    return template_of(light)
+
+
+def walked(value: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(value, dict):
+        yield value
+        for inner in value.values():
+            yield from walked(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from walked(inner)
+
+
+def test_the_linter_accepts_both_templates(light: package.Package, root: Path) -> None:
+    command = [sys.executable, "-m", "cfnlint", str(light.template), str(root / ".chalice/member.yaml")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_cloudformation_can_read_it(light: package.Package) -> None:
+    text = light.template.read_text("utf-8")
+    assert len(text.encode()) <= 1_000_000
+    assert not re.search(r"(^|\s)[&*]id\d", text), "aliases are refused"
+
+
+def test_no_merge_left_two_intrinsics_in_one_place(template: dict[str, Any]) -> None:
+    for found in walked(template["Resources"]):
+        if any(key == "Ref" or key.startswith("Fn::") for key in found):
+            assert len(found) == 1, found
+
+
+def test_chalice_and_the_generated_file_mean_the_same_resources(template: dict[str, Any]) -> None:
+    assert [name for name, resource in template["Resources"].items() if "Type" not in resource] == []
+
+
+def test_every_log_group_is_the_one_its_function_writes_to(template: dict[str, Any]) -> None:
+    found = {
+        resource["Properties"]["LogGroupName"]["Fn::Sub"]: resource["Properties"]["RetentionInDays"]
+        for resource in template["Resources"].values()
+        if resource["Type"] == "AWS::Logs::LogGroup"
+    }
+    assert found == {f"/aws/lambda/{ENGINE}": 400, f"/aws/lambda/{HTTP}": 400}
+
+
+def test_the_functions_are_ours_by_name_role_and_time(template: dict[str, Any]) -> None:
+    found = {
+        resource["Properties"]["FunctionName"]["Fn::Sub"]: resource["Properties"]
+        for resource in template["Resources"].values()
+        if resource["Type"] == "AWS::Serverless::Function"
+    }
+    assert set(found) == {ENGINE, HTTP}
+    assert {name: (one["Timeout"], one["MemorySize"]) for name, one in found.items()} == {ENGINE: (60, 512), HTTP: (29, 512)}
+    for name, one in found.items():
+        role = template["Resources"][one["Role"]["Fn::GetAtt"][0]]["Properties"]
+        assert role["RoleName"] == {"Fn::Sub": name}
+
+
+def test_the_environment_is_small_and_complete(template: dict[str, Any]) -> None:
+    from chalicelib import settings
+
+    for resource in template["Resources"].values():
+        if resource["Type"] == "AWS::Serverless::Function":
+            variables = resource["Properties"]["Environment"]["Variables"]
+            assert all(re.fullmatch(r"[A-Za-z][A-Za-z0-9_]+", name) for name in variables)
+            assert len(json.dumps(variables)) <= 2048, "Lambda holds 4 KB; names filled in are shorter than that again"
+            given = {name: "1" for name in variables} | {"AWS_REGION": "us-east-1"}
+            assert settings.from_environment(given).stage == "1"
+
+
+def test_the_engine_takes_one_message_at_a_time_from_two_queues(template: dict[str, Any]) -> None:
+    events = template["Resources"]["Engine"]["Properties"]["Events"]
+    queues = {}
+    for source in events.values():
+        properties = source["Properties"]
+        assert properties["BatchSize"] == 1
+        assert properties["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+        assert properties["ScalingConfig"]["MaximumConcurrency"] >= 2
+        queues[properties["Queue"]["Fn::GetAtt"][0]] = source["Type"]
+    assert queues == {"EventsQueue": "SQS", "CommandsQueue": "SQS"}
+
+
+def test_every_way_in_over_http_is_signed(template: dict[str, Any]) -> None:
+    api = template["Resources"]["RestAPI"]["Properties"]
+    methods = [(path, verb, method) for path, verbs in api["DefinitionBody"]["paths"].items() for verb, method in verbs.items()]
+    assert [(path, verb) for path, verb, _ in methods] == [("/commands", "post")]
+    assert all(method["security"] == [{"sigv4": []}] for _, _, method in methods)
+    assert api["EndpointConfiguration"] == {"Type": "REGIONAL"}
+
+
+def test_what_sam_makes_of_it_is_within_cloudformations_limits(template: dict[str, Any]) -> None:
+    from samtranslator.translator.managed_policy_translator import ManagedPolicyLoader
+    from samtranslator.translator.transform import transform
+
+    for resource in template["Resources"].values():
+        if resource["Type"] == "AWS::Serverless::Function":
+            resource["Properties"]["CodeUri"] = "s3://bucket/key"
+    expanded = transform(template, {}, ManagedPolicyLoader(None), None)
+    kinds = [resource["Type"] for resource in expanded["Resources"].values()]
+    assert len(kinds) <= 500
+    assert len(expanded["Outputs"]) <= 200
+    assert kinds.count("AWS::Lambda::EventSourceMapping") == 2
+    assert kinds.count("AWS::ApiGateway::Stage") == 1
+    assert kinds.count("AWS::IAM::Role") == 5

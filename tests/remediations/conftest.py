@@ -1,0 +1,108 @@
+"""An account to try remediations on: real boto3 against moto, with every operation that is sent remembered."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import boto3
+import pytest
+from botocore import xform_name
+from botocore.exceptions import ClientError
+from moto import mock_aws
+
+from chalicelib.domain.contract import Call, Cause, Plan
+from chalicelib.domain.errors import AccessDeniedError, AwsError
+from chalicelib.domain.finding import Actor
+
+ACCOUNT = "123456789012"
+REGION = "eu-central-1"
+AT = datetime(2026, 11, 22, 9, 30, tzinfo=UTC)
+SOMEBODY = Actor(type="IAMUser", arn=f"arn:aws:iam::{ACCOUNT}:user/somebody")
+DENIED = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"})
+
+
+def cause(*opened: str) -> Cause:
+    """An event of just now that opened these sub-resources."""
+    return Cause(at=AT, actor=SOMEBODY, opened=opened)
+
+
+@dataclass
+class MotoReader:
+    """The contract's Reader over moto. What moto lacks is answered from `instead`; `broken` raises its error."""
+
+    session: boto3.Session
+    operations: list[str] = field(default_factory=list)
+    instead: dict[str, dict[str, Any]] = field(default_factory=dict)
+    broken: dict[str, str] = field(default_factory=dict)
+
+    def read(self, service: str, operation: str, /, **params: Any) -> dict[str, Any]:
+        self.operations.append(operation)
+        if operation in self.broken:
+            raise AwsError(service, operation, self.broken[operation], "as the test wants it")
+        if operation in self.instead:
+            return self.instead[operation]
+        answer = send(self.session, Call(service=service, operation=operation, params=params, why="to know"))
+        return {key: value for key, value in answer.items() if key != "ResponseMetadata"}
+
+    def pages(self, service: str, operation: str, key: str, /, **params: Any) -> list[Any]:
+        found: list[Any] = []
+        token: dict[str, str] = {}
+        while True:
+            page = self.read(service, operation, **params, **token)
+            found += page[key]
+            if not page.get("NextToken"):
+                return found
+            token = {"NextToken": page["NextToken"]}
+
+
+@dataclass(frozen=True)
+class Account:
+    """One emulated account, one Region. `sent` is every operation that went over the wire, ours or the test's."""
+
+    session: boto3.Session
+    sent: list[str]
+    reader: MotoReader
+
+    def apply(self, plan: Plan) -> None:
+        """Make the plan's calls, in order, without any of the engine's guards."""
+        for call in plan.calls:
+            send(self.session, call)
+
+
+def send(session: boto3.Session, call: Call) -> dict[str, Any]:
+    """One call through boto3; AwsError with the service's code when it is refused."""
+    client: Any = session.client(call.service)  # type: ignore[call-overload]  # the service is data here
+    try:
+        answer: dict[str, Any] = getattr(client, xform_name(call.operation))(**call.params)
+    except ClientError as error:
+        code = error.response["Error"]["Code"]
+        kind = AccessDeniedError if code in DENIED else AwsError
+        raise kind(call.service, call.operation, code, str(error)) from error
+    return answer
+
+
+def mend(session: boto3.Session) -> None:
+    """Let moto answer as EC2 does: every rule names the account that owns its group."""
+
+    def name_owner(parsed: dict[str, Any], **_: Any) -> None:
+        for rule in parsed.get("SecurityGroupRules", []):
+            rule.setdefault("GroupOwnerId", ACCOUNT)
+
+    session.events.register("after-call.ec2.DescribeSecurityGroupRules", name_owner)
+
+
+@pytest.fixture
+def aws() -> Iterator[Account]:
+    """A fresh account."""
+    with mock_aws():
+        sent: list[str] = []
+        session = boto3.Session(region_name=REGION)
+
+        def remember(model: Any, **_: Any) -> None:
+            sent.append(model.name)
+
+        session.events.register("before-call", remember)
+        mend(session)
+        reader = MotoReader(session, instead={"GetEbsDefaultKmsKeyId": {"KmsKeyId": "alias/aws/ebs"}})
+        yield Account(session, sent, reader)

@@ -3,9 +3,12 @@
 import json
 import re
 from dataclasses import dataclass
+from http import HTTPStatus
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+
+from pydantic import ValidationError
 
 from chalicelib.domain.errors import RedressError
 from chalicelib.flow.command import AnyCommand, CommandResult
@@ -20,6 +23,7 @@ _NEXT = MappingProxyType(
     {
         403: "your credentials need execute-api:Invoke on POST /commands of this API",
         404: "this is not the API of a Redress deployment; name it with --api or REDRESS_API",
+        422: "",
         409: "nothing was changed; run the command again",
         429: "too many requests; wait a moment and run the command again",
         503: "nothing is known to be changed; run the command again, then see `redress doctor`",
@@ -42,12 +46,12 @@ class Api:
     def post(self, command: AnyCommand) -> CommandResult:
         """Send the command; what was recorded, or ApiError."""
         status, body = self._send(command.model_dump_json().encode())
+        if status == HTTPStatus.OK:
+            return _result(body)
         said = _read(body)
-        if status == 200:  # noqa: PLR2004 -- HTTP's own number
-            return CommandResult.model_validate_json(body)
         reason = said.get("error") or said.get("message") or said.get("Message") or "no reason given"
-        advice = "" if status == 422 else _NEXT.get(status, "see the log of the HTTP function")  # noqa: PLR2004 -- refused, and the reason says what to do
-        raise ApiError(f"the API answered {status}: {reason}" + (f" ({advice})" if advice else ""))
+        advice = _NEXT.get(status, "see the log of the HTTP function")
+        raise ApiError(f"the API answered {status}: {reason}{advice and f' ({advice})'}")
 
     def _send(self, body: bytes) -> tuple[int, bytes]:
         from botocore.auth import SigV4Auth
@@ -107,6 +111,15 @@ def checked(url: str) -> str:
     if parts.scheme != "https" and not (parts.scheme == "http" and local):
         raise ApiError(f"{url!r} is no https address, so no signed request is sent there")
     return url.rstrip("/")
+
+
+def _result(body: bytes) -> CommandResult:
+    try:
+        return CommandResult.model_validate_json(body)
+    except ValidationError as error:
+        raise ApiError(
+            "that is no answer of Redress, so nothing is known to be changed; check --api"
+        ) from error
 
 
 def _read(body: bytes) -> dict[str, Any]:

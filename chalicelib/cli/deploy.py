@@ -9,7 +9,6 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import yaml
@@ -74,10 +73,15 @@ def deploy(
 
     On an update, parameters that are not given keep the value that they have.
     """
+    written: dict[str, Any] = yaml.safe_load(package.template.read_text(encoding="utf-8"))
+    chosen, known = {**parameters, "Stage": stage}, tuple(written["Parameters"])
+    unknown = sorted(set(chosen) - set(known))
+    if unknown:
+        raise DeployError(f"the template has no parameter {', '.join(unknown)}; it has {', '.join(known)}")
     account = str(session.client("sts").get_caller_identity()["Account"])
-    stored = _store(session.client("s3"), package, stage, account)
+    stored = _Stored(_store(session.client("s3"), package, written, stage, account), known)
     stack = _Stack(session.client("cloudformation"), f"redress-{stage}", sleep)
-    return stack.bring_to(stored, {**parameters, "Stage": stage}, {policies.TAG: stage}, progress)
+    return stack.bring_to(stored, chosen, {policies.TAG: stage}, progress)
 
 
 # ---------------------------------------------------------------------------------------------------------- artefacts
@@ -91,26 +95,24 @@ class _Stored:
     parameters: tuple[str, ...]
 
 
-def _store(s3: "S3Client", package: Package, stage: str, account: str) -> _Stored:
-    """Zip and template in the artefact bucket, each by its digest: what is deployed is never overwritten."""
+def _store(s3: "S3Client", package: Package, written: dict[str, Any], stage: str, account: str) -> str:
+    """Zip and template in the artefact bucket, each by its digest: what is deployed is never overwritten.
+
+    Returns the template's URL, in the form that both AWS and an emulated endpoint understand.
+    """
     bucket = f"redress-{stage}-artifacts-{account}-{s3.meta.region_name}"
     _own_bucket(s3, bucket, account)
     zip_key = f"{package.sha256}.zip"
     _upload(s3, bucket, account, zip_key, package.zip.read_bytes())
-    written = _located(package.template, f"s3://{bucket}/{zip_key}")
+    for resource in written["Resources"].values():
+        if resource["Type"] == "AWS::Serverless::Function":
+            resource["Properties"]["CodeUri"] = f"s3://{bucket}/{zip_key}"
     body = template.plain(written).encode()
     template_key = f"{hashlib.sha256(body).hexdigest()}.yaml"
     _upload(s3, bucket, account, template_key, body)
-    return _Stored(f"{s3.meta.endpoint_url}/{bucket}/{template_key}", tuple(written["Parameters"]))
-
-
-def _located(path: Path, uri: str) -> dict[str, Any]:
-    """The template at `path` with the functions' code at `uri`."""
-    written: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
-    for resource in written["Resources"].values():
-        if resource["Type"] == "AWS::Serverless::Function":
-            resource["Properties"]["CodeUri"] = uri
-    return written
+    if s3.meta.endpoint_url.startswith("https://"):
+        _refuse_plain_http(s3, bucket, account)
+    return f"{s3.meta.endpoint_url}/{bucket}/{template_key}"
 
 
 def _own_bucket(s3: "S3Client", bucket: str, account: str) -> None:
@@ -149,8 +151,6 @@ def _own_bucket(s3: "S3Client", bucket: str, account: str) -> None:
     s3.put_bucket_versioning(
         Bucket=bucket, ExpectedBucketOwner=account, VersioningConfiguration={"Status": "Enabled"}
     )
-    if s3.meta.endpoint_url.startswith("https://"):
-        _refuse_plain_http(s3, bucket, account)
 
 
 def _create_bucket(s3: "S3Client", bucket: str) -> None:
@@ -201,11 +201,6 @@ class _Stack:
     def bring_to(
         self, stored: _Stored, parameters: Parameters, tags: Parameters, progress: Callable[[Event], None]
     ) -> Deployment:
-        unknown = sorted(set(parameters) - set(stored.parameters))
-        if unknown:
-            raise DeployError(
-                f"the template has no parameter {', '.join(unknown)}; it has {', '.join(stored.parameters)}"
-            )
         before = self._described()
         if before is not None:
             self._refuse_stuck(str(before["StackStatus"]))

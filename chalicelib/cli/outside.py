@@ -1,18 +1,18 @@
 """What the commands need from outside: the catalog, the tables, the API, AWS and the clock. Tests hand in their own."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from chalicelib.domain.errors import AccessDeniedError, AwsError, ContractError, RedressError, TransientError
+from chalicelib.domain.errors import RedressError
 
 if TYPE_CHECKING:
     import boto3
 
     from chalicelib.cli.doctor import Check
     from chalicelib.cli.ledger import Books
-    from chalicelib.domain.contract import AnyRemediation, Params, State
+    from chalicelib.domain.contract import AnyRemediation, Params, Reader, State
     from chalicelib.domain.finding import Target
     from chalicelib.flow.classify import Controls
     from chalicelib.flow.command import AnyCommand, CommandResult
@@ -109,56 +109,30 @@ def _checks(stage: str) -> "Iterator[Check]":
 
 
 def _read_state(remediation: "AnyRemediation", target: "Target", params: "Params") -> "State":
+    """The resource as it is now, by the engine's own reader, signed with the operator's own credentials."""
     session = _session()
-    account = _deployment("", session).account
-    if account != target.account:
+    settings = _deployment("", session)
+    if settings.account != target.account:
         raise NoAccountError(
-            f"your credentials are of account {account}, but the event is of {target.account}"
+            f"your credentials are of account {settings.account}, but the event is of {target.account}"
         )
-    state: State = remediation.assess(target, params, OwnReader(session, remediation, target.region))
+    state: State = remediation.assess(target, params, own_reader(session, settings, remediation, target))
     return state
 
 
-class OwnReader:
-    """A `contract.Reader` on the operator's own credentials. It makes declared reads and refuses everything else."""
+def own_reader(
+    session: "boto3.Session", settings: "Settings", remediation: "AnyRemediation", target: "Target"
+) -> "Reader":
+    """A reader of the remediation's declared reads on the operator's own credentials, and of nothing else."""
+    from chalicelib.adapters.aws import Clients, DeclaredReader, Session
+    from chalicelib.adapters.clock import SystemClock
 
-    def __init__(self, session: "boto3.Session", remediation: "AnyRemediation", region: str) -> None:
-        self._session = session
-        self._declared = {permission.action.lower() for permission in remediation.reads}
-        self._region = region
+    def own() -> Session:
+        credentials = session.get_credentials()
+        if credentials is None:
+            raise NoAccountError("no AWS credentials were found: log in (aws sso login), or set AWS_PROFILE")
+        keys = credentials.get_frozen_credentials()
+        never = datetime.max.replace(tzinfo=UTC)
+        return Session(settings.account, keys.access_key, keys.secret_key, keys.token or "", never)
 
-    def read(self, service: str, operation: str, /, **params: Any) -> dict[str, Any]:  # noqa: ANN401 -- boto3's own parameters
-        """The response of one declared read."""
-        return dict(self._call(service, operation, lambda client, name: getattr(client, name)(**params)))
-
-    def pages(self, service: str, operation: str, key: str, /, **params: Any) -> list[Any]:  # noqa: ANN401 -- boto3's own parameters
-        """Every element under `key` of every page."""
-        found: list[Any] = self._call(
-            service,
-            operation,
-            lambda client, name: [
-                one for page in client.get_paginator(name).paginate(**params) for one in page[key]
-            ],
-        )
-        return found
-
-    def _call(self, service: str, operation: str, make: Callable[[Any, str], Any]) -> Any:  # noqa: ANN401 -- an AWS response
-        from botocore import xform_name
-        from botocore.exceptions import BotoCoreError, ClientError
-
-        if f"{service}:{operation}".lower() not in self._declared:
-            raise ContractError(f"{service}:{operation} is no declared read")
-        try:
-            client: Any = self._session.client(service, region_name=self._region)  # type: ignore[call-overload]  # the service is data
-            return make(client, xform_name(operation))
-        except ClientError as error:
-            raise _said(service, operation, error.response) from error
-        except BotoCoreError as error:
-            raise TransientError(service, operation, type(error).__name__, str(error)) from error
-
-
-def _said(service: str, operation: str, response: Mapping[str, Any]) -> AwsError:
-    said = response.get("Error", {})
-    code, message = str(said.get("Code", "unknown")), str(said.get("Message", ""))
-    denied = code in {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"}
-    return (AccessDeniedError if denied else AwsError)(service, operation, code, message)
+    return DeclaredReader(Clients(settings), SystemClock(), remediation, target.region, own)

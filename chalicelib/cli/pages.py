@@ -133,7 +133,9 @@ def plain(text: object) -> str:
     shown = visible(" ".join(str(text).split()))
     shown = shown.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     shown = re.sub(r"([\\`*_\[\]|~$])", r"\\\1", shown)
-    shown = re.sub(r"^([#+=-]|\d+[.)])", lambda found: f"&#{ord(found[0][0])};{found[0][1:]}", shown)
+    shown = re.sub(
+        r"^([#+=-]|\d+(?=[.)](\s|$)))", lambda found: f"&#{ord(found[0][0])};{found[0][1:]}", shown
+    )
     return shown.replace("://", ":&#47;&#47;").replace("@", "&#64;")
 
 
@@ -332,9 +334,7 @@ def _commands(app: typer.Typer) -> Iterator[str]:
     group: Any = typer.main.get_command(app)
     for name, command in sorted(group.commands.items()):
         arguments = [one for one in command.params if not isinstance(one, TyperOption)]
-        usage = " ".join(
-            f"{one.human_readable_name.upper()}{'...' if one.nargs != 1 else ''}" for one in arguments
-        )
+        usage = " ".join(f"{str(one.name).upper()}{'...' if one.nargs != 1 else ''}" for one in arguments)
         yield (
             f"### redress {name}\n\n{plain(command.help)}\n\n```\nredress {name} {usage}".rstrip()
             + "\n```\n\n"

@@ -25,11 +25,11 @@ def visible(value: object) -> str:
     )
 
 
-def console(*, stderr: bool = False) -> "Console":
+def console(*, stderr: bool = False, width: int | None = None) -> "Console":
     """A console that interprets nothing: no markup, no emoji codes, no highlighting of what it was given."""
     from rich.console import Console
 
-    return Console(stderr=stderr, markup=False, emoji=False, highlight=False, soft_wrap=True)
+    return Console(stderr=stderr, markup=False, emoji=False, highlight=False, width=width)
 
 
 def say(text: object = "") -> None:
@@ -54,17 +54,27 @@ def as_json(value: object) -> None:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """A table that fits the terminal; cells are folded and never cut, so that a name can be copied whole."""
+    """A table, one row a line; where the terminal is too narrow for it, each row as a block of its own.
+
+    Cells are never cut, so that a name can be copied whole.
+    """
     from rich.box import SIMPLE_HEAD
-    from rich.table import Table
+    from rich.cells import cell_len
+    from rich.table import Column, Table
     from rich.text import Text
 
-    drawn = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
-        drawn.add_column(column, overflow="fold")
-    for row in rows:
-        drawn.add_row(*(Text(visible(cell)) for cell in row))
-    console().print(drawn)
+    cells = [[visible(cell) for cell in row] for row in rows]
+    wide = sum(max(map(cell_len, column)) + 3 for column in zip(columns, *cells, strict=True))
+    terminal = console()
+    if terminal.is_terminal and wide > terminal.width:
+        for row in cells:
+            pairs({name: cell for name, cell in zip(columns, row, strict=True) if cell})
+            say()
+        return
+    drawn = Table(*(Column(name, overflow="fold") for name in columns), box=SIMPLE_HEAD, pad_edge=False)
+    for row in cells:
+        drawn.add_row(*map(Text, row))
+    console(width=max(wide, terminal.width)).print(drawn)
 
 
 def pairs(values: Mapping[str, Any]) -> None:

@@ -535,24 +535,23 @@ def _buses(routes: Sequence[Route]) -> dict[str, Resource]:
     """
     target = {"Arn": _att("EventsQueue"), "Id": "events"}
     after = ["EventsDeadLettersPolicy", "EventsQueuePolicy"]
+    admitted = {
+        "Sid": "Organization",
+        "Effect": "Allow",
+        "Principal": "*",
+        "Action": "events:PutEvents",
+        "Resource": _sub(arn("events", "event-bus/redress-${Stage}")),
+        "Condition": {"StringEquals": {"aws:PrincipalOrgID": {"Ref": "OrganizationId"}}},
+    }
     return {
         "HomeBus": {
             "Type": "AWS::Events::EventBus",
-            "Properties": {"Name": _sub("redress-${Stage}"), "Tags": _tags()},
-        },
-        "HomeBusPolicy": {
-            "Type": "AWS::Events::EventBusPolicy",
-            "Condition": "AdmitsOrganization",
             "Properties": {
-                "EventBusName": {"Ref": "HomeBus"},
-                "StatementId": "organization",
-                "Statement": {
-                    "Effect": "Allow",
-                    "Principal": "*",
-                    "Action": "events:PutEvents",
-                    "Resource": _att("HomeBus"),
-                    "Condition": {"StringEquals": {"aws:PrincipalOrgID": {"Ref": "OrganizationId"}}},
+                "Name": _sub("redress-${Stage}"),
+                "Policy": {
+                    "Fn::If": ["AdmitsOrganization", policies.document(admitted), {"Ref": "AWS::NoValue"}]
                 },
+                "Tags": _tags(),
             },
         },
         **{

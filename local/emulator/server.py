@@ -6,6 +6,7 @@ Control routes live under `/_redress/` on the same loopback port and take and an
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import logging
@@ -102,7 +103,9 @@ _ANSWERS: Final[dict[str, Callable[[Operation], tuple[int, str, str]]]] = {
     "error": lambda _: (500, "InternalError", "An internal error has occurred."),
 }
 _KILLS: Final = frozenset({"kill_before", "kill_after"})
-EFFECTS: Final = frozenset({*_ANSWERS, *_KILLS})
+_HOLD: Final = "hold"
+_LONGEST_HOLD_SECONDS: Final = 30.0
+EFFECTS: Final = frozenset({*_ANSWERS, *_KILLS, _HOLD})
 
 
 class _ShutdownAnswered(Exception):  # noqa: N818 - leaves MiniStack's endless lifespan loop, nothing more
@@ -243,6 +246,8 @@ class Server:
             status, code, message = _ANSWERS[fault.effect](operation)
             recorder.respond(error_response(operation.protocol, status, code, message, str(uuid.uuid4())))
         else:
+            if fault is not None and fault.effect == _HOLD:
+                await self._held(fault)
             await self._inner(scope, replay, recorder)
         if recorder.streaming:
             return
@@ -259,6 +264,12 @@ class Server:
         if fault is not None and fault.effect == "kill_after":
             _kill_lambda()
         await recorder.flush()
+
+    async def _held(self, fault: Fault) -> None:
+        """Return once the faults have been replaced: until then the call waits, and everybody else goes on."""
+        until = time.monotonic() + _LONGEST_HOLD_SECONDS
+        while any(one is fault for one in self._faults) and time.monotonic() < until:
+            await asyncio.sleep(0.01)
 
     def _operation(self, request: Request) -> Operation | None:
         host = request.headers.get("host", "")

@@ -39,7 +39,7 @@ _STOP_SECONDS: Final = 5.0
 _LOG_TAIL: Final = 4000
 _QUIET: Final = "x-redress-quiet"
 
-Effect = Literal["kill_before", "kill_after", "deny", "throttle", "error"]
+Effect = Literal["kill_before", "kill_after", "hold", "deny", "throttle", "error"]
 
 
 class WorldError(RuntimeError):
@@ -79,8 +79,9 @@ class Fault:
     """What befalls the n-th call (and `times - 1` after it) of a service, an operation, a role.
 
     Empty criteria match everything; `role` matches any part of the caller's role name. `kill_before` ends
-    the busy Lambda workers and never executes the call; `kill_after` executes it first; the others answer
-    AccessDenied, a throttle or a 500 and execute nothing.
+    the busy Lambda workers and never executes the call; `kill_after` executes it first; `hold` executes it only
+    once the faults are replaced, whatever happens meanwhile; the others answer AccessDenied, a throttle or a 500
+    and execute nothing.
     """
 
     effect: Effect

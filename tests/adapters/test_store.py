@@ -8,11 +8,10 @@ from chalicelib.domain.case import CaseState
 from chalicelib.domain.contract import Mode
 from chalicelib.domain.errors import ConflictError, ContractError, StoreError
 from chalicelib.domain.limits import Spent
-from chalicelib.domain.ports import Change, Freeze, SettingChange
+from chalicelib.domain.ports import Change, SettingChange
 from chalicelib.domain.record import GENESIS, Head, RecordType, broken_at
 from chalicelib.flow.command import system_chain
 from tests.adapters.samples import (
-    ACTOR,
     CONTROL,
     MEMBER,
     OTHER_CONTROL,
@@ -110,20 +109,16 @@ def test_the_gate_sees_every_setting_that_concerns_the_target(store: Store) -> N
     scopes = ("ALL", f"ACCOUNT#{MEMBER}", f"CONTROL#{MEMBER}#{CONTROL}", f"CONTROL#{MEMBER}#{OTHER_CONTROL}")
     there = target(account=MEMBER)
     store.settings.apply(setting(freezes=tuple(freeze(scope) for scope in scopes)))
-    for number, parts in enumerate(
-        (
-            {"mode": mode(MEMBER)},
-            {"mode": mode(MEMBER, OTHER_CONTROL, Mode.ASK)},
-            {"mode": mode(HOME, OTHER_CONTROL)},
-            {"exemption": exemption(MEMBER)},
-            {"exemption": exemption(MEMBER, OTHER_CONTROL, expires_at=START - timedelta(days=9))},
-            {
-                "exemption": exemption(
-                    MEMBER, resource="arn:aws:ec2:eu-west-1:222222222222:security-group/sg-z"
-                )
-            },
-        )
-    ):
+    elsewhere = target("sg-other", MEMBER).resource
+    settings: tuple[dict[str, object], ...] = (
+        {"mode": mode(MEMBER)},
+        {"mode": mode(MEMBER, OTHER_CONTROL, Mode.ASK)},
+        {"mode": mode(HOME, OTHER_CONTROL)},
+        {"exemption": exemption(MEMBER)},
+        {"exemption": exemption(MEMBER, OTHER_CONTROL, expires_at=START - timedelta(days=9))},
+        {"exemption": exemption(MEMBER, resource=elsewhere)},
+    )
+    for number, parts in enumerate(settings):
         store.settings.apply(setting(store.settings.head(CHAIN), str(number), **parts))
 
     gate = store.cases.look(question(of=there, controls=(CONTROL, OTHER_CONTROL)))
@@ -190,7 +185,7 @@ def test_whatever_part_conflicts_none_of_the_change_happens(store: Store, spoile
         )
     )
     before = store.bodies()
-    good = {
+    good: dict[str, object] = {
         "case": case(2),
         "archive": ended,
         "lock": lock(2),
@@ -199,7 +194,7 @@ def test_whatever_part_conflicts_none_of_the_change_happens(store: Store, spoile
         "records": records("another-chain"),
         "notices": (notice("new"),),
     }
-    bad = {
+    bad: dict[str, dict[str, object]] = {
         "case": {"case": case(3)},
         "archive": {"archive": case(1, episode=7)},
         "lock": {"lock": lock(1)},
@@ -385,7 +380,7 @@ def spoil(store: Store, pk: str, name: tuple[str, ...]) -> None:
         store.fake.items[name] = Item('{"frozen": "perhaps"}')
     elif store.dynamo:
         spoiled = {"pk": {"S": pk}, "kind": {"S": name[0]}, "body": {"S": '{"frozen": "perhaps"}'}}
-        store.dynamo.client.put_item(TableName=DEPLOYMENT.table("control_state"), Item=spoiled)  # type: ignore[arg-type]  # the stub wants each value's own type
+        store.dynamo.client.put_item(TableName=DEPLOYMENT.table("control_state"), Item=spoiled)
 
 
 def test_what_was_given_cannot_be_changed_afterwards(store: Store) -> None:
@@ -395,8 +390,3 @@ def test_what_was_given_cannot_be_changed_afterwards(store: Store) -> None:
     given.last_state["rules"] = "changed"
     stands = store.cases.look(question()).case
     assert stands == case()
-
-
-def test_samples_are_what_these_tests_take_them_for() -> None:
-    assert isinstance(freeze(), Freeze)
-    assert ACTOR.key != PERSON.key

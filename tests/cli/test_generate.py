@@ -56,7 +56,7 @@ def test_a_retired_control_is_not_listened_for() -> None:
 
 
 def test_an_event_source_is_cloudtrails() -> None:
-    with pytest.raises(CatalogError, match="'aws.ec2' is no CloudTrail event source"):
+    with pytest.raises(CatalogError, match=r"'aws\.ec2' is no CloudTrail event source"):
         patterns.routes([control(EventRule(source="aws.ec2", names=("A",)))])
 
 

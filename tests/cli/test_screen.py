@@ -32,3 +32,24 @@ def test_json_is_ascii_and_reads_back(hostile: str, capsys: pytest.CaptureFixtur
     out = capsys.readouterr().out
     assert out.isascii()
     assert json.loads(out) == {"name": hostile}
+
+
+def test_a_table_too_wide_for_the_terminal_becomes_blocks_and_loses_nothing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "40")
+    screen.table(("case", "resource"), [("a" * 30, "b" * 30), ("c", "d")])
+    assert capsys.readouterr().out.splitlines() == [
+        f"case      {'a' * 30}",
+        f"resource  {'b' * 30}",
+        "",
+        "case      c",
+        "resource  d",
+        "",
+    ]
+
+
+def test_a_table_without_a_terminal_has_one_line_for_each_row(capsys: pytest.CaptureFixture[str]) -> None:
+    screen.table(("case", "resource"), [("a" * 300, "b" * 300)])
+    assert ["a" * 300, "b" * 300] in [line.split() for line in capsys.readouterr().out.splitlines()]

@@ -113,7 +113,13 @@ class _Clients(Clients):
         events.register("before-call.*.*", self._addressed)
         for name in ("Get", "Reset"):
             events.register(f"before-call.ec2.{name}EbsDefaultKmsKeyId", self._default_key)
+        events.register("after-call.ec2.DescribeSecurityGroupRules", self._owner)
         return made
+
+    def _owner(self, parsed: dict[str, Any], **_: object) -> None:
+        """Moto leaves the owner of a group out of its rules; EC2 never does."""
+        for rule in parsed.get("SecurityGroupRules", []):
+            rule.setdefault("GroupOwnerId", self._signed.account)
 
     def _asked(self, params: Mapping[str, Any], model: Any, context: Any, **_: object) -> None:
         session = self._signed

@@ -26,6 +26,7 @@ class Ear:
 
     sent: list[Sent] = field(default_factory=list)
     made: list[str] = field(default_factory=list)
+    asked: Mapping[str, Any] = field(default_factory=dict)
     hooks: list[tuple[str, Callable[..., Any]]] = field(default_factory=list)
 
     def on(self, event: str, hook: Callable[..., Any]) -> None:
@@ -37,9 +38,9 @@ class Ear:
         session = botocore.session.Session()
         events: Any = session.get_component("event_emitter")
         events.register("creating-client-class.*", self._make)
-        events.register("provide-client-params.*.*", _ask)
-        # Last, because a client signs on the same event.
-        events.register_last("request-created.*.*", self._send)
+        events.register("provide-client-params.*.*", self._ask)
+        # Before moto, which answers on the same event and so ends it.
+        events.register_first("before-send.*.*", self._send)
         for event, hook in self.hooks:
             events.register_first(event, hook)
         return session
@@ -56,24 +57,23 @@ class Ear:
     def _make(self, event_name: str, **_: object) -> None:
         self.made.append(event_name.removeprefix("creating-client-class."))
 
+    def _ask(self, params: Mapping[str, Any], **_: object) -> None:
+        self.asked = dict(params)
+
     def _send(self, request: Any, event_name: str, **_: object) -> None:
-        service, operation = event_name.removeprefix("request-created.").split(".")
+        service, operation = event_name.removeprefix("before-send.").split(".")
         credential = _header(request, "Authorization").split("Credential=")[-1].split("/")
         self.sent.append(
             Sent(
                 service=service,
                 operation=operation,
-                params=request.context["asked"],
+                params=self.asked,
                 access_key=credential[0],
                 region=credential[2],
                 user_agent=_header(request, "User-Agent"),
                 url=request.url,
             )
         )
-
-
-def _ask(params: Mapping[str, Any], context: dict[str, Any], **_: object) -> None:
-    context["asked"] = dict(params)
 
 
 def _header(request: Any, name: str) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from chalicelib.cli import package
 
 ROOT = Path(__file__).resolve().parents[2]

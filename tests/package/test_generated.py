@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from policy_sentry.querying.actions import get_action_data
+
+import remediations
 from chalicelib import catalog
 from chalicelib.adapters import dynamodb
 from chalicelib.cli import generate, patterns, policies
 from chalicelib.domain.control import Status
 from local.emulator import names
-from policy_sentry.querying.actions import get_action_data
-
-import remediations
 
 ROLES = ("engine", "read", "act", "undo", "http")
 
@@ -84,7 +84,13 @@ def test_what_is_committed_is_what_would_be_generated(root: Path) -> None:
 
 
 def test_the_roles_have_the_committed_policies_word_for_word(root: Path, home: dict[str, Any]) -> None:
-    logical = {"engine": "EngineRole", "http": "ApiHandlerRole", "read": "ReadRole", "act": "ActRole", "undo": "UndoRole"}
+    logical = {
+        "engine": "EngineRole",
+        "http": "ApiHandlerRole",
+        "read": "ReadRole",
+        "act": "ActRole",
+        "undo": "UndoRole",
+    }
     for name, role in logical.items():
         committed = json.loads((root / generate.POLICIES / f"{name}.json").read_text())
         (granted,) = home["Resources"][role]["Properties"]["Policies"]
@@ -144,7 +150,11 @@ def test_a_transaction_is_granted_by_its_parts(root: Path, template: dict[str, A
 
 
 def test_the_ledger_is_only_ever_added_to(root: Path, policy: dict[str, Any]) -> None:
-    changing = [a for a, _, _ in allowed(policy) if re.match(r"dynamodb:(Update|Delete|BatchWrite|PartiQL|Restore)", a)]
+    changing = [
+        a
+        for a, _, _ in allowed(policy)
+        if re.match(r"dynamodb:(Update|Delete|BatchWrite|PartiQL|Restore)", a)
+    ]
     assert changing == []
 
 
@@ -166,7 +176,9 @@ def test_the_acting_roles_cannot_touch_redress(root: Path, name: str) -> None:
     ours = [policies.role("act"), policies.table("audit"), policies.queue("events")]
     ours.append(policies.arn("lambda", "function:redress-${Stage}-engine"))
     for resource in ours:
-        assert [one for one in denies["NotOurselves"]["Resource"] if fnmatch.fnmatchcase(resource, one)], resource
+        assert [one for one in denies["NotOurselves"]["Resource"] if fnmatch.fnmatchcase(resource, one)], (
+            resource
+        )
 
 
 def test_the_engine_takes_on_two_roles_and_the_console_none(root: Path) -> None:
@@ -198,7 +210,9 @@ def test_who_may_write_which_settings_follows_the_keys_of_the_store() -> None:
 
 def test_the_policies_are_the_union_of_what_is_declared(root: Path) -> None:
     for role, field in (("read", "reads"), ("act", "writes"), ("undo", "undo_writes")):
-        declared = {one.action for remediation in remediations.discover() for one in getattr(remediation, field)}
+        declared = {
+            one.action for remediation in remediations.discover() for one in getattr(remediation, field)
+        }
         document = json.loads((root / generate.POLICIES / f"{role}.json").read_text())
         assert {action for action, _, _ in allowed(document)} == declared
 
@@ -211,7 +225,10 @@ def test_every_role_is_bounded_named_and_short(template: dict[str, Any]) -> None
     assert roles
     for role in roles.values():
         properties = role["Properties"]
-        assert template["Resources"][properties["PermissionsBoundary"]["Ref"]]["Type"] == "AWS::IAM::ManagedPolicy"
+        assert (
+            template["Resources"][properties["PermissionsBoundary"]["Ref"]]["Type"]
+            == "AWS::IAM::ManagedPolicy"
+        )
         assert len(filled(properties["RoleName"])) <= 64
         assert properties["MaxSessionDuration"] == 3600
         assert properties["Tags"] == [{"Key": policies.TAG, "Value": {"Ref": "Stage"}}]
@@ -222,7 +239,9 @@ def test_every_role_is_bounded_named_and_short(template: dict[str, Any]) -> None
 def test_every_boundary_fits_and_covers_what_its_roles_are_granted(template: dict[str, Any]) -> None:
     for name, managed in of_type(template, "AWS::IAM::ManagedPolicy").items():
         document = managed["Properties"]["PolicyDocument"]
-        assert len(compact(filled(document))) <= 6_144, "docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html"
+        assert len(compact(filled(document))) <= 6_144, (
+            "docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html"
+        )
         within = {action for action, _, _ in allowed(filled(document))}
         for role in of_type(template, "AWS::IAM::Role").values():
             if role["Properties"]["PermissionsBoundary"] == {"Ref": name}:
@@ -252,7 +271,9 @@ def test_read_and_act_trust_the_engine_and_undo_trusts_the_undoer(
     assert trusted(template, "ActRole") == engine
     assert trusted(template, "UndoRole") == {
         "Principal": {"AWS": {"Fn::Sub": f"{iam}:root"}},
-        "Condition": {"ArnEquals": {"aws:PrincipalArn": {"Fn::Sub": f"{iam}:role/redress-${{Stage}}-undoer"}}},
+        "Condition": {
+            "ArnEquals": {"aws:PrincipalArn": {"Fn::Sub": f"{iam}:role/redress-${{Stage}}-undoer"}}
+        },
     }
 
 
@@ -277,7 +298,9 @@ def rules(template: dict[str, Any]) -> list[dict[str, Any]]:
     return [rule["Properties"] for rule in of_type(template, "AWS::Events::Rule").values()]
 
 
-def test_every_event_of_every_control_is_heard_once_on_each_bus(home: dict[str, Any], member: dict[str, Any]) -> None:
+def test_every_event_of_every_control_is_heard_once_on_each_bus(
+    home: dict[str, Any], member: dict[str, Any]
+) -> None:
     on_default = [rule for rule in rules(home) if "EventBusName" not in rule]
     on_ours = [rule for rule in rules(home) if rule.get("EventBusName") == {"Ref": "HomeBus"}]
     wanted = [
@@ -298,7 +321,9 @@ def test_what_failed_and_what_nobody_did_is_not_heard() -> None:
     happened = event("ec2.amazonaws.com", "AuthorizeSecurityGroupIngress")
     assert names.matches(heard, happened)
     assert not names.matches(heard, {**happened, "source": "redress.forged"})
-    assert not names.matches(heard, {**happened, "detail": {**happened["detail"], "errorCode": "AccessDenied"}})
+    assert not names.matches(
+        heard, {**happened, "detail": {**happened["detail"], "errorCode": "AccessDenied"}}
+    )
     assert not names.matches(heard, event("ec2.amazonaws.com", "RunInstances"))
 
 
@@ -331,20 +356,25 @@ def test_only_our_rules_may_send(template: dict[str, Any]) -> None:
 
 
 def test_the_home_bus_admits_the_organization_or_nobody(home: dict[str, Any]) -> None:
-    (admitted,) = of_type(home, "AWS::Events::EventBusPolicy").values()
-    assert admitted["Condition"] == "AdmitsOrganization"
-    assert len(admitted["Properties"]["StatementId"]) <= 64
-    assert admitted["Properties"]["Statement"]["Condition"] == {
-        "StringEquals": {"aws:PrincipalOrgID": {"Ref": "OrganizationId"}}
-    }
+    (bus,) = of_type(home, "AWS::Events::EventBus").values()
+    condition, admitted, otherwise = bus["Properties"]["Policy"]["Fn::If"]
+    assert (condition, otherwise) == ("AdmitsOrganization", {"Ref": "AWS::NoValue"})
+    (statement,) = admitted["Statement"]
+    assert statement["Action"] == "events:PutEvents"
+    assert statement["Condition"] == {"StringEquals": {"aws:PrincipalOrgID": {"Ref": "OrganizationId"}}}
 
 
 # ----------------------------------------------------------------------------------------------------- tables and queues
 
 
 def test_every_queue_is_encrypted_and_gives_up_into_a_queue_of_its_own(home: dict[str, Any]) -> None:
-    queues = {resource["Properties"]["QueueName"]["Fn::Sub"]: resource["Properties"] for resource in of_type(home, "AWS::SQS::Queue").values()}
-    assert set(queues) == {f"redress-${{Stage}}-{name}{dlq}" for name in ("events", "commands", "undo") for dlq in ("", "-dlq")}
+    queues = {
+        resource["Properties"]["QueueName"]["Fn::Sub"]: resource["Properties"]
+        for resource in of_type(home, "AWS::SQS::Queue").values()
+    }
+    assert set(queues) == {
+        f"redress-${{Stage}}-{name}{dlq}" for name in ("events", "commands", "undo") for dlq in ("", "-dlq")
+    }
     for name, properties in queues.items():
         assert properties["SqsManagedSseEnabled"] is True
         assert properties["MessageRetentionPeriod"] == 14 * 24 * 3600
@@ -356,8 +386,13 @@ def test_every_queue_is_encrypted_and_gives_up_into_a_queue_of_its_own(home: dic
 
 
 def test_every_table_outlives_its_stack(home: dict[str, Any]) -> None:
-    tables = {resource["Properties"]["TableName"]["Fn::Sub"]: resource for resource in of_type(home, "AWS::DynamoDB::Table").values()}
-    assert set(tables) == {f"redress-${{Stage}}-{name}" for name in ("cases", "control-state", "outbox", "audit")}
+    tables = {
+        resource["Properties"]["TableName"]["Fn::Sub"]: resource
+        for resource in of_type(home, "AWS::DynamoDB::Table").values()
+    }
+    assert set(tables) == {
+        f"redress-${{Stage}}-{name}" for name in ("cases", "control-state", "outbox", "audit")
+    }
     for resource in tables.values():
         properties = resource["Properties"]
         assert (resource["DeletionPolicy"], resource["UpdateReplacePolicy"]) == ("Retain", "Retain")
@@ -365,7 +400,9 @@ def test_every_table_outlives_its_stack(home: dict[str, Any]) -> None:
         assert properties["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
         assert properties["SSESpecification"]["KMSMasterKeyId"] == {"Fn::GetAtt": ["Key", "Arn"]}
         assert "TimeToLiveSpecification" not in properties
-    assert tables["redress-${Stage}-audit"]["Properties"]["StreamSpecification"] == {"StreamViewType": "NEW_AND_OLD_IMAGES"}
+    assert tables["redress-${Stage}-audit"]["Properties"]["StreamSpecification"] == {
+        "StreamViewType": "NEW_AND_OLD_IMAGES"
+    }
 
 
 def test_every_queue_of_dead_letters_has_an_alarm(home: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import boto3
 import pytest
 import yaml
+
 from chalicelib.cli import package
 
 pytestmark = pytest.mark.package
@@ -85,12 +86,28 @@ def test_lambda_can_import_the_app_and_every_remediation(
 
 def test_nothing_ships_that_is_not_needed(full: package.Package) -> None:
     shipped = names_in(full)
-    assert [name for name in shipped if name.startswith("chalice/")] == ["chalice/__init__.py", "chalice/app.py"]
-    unwanted = re.compile(r"(^|/)(__pycache__|tests?|typer|rich|boto3|botocore|pip|local|docs|bench)/|\.pyc$|^chalicelib/cli/")
+    assert [name for name in shipped if name.startswith("chalice/")] == [
+        "chalice/__init__.py",
+        "chalice/app.py",
+    ]
+    unwanted = re.compile(
+        r"(^|/)(__pycache__|tests?|typer|rich|boto3|botocore|pip|local|docs|bench)/|\.pyc$|^chalicelib/cli/"
+    )
     ours = [name for name in shipped if name.startswith(("chalicelib/", "remediations/", "app.py"))]
     assert [name for name in ours if unwanted.search(name)] == []
     tops = {name.partition("/")[0] for name in shipped}
-    assert not tops & {"typer", "rich", "boto3", "botocore", "tests", "local", "docs", "vendor", ".chalice", "click"}
+    assert not tops & {
+        "typer",
+        "rich",
+        "boto3",
+        "botocore",
+        "tests",
+        "local",
+        "docs",
+        "vendor",
+        ".chalice",
+        "click",
+    }
     assert [name for name in shipped if name.endswith(".pyc")] == []
 
 
@@ -151,7 +168,11 @@ def walked(value: Any) -> Iterator[dict[str, Any]]:
 
 
 def test_the_linter_accepts_both_templates(light: package.Package, root: Path) -> None:
-    command = [sys.executable, "-m", "cfnlint", str(light.template), str(root / ".chalice/member.yaml")]
+    command = [
+        str(Path(sys.executable).with_name("cfn-lint")),
+        str(light.template),
+        str(root / ".chalice/member.yaml"),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "")
 
@@ -188,7 +209,10 @@ def test_the_functions_are_ours_by_name_role_and_time(template: dict[str, Any]) 
         if resource["Type"] == "AWS::Serverless::Function"
     }
     assert set(found) == {ENGINE, HTTP}
-    assert {name: (one["Timeout"], one["MemorySize"]) for name, one in found.items()} == {ENGINE: (60, 512), HTTP: (29, 512)}
+    assert {name: (one["Timeout"], one["MemorySize"]) for name, one in found.items()} == {
+        ENGINE: (60, 512),
+        HTTP: (29, 512),
+    }
     for name, one in found.items():
         role = template["Resources"][one["Role"]["Fn::GetAtt"][0]]["Properties"]
         assert role["RoleName"] == {"Fn::Sub": name}
@@ -201,8 +225,10 @@ def test_the_environment_is_small_and_complete(template: dict[str, Any]) -> None
         if resource["Type"] == "AWS::Serverless::Function":
             variables = resource["Properties"]["Environment"]["Variables"]
             assert all(re.fullmatch(r"[A-Za-z][A-Za-z0-9_]+", name) for name in variables)
-            assert len(json.dumps(variables)) <= 2048, "Lambda holds 4 KB; names filled in are shorter than that again"
-            given = {name: "1" for name in variables} | {"AWS_REGION": "us-east-1"}
+            assert len(json.dumps(variables)) <= 2048, (
+                "Lambda holds 4 KB; names filled in are shorter than that again"
+            )
+            given = dict.fromkeys(variables, "1") | {"AWS_REGION": "us-east-1"}
             assert settings.from_environment(given).stage == "1"
 
 
@@ -220,15 +246,21 @@ def test_the_engine_takes_one_message_at_a_time_from_two_queues(template: dict[s
 
 def test_every_way_in_over_http_is_signed(template: dict[str, Any]) -> None:
     api = template["Resources"]["RestAPI"]["Properties"]
-    methods = [(path, verb, method) for path, verbs in api["DefinitionBody"]["paths"].items() for verb, method in verbs.items()]
+    methods = [
+        (path, verb, method)
+        for path, verbs in api["DefinitionBody"]["paths"].items()
+        for verb, method in verbs.items()
+    ]
     assert [(path, verb) for path, verb, _ in methods] == [("/commands", "post")]
     assert all(method["security"] == [{"sigv4": []}] for _, _, method in methods)
     assert api["EndpointConfiguration"] == {"Type": "REGIONAL"}
 
 
 def test_what_sam_makes_of_it_is_within_cloudformations_limits(template: dict[str, Any]) -> None:
-    from samtranslator.translator.managed_policy_translator import ManagedPolicyLoader
-    from samtranslator.translator.transform import transform
+    from samtranslator.translator.managed_policy_translator import (  # type: ignore[import-untyped]
+        ManagedPolicyLoader,
+    )
+    from samtranslator.translator.transform import transform  # type: ignore[import-untyped]
 
     for resource in template["Resources"].values():
         if resource["Type"] == "AWS::Serverless::Function":

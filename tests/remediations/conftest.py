@@ -1,5 +1,6 @@
 """An account to try remediations on: real boto3 against moto, with every operation that is sent remembered."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -14,6 +15,9 @@ from moto import mock_aws
 from chalicelib.domain.contract import Call, Cause, Plan
 from chalicelib.domain.errors import AccessDeniedError, AwsError
 from chalicelib.domain.finding import Actor
+
+# An account of AWS owns no snapshots at first; moto's would own those of a hundred public images, and take a second.
+os.environ["MOTO_EC2_LOAD_DEFAULT_AMIS"] = "false"
 
 ACCOUNT = "123456789012"
 REGION = "eu-central-1"

@@ -1,0 +1,498 @@
+"""What only the tables promise: one call each, keys that last for ever, errors that say what to do, reading in pages."""
+
+import json
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from typing import Any
+from zlib import crc32
+
+import pytest
+
+from chalicelib.adapters.aws import own_client
+from chalicelib.adapters.dynamodb import TABLES, DynamoCases, DynamoSettings, Ledger
+from chalicelib.domain.case import Case, CaseState
+from chalicelib.domain.errors import ConflictError, StoreError
+from chalicelib.domain.ports import Change, SettingChange
+from chalicelib.domain.record import Head, Record, RecordType, broken_at, digest_of
+from chalicelib.flow.command import system_chain
+from tests.adapters.samples import (
+    CONTROL,
+    MEMBER,
+    OTHER_CONTROL,
+    PERSON,
+    case,
+    draft,
+    enrolment,
+    exemption,
+    freeze,
+    lock,
+    mode,
+    notice,
+    question,
+    records,
+    reserved,
+    target,
+)
+from tests.adapters.stores import Dynamo
+from tests.fakes.aws import DEPLOYMENT
+from tests.fakes.cases import HOME
+from tests.fakes.clock import START
+from tests.fakes.ear import Ear, Http, answer, refusal
+
+
+@pytest.fixture
+def cases(dynamo: Dynamo) -> DynamoCases:
+    return DynamoCases(dynamo.client, DEPLOYMENT)
+
+
+@pytest.fixture
+def ledger(dynamo: Dynamo) -> Ledger:
+    return Ledger(dynamo.client, DEPLOYMENT)
+
+
+def whole(cases: DynamoCases) -> Change:
+    gate = cases.look(question())
+    return Change(
+        case=case(2, episode=2),
+        archive=case(1, state=CaseState.CLOSED),
+        lock=lock(),
+        seen=("event-1",),
+        spent=(reserved(gate.account_spent), reserved(gate.actor_spent)),
+        records=records(case(2, episode=2).id, draft("a"), draft("b")),
+        notices=(notice(),),
+    )
+
+
+# ------------------------------------------------------------------------------------------------ one call per method
+
+
+def test_every_method_of_the_port_is_one_call_that_needs_one_right(
+    cases: DynamoCases, dynamo: Dynamo
+) -> None:
+    cases.commit(Change(case=case(1, state=CaseState.CLOSED)))
+    change = whole(cases)
+    calls: tuple[tuple[Callable[[], object], str], ...] = (
+        (lambda: cases.look(question(controls=(CONTROL, OTHER_CONTROL))), "BatchGetItem"),
+        (lambda: cases.case(case().digest, 1), "BatchGetItem"),
+        (lambda: cases.commit(change), "TransactWriteItems"),
+        (lambda: cases.guard(("ALL", f"ACCOUNT#{HOME}"), HOME), "BatchGetItem"),
+        (lambda: cases.note(records("EVENT#1")[0]), "PutItem"),
+    )
+    for call, operation in calls:
+        dynamo.ear.sent.clear()
+        call()
+        assert dynamo.ear.operations() == [operation]
+        asked = dynamo.ear.sent[0].params
+        if operation == "BatchGetItem":
+            assert all(table["ConsistentRead"] is True for table in asked["RequestItems"].values())
+        if operation == "TransactWriteItems":
+            # dynamodb:PutItem is the only right that a transaction of puts needs.
+            assert {verb for item in asked["TransactItems"] for verb in item} == {"Put"}
+
+
+def test_only_a_notice_may_overwrite_what_stands(cases: DynamoCases, dynamo: Dynamo) -> None:
+    cases.commit(Change(case=case(1, state=CaseState.CLOSED)))
+    cases.commit(whole(cases))
+    puts = [item["Put"] for item in dynamo.ear.sent[-1].params["TransactItems"]]
+    free = {put["TableName"] for put in puts if "ConditionExpression" not in put}
+    audit = [put for put in puts if put["TableName"] == DEPLOYMENT.table("audit")]
+    assert free == {DEPLOYMENT.table("outbox")}
+    assert [put["ConditionExpression"] for put in audit] == ["attribute_not_exists(pk)"] * 2
+
+
+# ---------------------------------------------------------------------------------------------------- keys and indexes
+
+
+def test_the_tables_are_these() -> None:
+    shapes = {
+        table.name: (
+            table.hash_key,
+            table.range_key,
+            {index.name: (index.hash_key, index.range_key) for index in table.indexes},
+        )
+        for table in TABLES
+    }
+    assert shapes == {
+        "cases": ("pk", None, {"by_state": ("state", "updated_at")}),
+        "control_state": ("pk", None, {"by_kind": ("kind", "pk")}),
+        "outbox": ("pk", None, {}),
+        "audit": (
+            "pk",
+            "sk",
+            {
+                "by_resource": ("resource_key", "at_id"),
+                "by_account": ("account_key", "at_id"),
+                "by_control": ("control_key", "at_id"),
+                "by_actor": ("actor_key", "at_id"),
+            },
+        ),
+    }
+    for table in TABLES:
+        described = table.properties()
+        keyed = {part["AttributeName"] for part in described["KeySchema"]}
+        for index in described.get("GlobalSecondaryIndexes", ()):
+            keyed |= {part["AttributeName"] for part in index["KeySchema"]}
+        assert described["BillingMode"] == "PAY_PER_REQUEST"
+        assert {part["AttributeName"] for part in described["AttributeDefinitions"]} == keyed
+        assert {part["AttributeType"] for part in described["AttributeDefinitions"]} == {"S"}
+
+
+def test_items_lie_under_the_keys_that_are_written_down(cases: DynamoCases, dynamo: Dynamo) -> None:
+    cases.commit(Change(case=case(1, state=CaseState.CLOSED)))
+    cases.commit(whole(cases))
+    DynamoSettings(dynamo.client, DEPLOYMENT).apply(_setting())
+    digest, key = case().digest, target().key
+
+    assert {item["pk"]["S"] for item in dynamo.items("cases")} == {
+        f"CASE#{digest}",
+        f"CASE#{digest}#1",
+        f"LOCK#{key}",
+        f"SEEN#event-1#{digest}",
+    }
+    kinds = {item["pk"]["S"]: item["kind"]["S"] for item in dynamo.items("control_state")}
+    assert kinds.pop(f"SPENT#ACCOUNT#{HOME}") == "SPENT"
+    assert kinds.pop(f"MODE#{HOME}#{CONTROL}") == "MODE"
+    assert kinds.pop("FREEZE#ALL") == "FREEZE"
+    assert kinds.pop(f"ENROLMENT#{MEMBER}") == "ENROLMENT"
+    assert kinds.pop(f"CHAIN#{system_chain(HOME, START)}") == "CHAIN"
+    rest = {"#".join(pk.split("#")[:-1]): kind for pk, kind in kinds.items()}
+    assert rest == {"SPENT#ACTOR": "SPENT", f"EXEMPTION#{HOME}#{CONTROL}": "EXEMPTION"}
+    assert [item["pk"]["S"] for item in dynamo.items("outbox")] == ["notice-1"]
+    assert [item["state"]["S"] for item in dynamo.items("outbox")] == ["ready"]
+
+
+def _setting() -> SettingChange:
+    said = draft("mode", type=RecordType.MODE_CHANGED, actor=PERSON)
+    (record,) = records(system_chain(HOME, START), said)
+    return SettingChange(
+        mode=mode(),
+        freezes=(freeze(),),
+        exemption=exemption(),
+        enrolment=enrolment(),
+        record=record,
+        expected_head=Head(),
+    )
+
+
+def test_an_audit_item_is_the_stored_bytes_their_hash_and_index_attributes(
+    cases: DynamoCases, dynamo: Dynamo
+) -> None:
+    said = draft(controls=(CONTROL, OTHER_CONTROL), text="é and \u2028")
+    (record,) = records("EVENT#1", said)
+    cases.note(record)
+
+    (item,) = dynamo.items("audit")
+    stored = {name: next(iter(value.values())) for name, value in item.items()}
+    shard = crc32(b"EVENT#1") % 4
+    assert stored.pop("resource_key").startswith("RES#")
+    assert stored == {
+        "pk": "EVENT#1",
+        "sk": "0000000001",
+        "body": record.body,
+        "hash": digest_of(record.body),
+        "record_id": record.record_id,
+        "type": "RECEIVED",
+        "at_id": f"2026-08-03T12:00:00.000Z#{record.record_id}",
+        "account_key": f"ACC#{HOME}#20260803#{shard}",
+        "control_key": f"CTL#{CONTROL}#20260803#{shard}",
+    }
+
+
+@pytest.mark.parametrize("kind", list(RecordType))
+def test_only_what_people_did_is_indexed_by_actor(
+    kind: RecordType, cases: DynamoCases, dynamo: Dynamo
+) -> None:
+    cases.note(records("EVENT#1", draft(type=kind, actor=PERSON))[0])
+    (item,) = dynamo.items("audit")
+    by_people = {"MODE_CHANGED", "FREEZE_ON", "FREEZE_OFF", "EXEMPTION_GRANTED", "CONFIG_CHANGED"}
+    assert ("actor_key" in item) is (kind.value in by_people)
+    if "actor_key" in item:
+        assert item["actor_key"]["S"].endswith("#202608")
+
+
+def test_a_record_about_nothing_in_particular_is_in_fewer_indexes(cases: DynamoCases, dynamo: Dynamo) -> None:
+    bare = draft(controls=(), actor=None).model_copy(update={"resource": ""})
+    cases.note(records("EVENT#1", bare)[0])
+    (item,) = dynamo.items("audit")
+    assert not {"resource_key", "control_key", "actor_key"} & set(item)
+
+
+# --------------------------------------------------------------------------------------------------- limits and errors
+
+
+def test_an_item_that_dynamodb_could_not_hold_is_refused_by_name_before_anything_is_sent(
+    cases: DynamoCases, dynamo: Dynamo
+) -> None:
+    too_long = "x" * 400 * 1024
+    big = records(case().id, draft("small"), draft("large", text=too_long))
+    attempts: tuple[tuple[Callable[[], object], str], ...] = (
+        (lambda: cases.commit(Change(case=case(), records=big)), r"0000000002 \(RECEIVED\)"),
+        (lambda: cases.commit(Change(case=case(reason=too_long))), f"CASE#{case().digest}"),
+        (lambda: cases.note(records("EVENT#1", draft(text="é" * 205 * 1024))[0]), "EVENT#1"),
+    )
+    for attempt, name in attempts:
+        with pytest.raises(StoreError, match=name) as caught:
+            attempt()
+        assert not isinstance(caught.value, ConflictError)
+    assert dynamo.ear.sent == []
+
+
+def test_a_transaction_that_dynamodb_could_not_take_is_refused_before_it_is_sent(
+    cases: DynamoCases, dynamo: Dynamo
+) -> None:
+    many = records(case().id, *(draft(str(number)) for number in range(100)))
+    heavy = records(case().id, *(draft(str(number), text="x" * 390_000) for number in range(11)))
+    for chain in (many, heavy):
+        with pytest.raises(StoreError, match="a transaction holds"):
+            cases.commit(Change(case=case(), records=chain))
+    assert dynamo.ear.sent == []
+
+
+def test_more_controls_than_one_read_can_ask_about_are_refused(cases: DynamoCases, dynamo: Dynamo) -> None:
+    with pytest.raises(StoreError, match="too many controls"):
+        cases.look(question(controls=tuple(f"control-{number}" for number in range(40))))
+    assert dynamo.ear.sent == []
+
+
+def failing(reply: Callable[[], Any]) -> DynamoCases:
+    """A store whose every call is answered so, by botocore itself, in the service's place."""
+    ear = Ear()
+    ear.on("before-call.dynamodb.*", lambda **_: reply())
+    return DynamoCases(own_client("dynamodb", DEPLOYMENT, ear.session), DEPLOYMENT)
+
+
+def cancelled(*codes: str) -> Callable[[], tuple[Http, dict[str, Any]]]:
+    def reply() -> tuple[Http, dict[str, Any]]:
+        http, body = refusal("TransactionCanceledException", "cancelled")
+        return http, {**body, "CancellationReasons": [{"Code": code} for code in codes]}
+
+    return reply
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        cancelled("None", "ConditionalCheckFailed"),
+        cancelled("ConditionalCheckFailed", "ThrottlingError"),
+        cancelled("TransactionConflict", "None"),
+        lambda: refusal("ConditionalCheckFailedException"),
+        lambda: refusal("TransactionConflictException"),
+    ],
+)
+def test_a_lost_race_is_a_conflict(reply: Callable[[], Any]) -> None:
+    with pytest.raises(ConflictError):
+        failing(reply).commit(Change(case=case()))
+
+
+@pytest.mark.parametrize(
+    "reply, advice",
+    [
+        (lambda: refusal("AccessDeniedException"), "deploy the generated policies"),
+        (cancelled("None", "AccessDeniedException"), "deploy the generated policies"),
+        (lambda: refusal("ResourceNotFoundException"), "REDRESS_STAGE"),
+        (lambda: refusal("ThrottlingException"), "throttles"),
+        (lambda: refusal("ProvisionedThroughputExceededException"), "throttles"),
+        (cancelled("ThrottlingError"), "throttles"),
+        (cancelled("TransactionConflict", "ThrottlingError"), "throttles"),
+        (cancelled("ItemCollectionSizeLimitExceeded"), "delivered again"),
+        (lambda: refusal("TransactionInProgressException"), "delivered again"),
+        (lambda: refusal("InternalServerError", status=500), "delivered again"),
+        (lambda: refusal("ValidationException"), "delivered again"),
+    ],
+)
+def test_everything_else_is_a_store_error_that_says_what_to_do(reply: Callable[[], Any], advice: str) -> None:
+    with pytest.raises(StoreError, match=advice) as caught:
+        failing(reply).commit(Change(case=case()))
+    assert not isinstance(caught.value, ConflictError)
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda cases: cases.look(question()),
+        lambda cases: cases.case("digest", 1),
+        lambda cases: cases.guard(("ALL",), HOME),
+        lambda cases: cases.note(records("EVENT#1")[0]),
+    ],
+)
+def test_no_method_takes_a_refusal_for_an_answer(ask: Callable[[DynamoCases], object]) -> None:
+    with pytest.raises(StoreError, match="role lacks the right"):
+        ask(failing(lambda: refusal("AccessDeniedException")))
+
+
+def test_a_note_that_collides_with_a_transaction_is_a_conflict_and_not_a_duplicate() -> None:
+    with pytest.raises(ConflictError):
+        failing(lambda: refusal("TransactionConflictException")).note(records("EVENT#1")[0])
+
+
+def test_missing_tables_are_named_by_what_to_do(aws: None) -> None:
+    cases = DynamoCases(own_client("dynamodb", DEPLOYMENT), DEPLOYMENT)
+    with pytest.raises(StoreError, match="deploy the stack"):
+        cases.look(question())
+
+
+def test_a_database_that_does_not_answer_is_a_store_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    cases = DynamoCases(own_client("dynamodb", DEPLOYMENT), DEPLOYMENT)
+    for ask in (lambda: cases.look(question()), lambda: cases.commit(Change(case=case()))):
+        with pytest.raises(StoreError, match="does not answer"):
+            ask()
+    with pytest.raises(StoreError, match="does not answer"):
+        cases.note(records("EVENT#1")[0])
+
+
+def test_what_was_left_unprocessed_is_asked_for_again(cases: DynamoCases, dynamo: Dynamo) -> None:
+    cases.commit(Change(case=case(), lock=lock()))
+    table = DEPLOYMENT.table("cases")
+    left = {table: {"ConsistentRead": True, "Keys": [{"pk": {"S": f"LOCK#{target().key}"}}]}}
+    current = {"pk": {"S": "x"}} | next(
+        item for item in dynamo.items("cases") if item["pk"]["S"] == f"CASE#{case().digest}"
+    )
+    ear, replies = Ear(), iter([answer(Responses={table: [current]}, UnprocessedKeys=left)])
+    ear.on("before-call.dynamodb.BatchGetItem", lambda **_: next(replies, None))
+    slow = DynamoCases(own_client("dynamodb", DEPLOYMENT, ear.session), DEPLOYMENT)
+
+    gate = slow.look(question())
+
+    assert (gate.case, gate.lock) == (case(), lock())
+    assert [one.params["RequestItems"] for one in ear.sent] == [left]
+
+
+def test_a_table_that_never_finishes_is_a_store_error_after_a_few_tries() -> None:
+    tries: list[int] = []
+
+    def reply() -> Any:
+        tries.append(1)
+        return answer(Responses={}, UnprocessedKeys={"redress-test-cases": {"Keys": [{"pk": {"S": "x"}}]}})
+
+    with pytest.raises(StoreError, match="undone"):
+        failing(reply).look(question())
+    assert len(tries) == 4
+
+
+# ------------------------------------------------------------------------------------------------------------- reading
+
+
+def written(
+    cases: DynamoCases, *, at: datetime, number: int, controls: tuple[str, ...] = (CONTROL,)
+) -> Record:
+    (record,) = records(f"EVENT#{number}", draft(str(number), controls=controls), at=at)
+    assert cases.note(record)
+    return record
+
+
+def test_a_chain_is_read_whole_in_order_over_any_number_of_pages(
+    cases: DynamoCases, ledger: Ledger, dynamo: Dynamo
+) -> None:
+    chain, version = case().id, 1
+    written_so_far: list[Record] = []
+    head = Head()
+    for _ in range(3):
+        # Six records of 200 KB do not fit into one page of 1 MB.
+        part = records(chain, *(draft(f"{version}-{n}", text="x" * 200_000) for n in range(2)), head=head)
+        cases.commit(Change(case=case(version), records=part))
+        written_so_far += part
+        head, version = part[-1].head, version + 1
+    dynamo.ear.sent.clear()
+
+    read = list(ledger.case_records(chain))
+
+    assert [one.seq for one in read] == [1, 2, 3, 4, 5, 6]
+    assert [one.body for one in read] == [one.body for one in written_so_far]
+    assert broken_at(((one.body, one.hash) for one in read), head) is None
+    assert len(dynamo.ear.sent) > 1
+    assert set(dynamo.ear.operations()) == {"Query"}
+
+
+def test_the_chain_of_what_people_set_is_read_by_account_and_month(dynamo: Dynamo, ledger: Ledger) -> None:
+    change = _setting()
+    DynamoSettings(dynamo.client, DEPLOYMENT).apply(change)
+    assert [one.hash for one in ledger.system_records(HOME, START + timedelta(days=20))] == [
+        change.record.hash
+    ]
+    assert list(ledger.system_records(HOME, START + timedelta(days=40))) == []
+    assert list(ledger.system_records(MEMBER, START)) == []
+
+
+def test_an_accounts_records_come_newest_first_and_within_the_time_asked_for(
+    cases: DynamoCases, ledger: Ledger
+) -> None:
+    times = [START + timedelta(hours=hours) for hours in (-40, -30, -13, -12, 0, 5, 11, 12, 30)]
+    wanted = [written(cases, at=at, number=number) for number, at in enumerate(times)][1:-1]
+    wanted.append(written(cases, at=START, number=99))
+    cases.note(records("EVENT#m", draft("m", account=MEMBER))[0])
+
+    found = list(ledger.records(HOME, times[1], times[-2]))
+
+    stamps = [json.loads(one.body)["recorded_at"] for one in found]
+    assert stamps == sorted(stamps, reverse=True)
+    assert sorted(one.hash for one in found) == sorted(one.hash for one in wanted)
+    assert list(ledger.records(HOME, times[-2], times[1])) == []
+
+
+def test_records_of_a_control_are_all_that_name_it_first_or_not(cases: DynamoCases, ledger: Ledger) -> None:
+    first = written(cases, at=START, number=1, controls=(CONTROL,))
+    second = written(cases, at=START + timedelta(seconds=1), number=2, controls=(OTHER_CONTROL, CONTROL))
+    written(cases, at=START, number=3, controls=(OTHER_CONTROL,))
+
+    found = ledger.records(HOME, START - timedelta(hours=1), START + timedelta(hours=1), CONTROL)
+
+    assert [one.hash for one in found] == [second.hash, first.hash]
+
+
+def test_records_are_fetched_only_as_far_as_they_are_asked_for(
+    cases: DynamoCases, ledger: Ledger, dynamo: Dynamo
+) -> None:
+    for number in range(3):
+        written(cases, at=START - timedelta(days=number), number=number)
+    dynamo.ear.sent.clear()
+
+    newest: Iterator[Any] = ledger.records(HOME, START - timedelta(days=300), START)
+    next(newest)
+
+    assert dynamo.ear.operations() == ["Query"] * 4 + ["BatchGetItem"]
+    assert not any("FilterExpression" in one.params for one in dynamo.ear.sent)
+
+
+def test_records_of_one_resource_come_newest_first(cases: DynamoCases, ledger: Ledger) -> None:
+    older = written(cases, at=START - timedelta(days=2), number=1)
+    newer = written(cases, at=START, number=2)
+    found = ledger.resource_records(target().resource, START - timedelta(days=9), START)
+    assert [one.hash for one in found] == [newer.hash, older.hash]
+
+
+def test_cases_are_listed_by_state_the_last_moved_first(cases: DynamoCases, ledger: Ledger) -> None:
+    many: list[Case] = []
+    for number in range(120):
+        state = CaseState.OPEN if number % 2 else CaseState.WAITING
+        at = START + timedelta(seconds=number)
+        many.append(case(of=target(f"sg-{number}"), state=state, at=at))
+        cases.commit(Change(case=many[-1]))
+    many.reverse()
+
+    assert list(ledger.cases()) == many
+    assert list(ledger.cases(CaseState.OPEN)) == [one for one in many if one.state is CaseState.OPEN]
+    assert list(ledger.cases(CaseState.DENIED)) == []
+
+
+def test_an_archived_episode_is_listed_among_the_ended(cases: DynamoCases, ledger: Ledger) -> None:
+    ended, second = case(1, state=CaseState.CLOSED), case(2, episode=2)
+    cases.commit(Change(case=ended))
+    cases.commit(Change(case=second, archive=ended))
+    assert list(ledger.cases(CaseState.CLOSED)) == [ended]
+    assert list(ledger.cases(CaseState.OPEN)) == [second]
+
+
+def test_settings_are_listed_by_kind(cases: DynamoCases, ledger: Ledger, dynamo: Dynamo) -> None:
+    assert (ledger.modes(), ledger.exemptions(), ledger.freezes(), ledger.spent()) == ((), (), (), ())
+    DynamoSettings(dynamo.client, DEPLOYMENT).apply(_setting())
+    spent = reserved(cases.look(question()).account_spent)
+    cases.commit(Change(case=case(), spent=(spent,)))
+    dynamo.ear.sent.clear()
+
+    assert ledger.modes() == (mode(),)
+    assert ledger.exemptions() == (exemption(),)
+    assert ledger.freezes() == (freeze(),)
+    assert ledger.enrolments() == (enrolment(),)
+    assert ledger.spent() == (spent,)
+    assert set(dynamo.ear.operations()) == {"Query", "BatchGetItem"}

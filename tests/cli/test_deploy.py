@@ -1,0 +1,428 @@
+"""Deploying: what is asked of S3 and CloudFormation, what is said when it fails, and the real thing on the emulated AWS."""
+
+import http.client
+import json
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+import yaml
+from botocore.stub import ANY, Stubber
+from moto import mock_aws
+
+from chalicelib.cli import deploy, package
+
+ACCOUNT = "123456789012"
+BUCKET = f"redress-dev-artifacts-{ACCOUNT}-us-east-1"
+STACK_ID = f"arn:aws:cloudformation:us-east-1:{ACCOUNT}:stack/redress-dev/1"
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class Clients:
+    """A session whose CloudFormation is scripted; S3 and STS are moto's."""
+
+    def __init__(self) -> None:
+        self.cloudformation = boto3.client("cloudformation", region_name="us-east-1")
+        self.script = Stubber(self.cloudformation)
+
+    def client(self, service_name: Any) -> Any:
+        return (
+            self.cloudformation
+            if service_name == "cloudformation"
+            else boto3.client(service_name, region_name="us-east-1")
+        )
+
+
+@pytest.fixture
+def clients(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clients]:
+    monkeypatch.setattr("uuid.uuid4", lambda: type("Fixed", (), {"hex": "token"}))
+    with mock_aws():
+        made = Clients()
+        with made.script:
+            yield made
+        made.script.assert_no_pending_responses()
+
+
+@pytest.fixture
+def built(tmp_path: Path) -> package.Package:
+    (tmp_path / "deployment.zip").write_bytes(b"zip")
+    template = {
+        "Parameters": {"Stage": {"Type": "String"}, "LimitPerActor": {"Type": "Number"}},
+        "Resources": {
+            "Engine": {"Type": "AWS::Serverless::Function", "Properties": {"CodeUri": "./deployment.zip"}}
+        },
+    }
+    (tmp_path / "sam.yaml").write_text(yaml.safe_dump(template, sort_keys=False))
+    return package.Package(tmp_path / "deployment.zip", tmp_path / "sam.yaml", "5" * 64)
+
+
+def run(
+    clients: Clients, built: package.Package, **parameters: str
+) -> tuple[deploy.Deployment, list[deploy.Event]]:
+    seen: list[deploy.Event] = []
+    done = deploy.deploy(clients, built, "dev", parameters, seen.append, sleep=lambda _: None)
+    return done, seen
+
+
+def failure(clients: Clients, built: package.Package, **parameters: str) -> str:
+    with pytest.raises(deploy.DeployError) as raised:
+        run(clients, built, **parameters)
+    return str(raised.value)
+
+
+def stack(status: str, **more: Any) -> dict[str, Any]:
+    described = {"StackName": "redress-dev", "StackId": STACK_ID, "CreationTime": NOW, "StackStatus": status}
+    return {"Stacks": [described | more]}
+
+
+def event(number: int, resource: str, status: str, reason: str = "", token: str = "token") -> dict[str, Any]:
+    return {
+        "StackId": STACK_ID,
+        "EventId": str(number),
+        "StackName": "redress-dev",
+        "LogicalResourceId": resource,
+        "ResourceType": "AWS::X::Y",
+        "Timestamp": NOW,
+        "ResourceStatus": status,
+        "ResourceStatusReason": reason,
+        "ClientRequestToken": token,
+    }
+
+
+def no_stack(clients: Clients) -> None:
+    clients.script.add_client_error(
+        "describe_stacks",
+        "ValidationError",
+        "Stack with id redress-dev does not exist",
+        expected_params={"StackName": "redress-dev"},
+    )
+
+
+def looks(clients: Clients, status: str, *newest_first: dict[str, Any], **more: Any) -> None:
+    clients.script.add_response("describe_stacks", stack(status, **more), {"StackName": STACK_ID})
+    clients.script.add_response(
+        "describe_stack_events", {"StackEvents": list(newest_first)}, {"StackName": STACK_ID}
+    )
+
+
+def asks(clients: Clients, operation: str, *parameters: dict[str, Any]) -> None:
+    expected = {
+        "StackName": "redress-dev",
+        "TemplateURL": ANY,
+        "Capabilities": ["CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"],
+        "Parameters": list(parameters),
+        "Tags": [{"Key": "redress:stage", "Value": "dev"}],
+        "ClientRequestToken": "token",
+    }
+    clients.script.add_response(operation, {"StackId": STACK_ID}, expected)
+
+
+STAGE = {"ParameterKey": "Stage", "ParameterValue": "dev"}
+
+# --------------------------------------------------------------------------------------------------------------- stack
+
+
+def test_a_new_stack_is_created_watched_and_its_outputs_returned(
+    clients: Clients, built: package.Package
+) -> None:
+    no_stack(clients)
+    asks(clients, "create_stack", STAGE)
+    looks(clients, "CREATE_IN_PROGRESS", event(1, "Key", "CREATE_IN_PROGRESS"))
+    looks(
+        clients,
+        "CREATE_COMPLETE",
+        event(2, "Key", "CREATE_COMPLETE"),
+        event(1, "Key", "CREATE_IN_PROGRESS"),
+        Outputs=[{"OutputKey": "EndpointURL", "OutputValue": "https://x"}],
+    )
+    done, seen = run(clients, built)
+    assert done == deploy.Deployment("redress-dev", {"EndpointURL": "https://x"}, changed=True)
+    assert [(one.resource, one.status) for one in seen] == [
+        ("Key", "CREATE_IN_PROGRESS"),
+        ("Key", "CREATE_COMPLETE"),
+    ]
+
+
+def test_an_update_keeps_what_is_not_given_and_shows_only_its_own_events(
+    clients: Clients, built: package.Package
+) -> None:
+    has = [
+        {"ParameterKey": "Stage", "ParameterValue": "dev"},
+        {"ParameterKey": "LimitPerActor", "ParameterValue": "7"},
+    ]
+    clients.script.add_response(
+        "describe_stacks", stack("UPDATE_COMPLETE", Parameters=has), {"StackName": "redress-dev"}
+    )
+    asks(clients, "update_stack", STAGE, {"ParameterKey": "LimitPerActor", "UsePreviousValue": True})
+    looks(
+        clients,
+        "UPDATE_COMPLETE",
+        event(9, "Engine", "UPDATE_COMPLETE"),
+        event(8, "Engine", "CREATE_FAILED", "long ago", "other"),
+    )
+    _, seen = run(clients, built)
+    assert [one.status for one in seen] == ["UPDATE_COMPLETE"]
+
+
+def test_a_given_parameter_is_passed_on(clients: Clients, built: package.Package) -> None:
+    no_stack(clients)
+    asks(
+        clients,
+        "create_stack",
+        {**STAGE, "ParameterValue": "dev"},
+        {"ParameterKey": "LimitPerActor", "ParameterValue": "0"},
+    )
+    looks(clients, "CREATE_COMPLETE")
+    run(clients, built, LimitPerActor="0")
+
+
+def test_an_unknown_parameter_is_refused_before_anything_is_changed(
+    clients: Clients, built: package.Package
+) -> None:
+    assert "no parameter Limit; it has Stage, LimitPerActor" in failure(clients, built, Limit="1")
+
+
+def test_no_change_is_a_success(clients: Clients, built: package.Package) -> None:
+    outputs = [{"OutputKey": "EndpointURL", "OutputValue": "https://x"}]
+    clients.script.add_response(
+        "describe_stacks", stack("CREATE_COMPLETE", Outputs=outputs), {"StackName": "redress-dev"}
+    )
+    clients.script.add_client_error("update_stack", "ValidationError", "No updates are to be performed.")
+    done, seen = run(clients, built)
+    assert done == deploy.Deployment("redress-dev", {"EndpointURL": "https://x"}, changed=False)
+    assert seen == []
+
+
+def test_a_failed_creation_names_what_failed_first_and_what_to_do(
+    clients: Clients, built: package.Package
+) -> None:
+    no_stack(clients)
+    asks(clients, "create_stack", STAGE)
+    looks(
+        clients,
+        "ROLLBACK_COMPLETE",
+        event(4, "redress-dev", "ROLLBACK_IN_PROGRESS", "The following resource(s) failed"),
+        event(3, "ReadRole", "CREATE_FAILED", "Resource creation cancelled"),
+        event(2, "Engine", "CREATE_FAILED", "ReservedConcurrentExecutions is too high"),
+        event(1, "AuditTable", "CREATE_FAILED", "Resource creation cancelled"),
+    )
+    said = failure(clients, built)
+    assert "ended in ROLLBACK_COMPLETE" in said
+    assert (
+        "What failed first: Engine (AWS::X::Y) CREATE_FAILED: ReservedConcurrentExecutions is too high."
+        in said
+    )
+    assert "delete-stack --stack-name redress-dev" in said
+
+
+def test_a_table_that_was_left_behind_is_explained(clients: Clients, built: package.Package) -> None:
+    no_stack(clients)
+    asks(clients, "create_stack", STAGE)
+    looks(
+        clients,
+        "ROLLBACK_COMPLETE",
+        event(1, "AuditTable", "CREATE_FAILED", "redress-dev-audit already exists"),
+    )
+    assert "Tables are kept on purpose" in failure(clients, built)
+
+
+def test_a_transform_that_failed_is_told_by_the_stacks_own_event(
+    clients: Clients, built: package.Package
+) -> None:
+    no_stack(clients)
+    asks(clients, "create_stack", STAGE)
+    looks(
+        clients,
+        "ROLLBACK_COMPLETE",
+        event(1, "redress-dev", "ROLLBACK_IN_PROGRESS", "Transform failed with: Invalid"),
+    )
+    assert "What failed first: Transform failed with: Invalid." in failure(clients, built)
+
+
+def test_a_failed_update_says_that_the_old_deployment_stands(
+    clients: Clients, built: package.Package
+) -> None:
+    clients.script.add_response("describe_stacks", stack("CREATE_COMPLETE"), {"StackName": "redress-dev"})
+    asks(clients, "update_stack", STAGE)
+    looks(clients, "UPDATE_ROLLBACK_COMPLETE", event(1, "Engine", "UPDATE_FAILED", "no"))
+    assert "The deployment from before still stands" in failure(clients, built)
+
+
+@pytest.mark.parametrize(
+    "status, advice",
+    [
+        ("ROLLBACK_COMPLETE", "was never created whole"),
+        ("REVIEW_IN_PROGRESS", "was never created whole"),
+        ("UPDATE_ROLLBACK_FAILED", "continue-update-rollback"),
+        ("UPDATE_IN_PROGRESS", "somebody else is at it"),
+    ],
+)
+def test_a_stack_that_takes_no_update_is_explained(
+    clients: Clients, built: package.Package, status: str, advice: str
+) -> None:
+    clients.script.add_response("describe_stacks", stack(status), {"StackName": "redress-dev"})
+    said = failure(clients, built)
+    assert status in said
+    assert advice in said
+
+
+def test_a_refusal_of_cloudformation_is_passed_on(clients: Clients, built: package.Package) -> None:
+    no_stack(clients)
+    clients.script.add_client_error(
+        "create_stack", "InsufficientCapabilitiesException", "Requires capabilities"
+    )
+    assert "refused the stack redress-dev: InsufficientCapabilitiesException: Requires" in failure(
+        clients, built
+    )
+
+
+# -------------------------------------------------------------------------------------------------------------- bucket
+
+
+def test_the_artefacts_lie_in_a_closed_bucket_of_our_own(clients: Clients, built: package.Package) -> None:
+    no_stack(clients)
+    asks(clients, "create_stack", STAGE)
+    looks(clients, "CREATE_COMPLETE")
+    run(clients, built)
+    s3 = boto3.client("s3", region_name="us-east-1")
+    assert all(s3.get_public_access_block(Bucket=BUCKET)["PublicAccessBlockConfiguration"].values())
+    assert s3.get_bucket_versioning(Bucket=BUCKET)["Status"] == "Enabled"
+    assert s3.get_bucket_encryption(Bucket=BUCKET)["ServerSideEncryptionConfiguration"]["Rules"]
+    (statement,) = json.loads(s3.get_bucket_policy(Bucket=BUCKET)["Policy"])["Statement"]
+    assert (statement["Effect"], statement["Condition"]) == (
+        "Deny",
+        {"Bool": {"aws:SecureTransport": "false"}},
+    )
+    s3.delete_bucket_policy(Bucket=BUCKET)  # moto denies without looking at the condition
+    keys = sorted(one["Key"] for one in s3.list_objects_v2(Bucket=BUCKET)["Contents"])
+    template = next(key for key in keys if key.endswith(".yaml"))
+    assert f"{'5' * 64}.zip" in keys
+    stored = yaml.safe_load(s3.get_object(Bucket=BUCKET, Key=template)["Body"].read())
+    assert stored["Resources"]["Engine"]["Properties"]["CodeUri"] == f"s3://{BUCKET}/{'5' * 64}.zip"
+
+
+def test_a_bucket_that_is_somebody_elses_is_not_written_to(clients: Clients, built: package.Package) -> None:
+    s3 = boto3.client("s3", region_name="us-east-1")
+    s3.create_bucket(Bucket=BUCKET)
+    refusing = Refusing(clients)
+    with pytest.raises(deploy.DeployError, match="belongs to another account"):
+        deploy.deploy(refusing, built, "dev", {}, lambda _: None)
+    assert "Contents" not in s3.list_objects_v2(Bucket=BUCKET)
+
+
+class Refusing(Clients):
+    """S3 answers HeadBucket with 403, as it does when ExpectedBucketOwner is not the owner."""
+
+    def __init__(self, clients: Clients) -> None:
+        self._clients = clients
+
+    def client(self, service_name: str) -> Any:
+        made = self._clients.client(service_name)
+        if service_name == "s3":
+            refused = Stubber(made)
+            refused.add_client_error(
+                "head_bucket",
+                "403",
+                "Forbidden",
+                403,
+                expected_params={"Bucket": BUCKET, "ExpectedBucketOwner": ACCOUNT},
+            )
+            refused.activate()
+        return made
+
+
+# -------------------------------------------------------------------------- for real: the emulated AWS, IAM enforced
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[Any]:
+    from local.emulator.world import World
+
+    with World() as world:
+        yield world
+
+
+@pytest.fixture(scope="module")
+def light(tmp_path_factory: pytest.TempPathFactory) -> package.Package:
+    root = Path(__file__).resolve().parents[2]
+    return package.package(root, tmp_path_factory.mktemp("built"), "dev", with_dependencies=False)
+
+
+@pytest.fixture(scope="module")
+def deployed(world: Any, light: package.Package) -> deploy.Deployment:
+    return deploy.deploy(world, light, "dev", {"VisibilitySeconds": "2"}, lambda _: None)
+
+
+@pytest.mark.emulator
+def test_a_second_deployment_of_the_same_changes_nothing(
+    world: Any, light: package.Package, deployed: deploy.Deployment
+) -> None:
+    assert deployed.changed
+    again = deploy.deploy(world, light, "dev", {}, lambda _: None)
+    assert not again.changed
+    assert again.outputs == deployed.outputs
+
+
+@pytest.mark.emulator
+def test_a_violation_is_recorded_by_the_functions_own_rights(world: Any, deployed: deploy.Deployment) -> None:
+    ec2 = world.client("ec2")
+    group = ec2.create_security_group(GroupName="open", Description="open")["GroupId"]
+    permission = {
+        "IpProtocol": "tcp",
+        "FromPort": 22,
+        "ToPort": 22,
+        "IpRanges": [{"CidrIp": "0.0.0.0/0"}],
+    }
+    ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[permission])
+    tables = world.client("dynamodb", quiet=True)
+    name = deployed.outputs["AuditTableName"]
+
+    def types() -> set[str]:
+        return {item["type"]["S"] for item in tables.scan(TableName=name)["Items"]}
+
+    world.wait_for(lambda: {"RECEIVED", "DECIDED"} <= types(), 30, "the event was received and decided upon")
+    denied = [call for call in world.calls() if call.role.startswith("redress-") and call.status == 403]
+    assert denied == []
+
+
+@pytest.mark.emulator
+def test_the_ledger_cannot_be_changed_by_who_writes_it(world: Any, deployed: deploy.Deployment) -> None:
+    iam = world.client("iam", quiet=True)
+    for name in ("engine", "http"):
+        answer = iam.simulate_principal_policy(
+            PolicySourceArn=f"arn:aws:iam::{world.account}:role/redress-dev-{name}",
+            ActionNames=["dynamodb:UpdateItem", "dynamodb:DeleteItem", "dynamodb:DeleteTable"],
+            ResourceArns=[f"arn:aws:dynamodb:{world.region}:{world.account}:table/redress-dev-audit"],
+        )
+        assert {one["EvalDecision"] for one in answer["EvaluationResults"]} == {"explicitDeny"}
+
+
+@pytest.mark.emulator
+def test_an_unsigned_command_is_refused(world: Any, deployed: deploy.Deployment) -> None:
+    path = f"/_aws/execute-api/{deployed.outputs['RestAPIId']}/api/commands"
+    with closing(http.client.HTTPConnection(world.endpoint.removeprefix("http://"))) as connection:
+        connection.request("POST", path, b"{}", {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        answer.read()
+    assert answer.status == 403
+
+
+@pytest.mark.emulator
+def test_a_stack_that_falls_says_which_resource_fell_first(
+    world: Any, light: package.Package, tmp_path: Path
+) -> None:
+    template = yaml.safe_load(light.template.read_text())
+    template["Resources"]["Nonsense"] = {
+        "Type": "AWS::Lambda::EventSourceMapping",
+        "Properties": {"FunctionName": "nobody", "EventSourceArn": {"Fn::GetAtt": ["Key", "Nothing"]}},
+    }
+    (tmp_path / "sam.yaml").write_text(yaml.safe_dump(template, sort_keys=False))
+    broken = package.Package(light.zip, tmp_path / "sam.yaml", light.sha256)
+    with pytest.raises(deploy.DeployError, match="What failed first: Nonsense"):
+        deploy.deploy(world, broken, "other", {}, lambda _: None)
+    with pytest.raises(deploy.DeployError, match="ROLLBACK_COMPLETE: it was never created whole"):
+        deploy.deploy(world, light, "other", {}, lambda _: None)

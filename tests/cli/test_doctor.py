@@ -1,0 +1,209 @@
+"""The doctor against an emulated account: what is well, what is not, and what to do about it."""
+
+import json
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
+from typing import Any, Literal
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from chalicelib.cli.doctor import QUEUES, ROLES, TABLES, Check, Doctor, Health
+from chalicelib.cli.ledger import Books
+from chalicelib.domain.contract import Mode
+from chalicelib.domain.errors import StoreError
+from chalicelib.domain.finding import GLOBAL
+from chalicelib.domain.ports import Enrolment, Freeze, ModeSetting
+from chalicelib.domain.record import Draft, Head, RecordType, seal
+from chalicelib.settings import Settings
+
+NOW = datetime(2031, 5, 7, 12, 0, tzinfo=UTC)
+HOME = "123456789012"
+SETTINGS = Settings(stage="dev", account=HOME, region="us-east-1")
+TRUST: Mapping[str, Any] = MappingProxyType(
+    {"Effect": "Allow", "Principal": {"Service": ["lambda.amazonaws.com"]}, "Action": "sts:AssumeRole"}
+)
+
+
+@pytest.fixture
+def account() -> Iterator[None]:
+    with mock_aws():
+        yield
+
+
+def deploy(
+    *,
+    protected: bool = True,
+    trust: Mapping[str, Any] = TRUST,
+    state: Literal["ENABLED", "DISABLED"] = "ENABLED",
+) -> None:
+    """Everything that the doctor looks at, as a healthy deployment has it."""
+    dynamodb, sqs, events, iam = (
+        boto3.client("dynamodb"),
+        boto3.client("sqs"),
+        boto3.client("events"),
+        boto3.client("iam"),
+    )
+    for name in TABLES:
+        dynamodb.create_table(
+            TableName=SETTINGS.table(name),
+            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
+            AttributeDefinitions=[{"AttributeName": "pk", "AttributeType": "S"}],
+            BillingMode="PAY_PER_REQUEST",
+            DeletionProtectionEnabled=protected,
+        )
+    for name in QUEUES:
+        sqs.create_queue(QueueName=SETTINGS.queue(name))
+        sqs.create_queue(QueueName=SETTINGS.queue(f"{name}-dlq"))
+    events.put_rule(Name="redress-dev-ec2", EventPattern='{"source": ["aws.ec2"]}', State=state)
+    for name in ROLES:
+        document = json.dumps({"Version": "2012-10-17", "Statement": [dict(trust)]})
+        iam.create_role(RoleName=SETTINGS.role(name), AssumeRolePolicyDocument=document)
+
+
+def examine(ledger: Any) -> dict[str, list[Check]]:
+    books = Books(HOME, ledger, ledger.case)
+    found: dict[str, list[Check]] = {}
+    for check in Doctor(SETTINGS, boto3.client, lambda: books, NOW).checks():  # type: ignore[arg-type]  # one overload for each service
+        found.setdefault(check.name, []).append(check)
+    return found
+
+
+def bad(found: dict[str, list[Check]]) -> list[Check]:
+    return [check for checks in found.values() for check in checks if check.health is not Health.OK]
+
+
+@pytest.fixture
+def ledger(redress: Any) -> Any:
+    redress.ledger.tell()
+    redress.ledger.stored = [
+        type(one)(one.body.replace("111122223333", HOME), one.hash) for one in redress.ledger.stored
+    ]
+    return redress.ledger
+
+
+@pytest.mark.usefixtures("account")
+def test_a_healthy_deployment_is_well_in_every_check(ledger: Any) -> None:
+    deploy()
+    assert bad(examine(ledger)) == []
+
+
+@pytest.mark.usefixtures("account")
+def test_an_account_without_a_deployment_fails_and_every_check_is_still_made(ledger: Any) -> None:
+    found = examine(ledger)
+    assert {check.health for check in found["table cases"]} == {Health.FAIL}
+    assert found["rules"][0].says == "no rule brings us events: deploy again"
+    assert found["role act"][0].health is Health.WARN
+    assert found["last record"][0].health is Health.OK
+
+
+@pytest.mark.usefixtures("account")
+def test_tables_without_protection_wide_trust_and_rules_switched_off_are_found(ledger: Any) -> None:
+    wide = {**TRUST, "Principal": {"AWS": ["arn:aws:iam::123456789012:root", "*"]}}
+    deploy(protected=False, trust=wide, state="DISABLED")
+    found = examine(ledger)
+    assert "deletion protection" in found["table audit"][0].says
+    assert found["rules"][0].says.startswith("switched off: redress-dev-ec2")
+    assert found["role act"][0].health is Health.FAIL
+    assert "trusts arn:aws:iam::123456789012:root, *" in found["role act"][0].says
+
+
+@pytest.mark.usefixtures("account")
+@pytest.mark.parametrize("principal", ["*", {"AWS": "*"}, None])
+def test_every_form_of_trusting_everybody_is_seen(ledger: Any, principal: Any) -> None:
+    trust = {name: value for name, value in {**TRUST, "Principal": principal}.items() if value}
+    deploy(trust=trust)
+    assert examine(ledger)["role read"][0].health is Health.FAIL
+
+
+@pytest.mark.usefixtures("account")
+def test_dead_letters_fail_and_say_how_they_are_tried_again(ledger: Any) -> None:
+    deploy()
+    sqs = boto3.client("sqs")
+    sqs.send_message(
+        QueueUrl=sqs.get_queue_url(QueueName="redress-dev-events-dlq")["QueueUrl"], MessageBody="x"
+    )
+    (check,) = bad(examine(ledger))
+    assert (check.name, check.health) == ("queue events", Health.FAIL)
+    assert "redress redrive events" in check.says
+
+
+def raised(mode: Mode) -> ModeSetting:
+    return ModeSetting(account=HOME, control="c", mode=mode, by="jane", at=NOW, reason="r")
+
+
+def switch(scope: str, *, frozen: bool) -> Freeze:
+    return Freeze(scope=scope, frozen=frozen, by="jane", at=NOW, reason="incident 7")
+
+
+@pytest.mark.usefixtures("account")
+@pytest.mark.parametrize(
+    "modes, freezes, health, says",
+    [
+        ([], [], Health.OK, "not set yet"),
+        ([raised(Mode.OBSERVE)], [], Health.OK, "not set yet"),
+        ([raised(Mode.ACT)], [], Health.FAIL, "nothing acts"),
+        ([raised(Mode.ACT)], [switch("ALL", frozen=False)], Health.OK, "nothing is frozen"),
+        (
+            [],
+            [switch("ALL", frozen=True)],
+            Health.WARN,
+            "ALL is frozen since 2031-05-07T12:00:00.000Z by jane: incident 7",
+        ),
+        (
+            [],
+            [switch("ALL", frozen=False), switch("ACCOUNT#1", frozen=True)],
+            Health.WARN,
+            "ACCOUNT#1 is frozen",
+        ),
+    ],
+)
+def test_the_kill_switch_is_told_as_it_stands(
+    ledger: Any, modes: list[ModeSetting], freezes: list[Freeze], health: Health, says: str
+) -> None:
+    deploy()
+    ledger.set_modes, ledger.switches = modes, freezes
+    found = examine(ledger)
+    assert found["freeze"][0].health is health
+    assert says in found["freeze"][0].says
+    assert found["modes"][0].says == (
+        f"1 × {modes[0].mode.value}" if modes else "every control observes everywhere"
+    )
+
+
+@pytest.mark.usefixtures("account")
+def test_a_quiet_account_is_worth_a_look(ledger: Any) -> None:
+    deploy()
+    ledger.members = [Enrolment(account="444455556666", by="jane", at=NOW - timedelta(days=9))]
+    (check,) = bad(examine(ledger))
+    assert "444455556666: nothing was heard for a day" in check.says
+
+
+@pytest.mark.usefixtures("account")
+def test_a_broken_chain_of_settings_is_tampering(ledger: Any) -> None:
+    deploy()
+    draft = Draft(
+        type=RecordType.MODE_CHANGED, source_id="s", step="mode", occurred_at=NOW, account=HOME, region=GLOBAL
+    )
+    (record,) = seal(f"SYS#{HOME}#203105", Head(), [draft], NOW, "0.1.0")
+    stored = type(ledger.stored[0])
+    ledger.stored.append(stored(record.body, record.hash))
+    assert bad(examine(ledger)) == []
+    ledger.stored[-1] = stored(record.body.replace("MODE_CHANGED", "FREEZE_OFF"), record.hash)
+    (check,) = bad(examine(ledger))
+    assert "treat this as tampering" in check.says
+
+
+@pytest.mark.usefixtures("account")
+def test_tables_that_cannot_be_read_fail_with_the_stores_own_advice(ledger: Any) -> None:
+    deploy()
+
+    def denied() -> list[Any]:
+        raise StoreError("you lack dynamodb:Query")
+
+    ledger.modes = ledger.enrolments = denied
+    found = examine(ledger)
+    assert found["freeze and modes"][0].health is Health.FAIL
+    assert "you lack dynamodb:Query" in found["settings' records"][0].says

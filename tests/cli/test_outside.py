@@ -1,0 +1,91 @@
+"""The real doors, against an emulated account: the operator's own credentials, and reads only."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from chalicelib.cli.outside import NoAccountError, own_reader, real
+from chalicelib.domain.errors import AwsError, UndeclaredCallError
+from chalicelib.domain.finding import Target
+from chalicelib.settings import Settings
+
+ACCOUNT = "123456789012"
+SETTINGS = Settings(stage="dev", account=ACCOUNT, region="us-east-1")
+
+
+@pytest.fixture
+def account() -> Iterator[None]:
+    with mock_aws():
+        yield
+
+
+def target(group: str, account: str = ACCOUNT) -> Target:
+    return Target(account=account, region="us-east-1", type="AWS::EC2::SecurityGroup", id=group)
+
+
+def remediation() -> Any:
+    return next(one for one in real().remediations() if one.id == "ec2_revoke_open_ingress")
+
+
+@pytest.mark.usefixtures("account")
+def test_a_live_resource_is_read_with_the_remediations_own_assessment() -> None:
+    ec2 = boto3.client("ec2")
+    group = ec2.create_security_group(GroupName="g", Description="d")["GroupId"]
+    ec2.authorize_security_group_ingress(
+        GroupId=group, IpProtocol="tcp", FromPort=22, ToPort=22, CidrIp="0.0.0.0/0"
+    )
+    one = remediation()
+    state = real().read_state(one, target(group), one.params(ports=(22,)))
+    assert state.compliant is False
+
+
+@pytest.mark.usefixtures("account")
+def test_an_event_of_another_account_is_not_looked_up_in_this_one() -> None:
+    one = remediation()
+    with pytest.raises(NoAccountError, match="but the event is of 444455556666"):
+        real().read_state(one, target("sg-1", "444455556666"), one.params(ports=(22,)))
+
+
+@pytest.mark.usefixtures("account")
+def test_the_operators_reader_refuses_every_write_before_it_is_sent() -> None:
+    reader = own_reader(boto3.Session(), SETTINGS, remediation(), target("sg-1"))
+    for operation in ("RevokeSecurityGroupIngress", "DeleteSecurityGroup", "DescribeInstances"):
+        with pytest.raises(UndeclaredCallError):
+            reader.read("ec2", operation)
+    with pytest.raises(AwsError):
+        reader.pages(
+            "ec2", "DescribeSecurityGroupRules", "SecurityGroupRules", SecurityGroupRuleIds=["sgr-0"]
+        )
+
+
+def test_without_credentials_one_is_told_to_log_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name)
+    for ask in (lambda: real().books("dev"), lambda: real().checks("dev")):
+        with pytest.raises(NoAccountError, match="aws sso login"):
+            ask()
+
+
+@pytest.mark.usefixtures("account")
+def test_without_a_region_one_is_told_to_name_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(name)
+    with pytest.raises(NoAccountError, match="Region is not known|AWS does not know you"):
+        real().books("dev")
+
+
+def test_the_catalog_and_the_remediations_are_the_projects_own() -> None:
+    doors = real()
+    known = {control.id for control in doors.catalog().controls}
+    assert {control for one in doors.remediations() for control in one.controls} <= known
+    assert doors.now().tzinfo is not None
+
+
+@pytest.mark.usefixtures("account")
+def test_a_deployments_books_and_checks_are_opened_for_the_operators_account() -> None:
+    books = real().books("dev")
+    assert books.home == ACCOUNT
+    assert next(real().checks("dev")).name == "credentials"

@@ -1,0 +1,111 @@
+"""The whole engine on fakes: real flow, real catalog, real remediations, moto for AWS, a table in memory, our clock."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from importlib import import_module
+from typing import Any, Protocol
+
+import boto3
+from hypothesis.strategies import SearchStrategy
+from moto import mock_aws
+
+from chalicelib.bootstrap import engine_of
+from chalicelib.domain.case import Case
+from chalicelib.domain.contract import Mode, Params, State
+from chalicelib.domain.finding import Target
+from chalicelib.domain.ports import FREEZE_ALL, Freeze, ModeSetting
+from chalicelib.domain.record import broken_at
+from chalicelib.flow.pipeline import Engine, Walked
+from chalicelib.settings import Settings
+from tests.fakes.aws import FakeAws
+from tests.fakes.cases import FakeCases
+from tests.fakes.clock import FakeClock
+from tests.fakes.faults import Faults
+
+REGION = "eu-central-1"
+ACCOUNT = "123456789012"
+"""Moto's own account, in which the scenarios make their violations."""
+
+AFTER_THE_LEASE = timedelta(seconds=80)
+
+
+class Scenario(Protocol):
+    """What a remediation's test module offers the house: how to make the violation, and the event that tells of it."""
+
+    params: Params
+
+    def violate(self, session: boto3.Session) -> tuple[Target, tuple[str, ...]]: ...
+
+    def event(self, target: Target, opened: tuple[str, ...], at: datetime) -> dict[str, Any]: ...
+
+
+def scenario_of(remediation_id: str) -> Scenario:
+    """The scenario in the remediation's own test module; a remediation without one has no business here."""
+    scenario: Scenario = import_module(f"tests.remediations.test_{remediation_id}").SCENARIO
+    return scenario
+
+
+def states_of(remediation_id: str) -> SearchStrategy[State]:
+    """The strategy of states in the remediation's own test module."""
+    states: SearchStrategy[State] = import_module(f"tests.remediations.test_{remediation_id}").STATES
+    return states
+
+
+class House:
+    """One deployment. `walk` is one delivery of one event in a process of its own."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.clock = FakeClock()
+        self.cases = FakeCases(home=ACCOUNT)
+        self.aws = FakeAws(self.clock)
+        self.session = boto3.Session(region_name=REGION)
+        self.settings = Settings(stage="test", account=ACCOUNT, region=REGION, **settings)
+
+    def engine(self, faults: Faults | None = None) -> Engine:
+        """A fresh process."""
+        cases = faults.cases(self.cases) if faults else self.cases
+        aws = faults.aws(self.aws) if faults else self.aws
+        return engine_of(self.settings, cases, aws, self.clock)
+
+    def raise_to(self, mode: Mode, *controls: str, account: str = ACCOUNT) -> None:
+        """What `redress mode` leaves behind."""
+        at = self.clock.now()
+        for control in controls:
+            self.cases.set(
+                ModeSetting(account=account, control=control, mode=mode, by="olga", at=at, reason="tested")
+            )
+        self.freeze(FREEZE_ALL, on=False)
+
+    def freeze(self, scope: str, *, on: bool) -> None:
+        """What `redress freeze` leaves behind."""
+        self.cases.set(Freeze(scope=scope, frozen=on, by="olga", at=self.clock.now(), reason="tested"))
+
+    def walk(self, event: Mapping[str, Any], faults: Faults | None = None) -> Walked:
+        """Deliver an event that asks for one visit."""
+        (walked,) = self.engine(faults).walk(event)
+        return walked
+
+    def only_case(self) -> Case:
+        """The one case there is."""
+        (case,) = self.cases.cases
+        return case
+
+    def kinds(self, chain: str | None = None) -> list[str]:
+        """The types of the records of a chain (the only case's), in order; the chain must hold."""
+        case = self.only_case() if chain is None else None
+        records = self.cases.chain(case.id if case else str(chain))
+        assert broken_at([(r.body, r.hash) for r in records], case.head if case else None) is None
+        return [record.draft.type.value for record in records]
+
+    def record(self, kind: str) -> dict[str, Any]:
+        """What the only record of that type says."""
+        (record,) = (r for r in self.cases.records if r.draft.type.value == kind)
+        return record.draft.data
+
+
+@contextmanager
+def house(**settings: Any) -> Iterator[House]:
+    """A fresh house on a fresh moto."""
+    with mock_aws():
+        yield House(**settings)

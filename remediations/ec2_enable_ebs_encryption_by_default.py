@@ -235,4 +235,5 @@ REMEDIATION = Remediation(
     assess=assess,
     plan=plan,
     undo=undo,
+    settle_seconds=5,
 )

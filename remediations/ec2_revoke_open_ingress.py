@@ -581,12 +581,14 @@ _UNSEEN = frozenset({"InvalidPrefixListID.NotFound", "InvalidPrefixListId.NotFou
 
 
 def _rule(item: dict[str, Any]) -> Rule:
+    """The rule as we compare it: one for all traffic has no ports, whatever number stands in their place."""
+    ports = (None, None) if item["IpProtocol"] in _ALL else (item.get("FromPort"), item.get("ToPort"))
     tags = ((tag["Key"], tag["Value"]) for tag in item.get("Tags", []))
     return Rule(
         id=item["SecurityGroupRuleId"],
         protocol=item["IpProtocol"],
-        from_port=item.get("FromPort"),
-        to_port=item.get("ToPort"),
+        from_port=ports[0],
+        to_port=ports[1],
         cidr_v4=item.get("CidrIpv4"),
         cidr_v6=item.get("CidrIpv6"),
         prefix_list=item.get("PrefixListId"),

@@ -13,7 +13,6 @@ PREFIXES: Mapping[str, str] = MappingProxyType(
         "accessanalyzer": "access-analyzer",
         "amp": "aps",
         "apigatewayv2": "apigateway",
-        "application-autoscaling": "application-autoscaling",
         "docdb": "rds",
         "efs": "elasticfilesystem",
         "elb": "elasticloadbalancing",

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 from zlib import crc32
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -128,6 +129,9 @@ BATCH_KEYS = 100
 TRIES = 4
 """DynamoDB's own limits, and how often a batch is asked for what it left unprocessed."""
 
+NAME_BYTES = 1024
+"""An event names itself, and a key may have 2,048 bytes: a longer name is stored as its digest."""
+
 MADE_BY_PEOPLE = frozenset(
     {
         RecordType.MODE_CHANGED,
@@ -165,8 +169,7 @@ def _lock_key(target: Target) -> str:
 
 
 def _seen_key(event_id: str, case_digest: str) -> str:
-    # An event names itself; a key may have 2,048 bytes.
-    name = event_id if len(event_id.encode()) <= 1024 else _sha(event_id)  # noqa: PLR2004
+    name = event_id if len(event_id.encode()) <= NAME_BYTES else _sha(event_id)
     return f"SEEN#{name}#{case_digest}"
 
 
@@ -210,8 +213,8 @@ class _Put:
     condition: Mapping[str, Any]
 
 
-_ABSENT: Mapping[str, Any] = {"ConditionExpression": "attribute_not_exists(pk)"}
-_ALWAYS: Mapping[str, Any] = {}
+_ABSENT: Mapping[str, Any] = MappingProxyType({"ConditionExpression": "attribute_not_exists(pk)"})
+_ALWAYS: Mapping[str, Any] = MappingProxyType({})
 
 
 def _after(version: int) -> Mapping[str, Any]:
@@ -410,9 +413,9 @@ class _Door:
         except ClientError as error:
             if _lost_a_race(error):
                 raise ConflictError(f"{what}: somebody else wrote it since it was read") from error
-            self._fail("write", error)
+            self._fail("written", error)
         except BotoCoreError as error:
-            self._fail("write", error)
+            self._fail("written", error)
 
     def put(self, put: _Put) -> bool:
         """ONE conditional PutItem; False when the condition does not hold."""
@@ -424,9 +427,9 @@ class _Door:
                 return False
             if _lost_a_race(error):
                 raise ConflictError(f"{put.item['pk']['S']} is being written by somebody else") from error
-            self._fail("write", error)
+            self._fail("written", error)
         except BotoCoreError as error:
-            self._fail("write", error)
+            self._fail("written", error)
         return True
 
     def query(
@@ -462,8 +465,8 @@ class _Door:
     def _request(self, put: _Put) -> dict[str, Any]:
         return {"TableName": self._deployment.table(put.table), "Item": put.item, **put.condition}
 
-    def _fail(self, verb: str, error: ClientError | BotoCoreError) -> NoReturn:
-        raise StoreError(f"the tables could not be {_PAST[verb]}: {self._advice(error)}") from error
+    def _fail(self, done: Literal["read", "written"], error: ClientError | BotoCoreError) -> NoReturn:
+        raise StoreError(f"the tables could not be {done}: {self._advice(error)}") from error
 
     def _advice(self, error: ClientError | BotoCoreError) -> str:
         if not isinstance(error, ClientError):
@@ -478,8 +481,6 @@ class _Door:
                 return f"{code}: {advice} ({error})"
         return f"{code}: nothing is lost, the message is delivered again and then kept in its dead-letter queue ({error})"
 
-
-_PAST: Mapping[str, str] = {"read": "read", "write": "written"}
 
 _ADVICE: tuple[tuple[frozenset[str], str], ...] = (
     (

@@ -5,6 +5,7 @@ boto3 alone, so that it does the same against AWS and against an emulated endpoi
 
 import hashlib
 import json
+import re
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -73,6 +74,8 @@ def deploy(
 
     On an update, parameters that are not given keep the value that they have.
     """
+    if not re.fullmatch(template.STAGE_FORM, stage):
+        raise DeployError(f"{stage!r} is no stage: up to 12 lower-case letters and digits, a letter first")
     written: dict[str, Any] = yaml.safe_load(package.template.read_text(encoding="utf-8"))
     chosen, known = {**parameters, "Stage": stage}, tuple(written["Parameters"])
     unknown = sorted(set(chosen) - set(known))

@@ -21,7 +21,7 @@ QUIET = timedelta(days=1)
 """So long without a single record is worth a look: enrolled accounts are rarely that still."""
 
 TABLES = ("cases", "control_state", "outbox", "audit")
-QUEUES = ("events", "commands")
+QUEUES = ("events", "commands", "undo")
 ROLES = ("engine", "read", "act", "undo", "http")
 
 
@@ -121,7 +121,8 @@ class Doctor:
     def _queue(self, name: str) -> Iterator[Check]:
         waiting, dead = self._waiting(name), self._waiting(f"{name}-dlq")
         if dead:
-            says = f"{dead} messages failed five times; find out why, then `redress redrive {name}`"
+            then = "look at its target yourself" if name == "undo" else f"`redress redrive {name}`"
+            says = f"{dead} messages failed five times; find out why in the log, then {then}"
             yield Check(f"queue {name}", Health.FAIL, says)
         else:
             yield Check(f"queue {name}", Health.OK, f"{waiting} waiting, none dead")

@@ -133,6 +133,8 @@ def own_reader(
             raise NoAccountError("no AWS credentials were found: log in (aws sso login), or set AWS_PROFILE")
         keys = credentials.get_frozen_credentials()
         never = datetime.max.replace(tzinfo=UTC)
-        return Session(settings.account, keys.access_key, keys.secret_key, keys.token or "", never)
+        return Session(
+            settings.account, keys.access_key or "", keys.secret_key or "", keys.token or "", never
+        )
 
     return DeclaredReader(Clients(settings), SystemClock(), remediation, target.region, own)

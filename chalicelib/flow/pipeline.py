@@ -180,18 +180,16 @@ class Engine:
     def _visit(self, visit: Visit) -> tuple[Walked, Visit | None]:
         for _ in range(ATTEMPTS):
             try:
-                done = self._attempt(visit)
+                return self._attempt(visit)
             except ConflictError:
                 continue
-            if done:
-                return done
         message = (
             f"case {case_digest(visit.remediation.id, visit.target)} is being changed by others all the time"
         )
         raise BusyError(message, retry_after=5)
 
-    def _attempt(self, visit: Visit) -> tuple[Walked, Visit | None] | None:
-        """One try from the gate on; None asks for another look."""
+    def _attempt(self, visit: Visit) -> tuple[Walked, Visit | None]:
+        """One try from the gate on; with the controls that are left for a visit of their own."""
         now = self.clock.now()
         gate = self.cases.look(
             Question(
@@ -218,7 +216,10 @@ class Engine:
             return self._while_held(visit, gate, gate.lock, now), None
         if case and running:
             settled = self._settle(visit, gate, case, now)
-            return (settled, None) if gate.seen and settled else None
+            if gate.seen:
+                return settled, None
+            done, rest = self._visit(visit)
+            return (settled if done.verdict == "duplicate" else done), rest
         return self._fresh(visit, gate, now)
 
     def _while_held(self, visit: Visit, gate: Gate, lock: Lock, now: datetime) -> Walked:
@@ -600,7 +601,7 @@ class Engine:
 
     # -- after a crash ------------------------------------------------------------------------------------------------
 
-    def _settle(self, visit: Visit, gate: Gate, case: Case, now: datetime) -> Walked | None:
+    def _settle(self, visit: Visit, gate: Gate, case: Case, now: datetime) -> Walked:
         """A run died with its lease. Take the lease over and finish what it meant to do, by what the resource shows."""
         died = case.run
         if died is None:  # a running case always carries its run; anything else must not be guessed at

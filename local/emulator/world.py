@@ -306,6 +306,13 @@ class World:
         """Replace all faults by these; an empty list ends them. Counting starts anew."""
         self._control("PUT", "faults", [asdict(fault) for fault in faults])
 
+    def fault_hits(self) -> int:
+        """How many calls the present faults have disturbed (or hold) so far."""
+        return sum(
+            max(0, min(fault["seen"] - fault["nth"] + 1, fault["times"]))
+            for fault in self._control("GET", "faults")
+        )
+
     def kill_workers(self, *, busy_only: bool = True) -> int:
         """SIGKILL the Lambda worker processes (those at work, or all); how many there were."""
         return int(self._control("POST", "kill-workers", {"busy_only": busy_only})["killed"])

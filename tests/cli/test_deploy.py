@@ -186,6 +186,14 @@ def test_an_unknown_parameter_is_refused_before_anything_is_changed(
     assert "no parameter Limit; it has Stage, LimitPerActor" in failure(clients, built, Limit="1")
 
 
+@pytest.mark.parametrize("stage", ["Dev", "dev-eu", "1dev", "adeploymenttoolong", ""])
+def test_a_stage_that_no_name_can_be_made_of_is_refused(
+    clients: Clients, built: package.Package, stage: str
+) -> None:
+    with pytest.raises(deploy.DeployError, match="is no stage"):
+        deploy.deploy(clients, built, stage, {}, lambda _: None)
+
+
 def test_no_change_is_a_success(clients: Clients, built: package.Package) -> None:
     outputs = [{"OutputKey": "EndpointURL", "OutputValue": "https://x"}]
     clients.script.add_response(
@@ -409,6 +417,75 @@ def test_an_unsigned_command_is_refused(world: Any, deployed: deploy.Deployment)
         answer = connection.getresponse()
         answer.read()
     assert answer.status == 403
+
+
+@pytest.mark.emulator
+def test_an_update_changes_what_is_given_and_keeps_the_rest(
+    world: Any, light: package.Package, deployed: deploy.Deployment
+) -> None:
+    assert deploy.deploy(world, light, "dev", {"LimitPerActor": "7"}, lambda _: None).changed
+    (stack,) = world.client("cloudformation", quiet=True).describe_stacks(StackName=deployed.stack)["Stacks"]
+    values = {one["ParameterKey"]: one["ParameterValue"] for one in stack["Parameters"]}
+    assert (values["LimitPerActor"], values["VisibilitySeconds"], values["LeaseSeconds"]) == ("7", "2", "75")
+
+
+@pytest.mark.emulator
+def test_a_members_events_come_home_from_every_region(world: Any, deployed: deploy.Deployment) -> None:
+    member, bus = "222222222222", deployed.outputs["HomeBusArn"]
+    admitted = {
+        "Sid": "all",
+        "Effect": "Allow",
+        "Principal": "*",
+        "Action": "events:PutEvents",
+        "Resource": bus,
+    }
+    # MiniStack's CloudFormation leaves out the bus's policy.
+    world.client("events", quiet=True).put_permission(
+        EventBusName=bus.rpartition("/")[2],
+        Policy=json.dumps({"Version": "2012-10-17", "Statement": [admitted]}),
+    )
+    for region, roles_here in (("us-east-1", "true"), ("eu-west-1", "false")):
+        _deploy_member(
+            world, member, region, {"HomeAccount": world.account, "HomeBusArn": bus, "RolesHere": roles_here}
+        )
+        ec2 = world.client("ec2", world.root_of(member), region=region)
+        group = ec2.create_security_group(GroupName="open", Description="open")["GroupId"]
+        permission = {
+            "IpProtocol": "tcp",
+            "FromPort": 22,
+            "ToPort": 22,
+            "IpRanges": [{"CidrIp": "0.0.0.0/0"}],
+        }
+        ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[permission])
+    tables = world.client("dynamodb", quiet=True)
+
+    def heard() -> set[str]:
+        items = tables.scan(TableName=deployed.outputs["AuditTableName"])["Items"]
+        bodies = [json.loads(item["body"]["S"]) for item in items]
+        return {body["region"] for body in bodies if body["account"] == member and body["type"] == "NOT_OURS"}
+
+    world.wait_for(lambda: heard() == {"us-east-1", "eu-west-1"}, 30, "both events were recorded at home")
+    iam = world.client("iam", world.root_of(member), quiet=True)
+    trust = iam.get_role(RoleName="redress-dev-act")["Role"]["AssumeRolePolicyDocument"]
+    assert trust["Statement"][0]["Principal"] == {
+        "AWS": f"arn:aws:iam::{world.account}:role/redress-dev-engine"
+    }
+
+
+def _deploy_member(world: Any, account: str, region: str, parameters: dict[str, str]) -> None:
+    template = Path(__file__).resolve().parents[2] / ".chalice/member.yaml"
+    client = world.client("cloudformation", world.root_of(account), region=region, quiet=True)
+    client.create_stack(
+        StackName="redress-member",
+        TemplateBody=template.read_text(),
+        Capabilities=["CAPABILITY_NAMED_IAM"],
+        Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
+    )
+
+    def status() -> str:
+        return str(client.describe_stacks(StackName="redress-member")["Stacks"][0]["StackStatus"])
+
+    world.wait_for(lambda: status() == "CREATE_COMPLETE", 20, f"the member stack stands in {region}")
 
 
 @pytest.mark.emulator

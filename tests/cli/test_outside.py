@@ -73,7 +73,7 @@ def test_without_credentials_one_is_told_to_log_in(monkeypatch: pytest.MonkeyPat
 def test_without_a_region_one_is_told_to_name_it(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
         monkeypatch.delenv(name)
-    with pytest.raises(NoAccountError, match="Region is not known|AWS does not know you"):
+    with pytest.raises(NoAccountError, match=r"Region is not known|AWS does not know you"):
         real().books("dev")
 
 

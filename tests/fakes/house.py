@@ -18,7 +18,7 @@ from chalicelib.domain.ports import FREEZE_ALL, Freeze, ModeSetting
 from chalicelib.domain.record import broken_at
 from chalicelib.flow.pipeline import Engine, Walked
 from chalicelib.settings import Settings
-from tests.fakes.aws import FakeAws
+from tests.fakes.aws import FakeAws, quick_session
 from tests.fakes.cases import FakeCases
 from tests.fakes.clock import FakeClock
 from tests.fakes.faults import Faults
@@ -59,7 +59,7 @@ class House:
         self.clock = FakeClock()
         self.cases = FakeCases(home=ACCOUNT)
         self.aws = FakeAws(self.clock)
-        self.session = boto3.Session(region_name=REGION)
+        self.session = boto3.Session(region_name=REGION, botocore_session=quick_session())
         self.settings = Settings(stage="test", account=ACCOUNT, region=REGION, **settings)
 
     def engine(self, faults: Faults | None = None) -> Engine:

@@ -371,7 +371,7 @@ def test_a_switch_turned_on_while_the_first_mode_is_raised_is_never_turned_off_b
         ),
     ],
 )
-def test_a_freeze_goes_on_and_off_in_its_scope_with_a_record_each_time(  # noqa: PLR0917 -- one row of a table
+def test_a_freeze_goes_on_and_off_in_its_scope_with_a_record_each_time(
     desk: Desk, account: str | None, name: str | None, scope: str, chain: str, where: str
 ) -> None:
     on = SetFreeze(on=True, account=account, control=name, reason="incident 7")

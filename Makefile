@@ -172,7 +172,7 @@ check-template: $(DEV) ## does cfn-lint accept what would be deployed?
 	@echo '== template'
 	@rm -rf build/check
 	@$(NO_ACCOUNT) $(REDRESS) package --stage dev --out build/check >/dev/null
-	@$(PY) -m cfnlint build/check/sam.* .chalice/member.yaml
+	@$(dir $(PY))cfn-lint build/check/sam.* .chalice/member.yaml
 
 .PHONY: test-newest
 NEWEST_TESTS := $(wildcard tests/remediations tests/adapters)

@@ -103,7 +103,9 @@ def by_control(found: tuple[AnyRemediation, ...], loaded: Catalog) -> dict[str, 
     for remediation in found:
         for control in remediation.controls:
             if control not in known:
-                raise ContractError(f"{remediation.id} names the control {control}, which the catalog does not have")
+                raise ContractError(
+                    f"{remediation.id} names the control {control}, which the catalog does not have"
+                )
             if control in covered:
                 raise ContractError(f"{control} is claimed by {covered[control].id} and by {remediation.id}")
             covered[control] = remediation

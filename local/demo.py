@@ -69,7 +69,10 @@ def closes(stage: Stage, say: Callable[[str], None]) -> Row:
     """Scene 1: the control may act, the same attack is closed again, the neighbour rule stays."""
     for control in ("ec2-open-ssh", "ebs-default-encryption"):
         command = SetMode(
-            control=control, account=stage.world.account, mode=Mode.ACT, reason="shown in the demo, then raised"
+            control=control,
+            account=stage.world.account,
+            mode=Mode.ACT,
+            reason="shown in the demo, then raised",
         )
         say(f"olga-operator: redress mode {control} act → {stage.command(command).says}")
     group = stage.security_group("demo-attacked")
@@ -101,7 +104,9 @@ def tell(stage: Stage, resource: str, say: Callable[[str], None]) -> None:
     for call in intent["data"]["plan"]["calls"]:
         say(f"  did     {call['service']}:{call['operation']}: {call['why']}")
     say(f"  after   {rules(result['data']['after'])}")
-    say(f"  proof   AWS request id {result['data']['results'][0]['request_id']}, record {result['record_id']}")
+    say(
+        f"  proof   AWS request id {result['data']['results'][0]['request_id']}, record {result['record_id']}"
+    )
 
 
 def rules(state: dict[str, Any]) -> str:
@@ -240,7 +245,9 @@ def play(stage: Stage, say: Callable[[str], None]) -> list[Row]:
         try:
             rows.append(scene(stage, say))
         except Exception as error:  # noqa: BLE001 -- a demo shows its failure as a row and goes on
-            rows.append(Row(scene.__name__, "", "-", f"{type(error).__name__}: {error}"[:300], 0.0, ended_well=False))
+            rows.append(
+                Row(scene.__name__, "", "-", f"{type(error).__name__}: {error}"[:300], 0.0, ended_well=False)
+            )
     return rows
 
 
@@ -256,7 +263,9 @@ def main() -> int:
         rows = play(stage, console.print)
     total = time.monotonic() - began
     if as_json:
-        sys.stdout.write(json.dumps({"seconds": round(total, 2), "scenes": [row.__dict__ for row in rows]}) + "\n")
+        sys.stdout.write(
+            json.dumps({"seconds": round(total, 2), "scenes": [row.__dict__ for row in rows]}) + "\n"
+        )
     else:
         table = Table(title="\nWhat was watched", title_justify="left")
         for column in ("scene", "what happened", "decision", "outcome", "seconds", "as intended"):
@@ -264,7 +273,12 @@ def main() -> int:
         for row in rows:
             outcome = f"{row.outcome} ({row.detail})" if row.detail else row.outcome
             table.add_row(
-                row.scene, row.what, row.decision, outcome, f"{row.seconds:.2f}", "yes" if row.ended_well else "NO"
+                row.scene,
+                row.what,
+                row.decision,
+                outcome,
+                f"{row.seconds:.2f}",
+                "yes" if row.ended_well else "NO",
             )
         console.print(table)
         console.print(f"{total:.1f} s in all. The same world, kept running: make up")

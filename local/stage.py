@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import boto3
 
@@ -63,7 +63,7 @@ class Stage:
         parameters: Mapping[str, str] | None = None,
         stage: str = "demo",
         say: Callable[[str], None] = lambda _: None,
-        **world: Any,
+        **world: Any,  # noqa: ANN401 -- World's own options
     ) -> None:
         self.world = World(**world)
         self.settings = Settings(stage=stage, account=self.world.account, region=self.world.region)
@@ -110,7 +110,8 @@ class Stage:
             aws_session_token=credentials.session_token,
             region_name=self.world.region,
         )
-        return _Pointed(session, self.world.endpoint)  # type: ignore[return-value] -- a session in all that is used
+        pointed: Any = _Pointed(session, self.world.endpoint)
+        return cast("boto3.Session", pointed)
 
     def command(self, command: AnyCommand, who: Credentials | None = None) -> CommandResult:
         """What `redress mode` and its siblings do: a signed request to the deployed API."""
@@ -130,7 +131,7 @@ class Stage:
         self.open(group, 443, ec2=ec2)
         return group
 
-    def open(self, group: str, port: int, cidr: str = "0.0.0.0/0", ec2: Any = None) -> list[str]:
+    def open(self, group: str, port: int, cidr: str = "0.0.0.0/0", ec2: Any = None) -> list[str]:  # noqa: ANN401 -- an EC2 client
         """Let `port` in from `cidr`, as the developer unless another client is given; the new rules' ids."""
         client = ec2 or self.world.client("ec2", self.developer)
         answer = client.authorize_security_group_ingress(
@@ -198,11 +199,11 @@ class _Pointed:
     """A boto3 session whose clients talk to the emulated AWS; everything else is the session's own."""
 
     def __init__(self, session: boto3.Session, endpoint: str) -> None:
-        self._session = session
+        self._session: Any = session
         self._endpoint = endpoint
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 -- whatever the session has
         return getattr(self._session, name)
 
-    def client(self, service: str, **options: Any) -> Any:
-        return self._session.client(service, endpoint_url=self._endpoint, **options)  # type: ignore[call-overload] -- any service
+    def client(self, service: str, **options: object) -> Any:  # noqa: ANN401 -- boto3 makes the class at run time
+        return self._session.client(service, endpoint_url=self._endpoint, **options)

@@ -16,13 +16,17 @@ def main() -> int:
         outputs = stage.deployment.outputs
         for name, who in (("developer", stage.developer), ("operator", stage.operator)):
             console.print(f"\n# as the {name}", style="bold")
-            console.print(f"export AWS_ENDPOINT_URL={stage.world.endpoint} AWS_DEFAULT_REGION={stage.world.region} \\")
+            console.print(
+                f"export AWS_ENDPOINT_URL={stage.world.endpoint} AWS_DEFAULT_REGION={stage.world.region} \\"
+            )
             console.print(
                 f"  AWS_ACCESS_KEY_ID={who.access_key_id} AWS_SECRET_ACCESS_KEY={who.secret_access_key}"
                 f" REDRESS_STAGE={stage.settings.stage} REDRESS_API={stage.api}"
             )
         console.print("\n# try this", style="bold")
-        console.print(f"redress mode ec2-open-ssh act --account {stage.world.account} --reason trying    # as the operator")
+        console.print(
+            f"redress mode ec2-open-ssh act --account {stage.world.account} --reason trying    # as the operator"
+        )
         console.print(
             f"aws ec2 authorize-security-group-ingress --group-id {group} --protocol tcp --port 22 --cidr 0.0.0.0/0"
             "    # as the developer"

@@ -181,8 +181,6 @@ _EVERY_PORT = (0, 65535)
 _TCP = frozenset({"tcp", "6"})
 _UDP = frozenset({"udp", "17"})
 _ALL = frozenset({"-1", "all"})
-_ALSO_OVER_UDP = frozenset({3389})
-"""RDP moves to UDP on the same port once a session is up, so a rule for UDP opens it as well."""
 
 
 @dataclass(frozen=True)
@@ -290,8 +288,7 @@ def _admitting(state: Ingress, port: int) -> list[Rule]:
 
 
 def _admits(rule: Rule, port: int) -> bool:
-    over_udp = rule.protocol in _UDP and port in _ALSO_OVER_UDP
-    return admits_port("tcp" if over_udp else rule.protocol, rule.from_port, rule.to_port, port)
+    return admits_port(rule.protocol, rule.from_port, rule.to_port, port)
 
 
 def _for_all_traffic(rule: Rule) -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -17,7 +18,10 @@ FAKE_AWS = (
     ("AWS_EC2_METADATA_DISABLED", "true"),
     ("AWS_CONFIG_FILE", os.devnull),
     ("AWS_SHARED_CREDENTIALS_FILE", os.devnull),
-    ("MOTO_EC2_LOAD_DEFAULT_AMIS", "false"),  # 1,300 images that nobody asks for cost most of a second per test
+    (
+        "MOTO_EC2_LOAD_DEFAULT_AMIS",
+        "false",
+    ),  # 1,300 images that nobody asks for cost most of a second per test
 )
 REAL_AWS = (
     "AWS_PROFILE",
@@ -38,11 +42,16 @@ def everything_is_required() -> bool:
     return os.environ.get("REDRESS_REQUIRE_ALL") == "1"
 
 
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""A timed test fails on a busy machine and tells nothing; times are for `make bench`."""
+
+
 def pytest_configure() -> None:
     """Before anything of ours is imported: a client made at import time must not find a real account either."""
     for name in REAL_AWS:
         os.environ.pop(name, None)
     os.environ.update(FAKE_AWS)
+    settings.load_profile("unhurried")
 
 
 @pytest.fixture(autouse=True)

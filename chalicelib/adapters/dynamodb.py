@@ -139,6 +139,7 @@ MADE_BY_PEOPLE = frozenset(
         RecordType.FREEZE_OFF,
         RecordType.EXEMPTION_GRANTED,
         RecordType.CONFIG_CHANGED,
+        RecordType.ENROLLED,
     }
 )
 """Records that stand in `by_actor`. Of the engine's own there are so many that they would make one hot key."""
@@ -783,6 +784,11 @@ class Ledger:
                 (item["pk"]["S"], item["sk"]["S"]): item for _, item in self._door.batch({"audit": wanted})
             }
             for key in wanted:
+                if (key["pk"], key["sk"]) not in found:
+                    # Records are never removed, so an index is never ahead of its table.
+                    raise StoreError(
+                        f"record {key['sk']} of {key['pk']} stands in an index and not in the table: somebody removed it"
+                    )
                 record = _stored(found[key["pk"], key["sk"]])
                 if control is None or control in _controls(record):
                     yield record

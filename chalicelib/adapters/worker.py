@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from chalicelib.adapters.telemetry import Telemetry
-from chalicelib.domain.errors import BusyError, MalformedEventError
+from chalicelib.domain.errors import BusyError, MalformedEventError, RedressError
+from chalicelib.domain.shape import mapping
 from chalicelib.flow import intake
 from chalicelib.flow.pipeline import Engine
 
@@ -58,6 +59,9 @@ class Worker:
             self.telemetry.deferred(str(busy), busy.retry_after)
             self.queues.defer(queue, str(message["receiptHandle"]), busy.retry_after)
             return False
+        except RedressError as error:
+            self.telemetry.failed(str(mapping(body.get("detail")).get("eventID") or body.get("id")), error)
+            raise
         return True
 
     def _command(self, body: Mapping[str, Any]) -> None:

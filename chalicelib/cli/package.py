@@ -5,7 +5,6 @@ and its YAML has aliases, which CloudFormation refuses. So it is run on a clean 
 """
 
 import hashlib
-import os
 import shutil
 import subprocess
 import sys
@@ -25,6 +24,16 @@ NOT_SHIPPED = ("cli",)
 
 REGION = "us-east-1"
 """Chalice asks botocore for a Region to name service principals by; those that it names are the same in all of them."""
+
+_RUN = f"""
+import os
+os.environ.pop("AWS_PROFILE", None)
+os.environ.pop("AWS_DEFAULT_PROFILE", None)
+os.environ["AWS_DEFAULT_REGION"] = {REGION!r}
+from chalice.cli import main
+main()
+"""
+"""Chalice, whatever account the shell is logged in to. No byte code, and no PYTHONPATH that leads back to our own tree."""
 
 _ZIP = "deployment.zip"
 _TEMPLATE = "sam.yaml"
@@ -82,13 +91,13 @@ def _copy(root: Path, tree: Path, *, with_dependencies: bool) -> None:
 
 def _chalice(tree: Path, built: Path, stage: str) -> None:
     """`chalice package`, in a process of its own: it imports the copy's `app`, which must not become ours."""
-    command = [sys.executable, "-c", "from chalice.cli import main; main()"]
-    options = ["package", "--stage", stage, "--merge-template", generate.RESOURCES, str(built)]
-    dropped = ("PYTHONPATH", "AWS_PROFILE", "AWS_DEFAULT_PROFILE")
-    environment = {key: value for key, value in os.environ.items() if key not in dropped}
-    environment |= {"AWS_DEFAULT_REGION": REGION, "PYTHONDONTWRITEBYTECODE": "1"}
+    command = (sys.executable, "-B", "-E", "-c", _RUN)
     done = subprocess.run(  # noqa: S603 -- our own interpreter and constants
-        [*command, *options], cwd=tree, env=environment, capture_output=True, text=True, check=False
+        [*command, "package", "--stage", stage, "--merge-template", generate.RESOURCES, str(built)],
+        cwd=tree,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode != 0 or not (built / _ZIP).is_file():
         raise PackageError(f"chalice package failed:\n{done.stdout}{done.stderr}")

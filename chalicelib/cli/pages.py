@@ -70,7 +70,8 @@ RECORDS = MappingProxyType(
         RecordType.MODE_CHANGED: "A person set the most that a control may do in an account.",
         RecordType.FREEZE_ON: "A person stopped all changes in a scope.",
         RecordType.FREEZE_OFF: "A person lifted a freeze, or the switch was made with the first raised mode.",
-        RecordType.CONFIG_CHANGED: "A person enrolled an account, or had dead letters tried again.",
+        RecordType.CONFIG_CHANGED: "A person had dead letters tried again.",
+        RecordType.ENROLLED: "A person enrolled a member account; its events are ours from then on.",
         RecordType.TAMPER_SUSPECTED: "One of our own roles was used outside any run of ours.",
         RecordType.ERROR: "Something went wrong that no other record tells.",
     }

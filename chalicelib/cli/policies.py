@@ -130,6 +130,16 @@ def undo(remediations: Iterable[AnyRemediation]) -> Document:
     )
 
 
+_THROUGH_DYNAMODB = (
+    "kms:CreateGrant",
+    "kms:Decrypt",
+    "kms:DescribeKey",
+    "kms:Encrypt",
+    "kms:GenerateDataKey*",
+    "kms:ReEncrypt*",
+)
+
+
 def boundary(*granted: Document) -> Document:
     """The permissions boundary: just the actions that `granted` grant, so that no policy added later can say more.
 
@@ -145,6 +155,11 @@ def boundary(*granted: Document) -> Document:
     }
     return document(
         allow("Declared", sorted(actions), ["*"]),
+        # The key's own policy grants this to engine and http; a boundary that were silent about it might take it away.
+        {
+            **allow("OurTablesKey", _THROUGH_DYNAMODB, ["*"]),
+            "Condition": {"StringLike": {"kms:ViaService": "dynamodb.*"}},
+        },
         deny("Never", NEVER, ["*"]),
         deny("LedgerStays", _LEDGER_CHANGES, [arn("dynamodb", "table/redress-*-audit", region="*")]),
     )

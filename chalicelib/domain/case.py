@@ -9,10 +9,10 @@ import re
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from pydantic import Field, JsonValue
+from pydantic import JsonValue
 
 from chalicelib.domain.contract import CallResult, Cause, Outcome, Plan
-from chalicelib.domain.finding import AccountId, Actor, Finding, Model, Target, digest
+from chalicelib.domain.finding import Actor, Model, Target, digest
 from chalicelib.domain.record import Head
 
 FRESH = timedelta(hours=1)
@@ -94,7 +94,6 @@ class Case(Model):
     last_state: dict[str, JsonValue] | None = None
     sessions: tuple[str, ...] = ()
     requests: tuple[str, ...] = ()
-    archived_version: int = Field(default=0)
 
     @property
     def id(self) -> str:
@@ -136,17 +135,6 @@ def case_of_session(session: str | None) -> tuple[str, int, int] | None:
     return (match["digest"], int(match["episode"]), int(match["seq"])) if match else None
 
 
-def joined(finding: Finding, controls: tuple[str, ...]) -> JoinedCause:
-    """`finding` as a cause of its case, for all the `controls` that the same event may break."""
-    return JoinedCause(
-        event_id=finding.event_id,
-        at=finding.at,
-        actor=finding.actor,
-        controls=controls,
-        opened=finding.opened,
-    )
-
-
 def cause_of(case: Case, now: datetime) -> Cause:
     """The causes of a case as one: the newest event's time and actor, and all that fresh events opened."""
     newest = max(case.causes, key=lambda cause: cause.at)
@@ -162,8 +150,3 @@ def _fresh(at: datetime, now: datetime) -> bool:
 def is_fresh(cause: Cause, now: datetime) -> bool:
     """True when the newest cause lies within the freshness window."""
     return _fresh(cause.at, now)
-
-
-def account_of(case: Case) -> AccountId:
-    """The account in which the case's target lives."""
-    return case.target.account

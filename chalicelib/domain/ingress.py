@@ -63,11 +63,18 @@ def on_the_internet(net: Network) -> bool:
     return not any(net.subnet_of(reserved) for reserved in _OFF_THE_INTERNET_V6)
 
 
+ALSO_OVER_UDP = frozenset({3389})
+"""RDP moves to UDP on the same port once a session is up (MS-RDPEUDP), so a rule for UDP opens it as well."""
+
+
 def admits_port(protocol: str, from_port: int | None, to_port: int | None, port: int) -> bool:
-    """True when a rule of this protocol and range lets TCP `port` through: all traffic, or TCP (also written 6)."""
+    """True when a rule of this protocol and range lets the service on TCP `port` be reached.
+
+    All traffic does, TCP (also written 6) does, and UDP (17) for services that speak it on the same port.
+    """
     if protocol in {"-1", "all"}:
         return True
-    if protocol not in {"tcp", "6"}:
+    if protocol not in {"tcp", "6"} and not (protocol in {"udp", "17"} and port in ALSO_OVER_UDP):
         return False
     if from_port is None or to_port is None or from_port == -1:
         return True

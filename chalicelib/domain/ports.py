@@ -33,6 +33,7 @@ class Exemption(Model):
     control: str
     resource: str
     owner: str
+    code: str
     reason: str
     by: str
     at: datetime
@@ -158,6 +159,18 @@ class Settings(Protocol):
 
     def freeze(self, scope: str) -> Freeze | None:
         """The switch of one scope, or None when nobody ever set it."""
+        ...
+
+    def mode(self, account: str, control: str) -> ModeSetting | None:
+        """The mode that somebody set, or None."""
+        ...
+
+    def exemption(self, account: str, control: str, resource: str) -> Exemption | None:
+        """The exemption last granted for this resource and control, expired or not, or None."""
+        ...
+
+    def enrolment(self, account: str) -> Enrolment | None:
+        """The account's enrolment, or None; the home account has none and needs none."""
         ...
 
     def apply(self, change: SettingChange) -> None:

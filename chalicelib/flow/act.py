@@ -11,7 +11,14 @@ from datetime import datetime, timedelta
 from pydantic import JsonValue
 
 from chalicelib.domain.contract import AnyRemediation, CallResult, Cause, Outcome, Params, Plan, State
-from chalicelib.domain.errors import AwsError, FrozenError, GuardError, LeaseError, TransientError
+from chalicelib.domain.errors import (
+    AwsError,
+    FrozenError,
+    GuardError,
+    LeaseError,
+    TargetGoneError,
+    TransientError,
+)
 from chalicelib.domain.finding import Target, digest
 from chalicelib.domain.ports import Aws, Clock
 
@@ -60,10 +67,10 @@ def apply_and_verify(
     """
     results, error = _apply(job, aws, before_write, remaining, undo=undo)
     try:
-        after, again = _settle(job, aws, clock)
+        after, again = _settle(job, aws, clock, 0 if error else job.remediation.settle_seconds)
     except TransientError:
         raise
-    except AwsError as unreadable:
+    except (AwsError, TargetGoneError) as unreadable:
         written = any(done.error is None for done in results)
         reason = f"the target could not be read afterwards: {unreadable}"
         return Achieved(results, None, Outcome.NOT_VERIFIED if written else Outcome.FAILED, reason)
@@ -91,7 +98,10 @@ def _apply(
                 responses.append({})
                 continue
             before_write()
-            done, response = executor.perform(call, digest(job.session, str(index)), tuple(responses))
+            try:
+                done, response = executor.perform(call, digest(job.session, str(index)), tuple(responses))
+            except TransientError as unknown:  # it may have been made: only the target can say
+                return (*results, _lost(index)), unknown
             results.append(done.model_copy(update={"index": index}))
             responses.append(response)
     except LeaseError:
@@ -110,13 +120,13 @@ def _apply(
 
 
 def _lost(index: int) -> CallResult:
-    """A call that an earlier, crashed run has made: its effect is seen, its request id is not known (yet)."""
+    """A call whose answer nobody has (a crash or a time-out took it): its effect is seen, its request id may follow."""
     return CallResult(index=index, request_id=None, observed_by="reassessment")
 
 
-def _settle(job: Job, aws: Aws, clock: Clock) -> tuple[State, Plan]:
-    """Assess and plan until the plan is satisfied or the service has had its declared time to settle."""
-    until = clock.now() + timedelta(seconds=job.remediation.settle_seconds)
+def _settle(job: Job, aws: Aws, clock: Clock, seconds: int) -> tuple[State, Plan]:
+    """Assess and plan until the plan is satisfied or the service has had `seconds` to settle."""
+    until = clock.now() + timedelta(seconds=seconds)
     while True:
         after: State = job.remediation.assess(job.target, job.params, aws.reader(job.remediation, job.target))
         again = job.remediation.plan(job.target, job.params, after, job.cause, clock.now())

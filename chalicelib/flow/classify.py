@@ -115,7 +115,7 @@ def _ingress_rules(detail: Mapping[str, Any]) -> Iterable[_Rule]:
     answered = items(answer.get("securityGroupRuleSet"))
     if answered:
         for item in answered:
-            if item.get("isEgress") not in {True, "true"}:
+            if str(item.get("isEgress")).lower() != "true":
                 yield _rule(item, (item.get("cidrIpv4"), item.get("cidrIpv6")), item.get("prefixListId"))
         return
     for item in items(request.get("ipPermissions")):

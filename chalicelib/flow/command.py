@@ -251,19 +251,6 @@ class CommandResult(Model):
     after: JsonValue = None
 
 
-class Present(Settings, Protocol):
-    """The settings, with what stands now: a command compares before it changes."""
-
-    def mode(self, account: str, control: str) -> ModeSetting | None:
-        """The mode that somebody set, or None."""
-
-    def exemption(self, account: str, control: str, resource: str) -> Exemption | None:
-        """The exemption last granted for this resource and control, expired or not, or None."""
-
-    def enrolment(self, account: str) -> Enrolment | None:
-        """The account's enrolment, or None."""
-
-
 class Queue(Protocol):
     """The commands queue: what is too slow or too mighty for the HTTP function is done by the engine."""
 
@@ -292,7 +279,7 @@ class _Desk:
     """All that carrying out needs, so that each command's own function stays short."""
 
     caller: Caller
-    settings: Present
+    settings: Settings
     catalog: Controls
     clock: Clock
     home: str
@@ -361,7 +348,7 @@ class _Desk:
 def carry_out(
     command: AnyCommand,
     caller: Caller,
-    settings: Present,
+    settings: Settings,
     catalog: Controls,
     clock: Clock,
     *,
@@ -497,7 +484,8 @@ def _exempt(desk: _Desk, command: Exempt) -> CommandResult:
             control=control.id,
             resource=command.resource,
             owner=command.owner,
-            reason=f"{command.code.value}: {command.reason}",
+            code=command.code.value,
+            reason=command.reason,
             by=desk.caller.arn,
             at=now,
             expires_at=command.expires_at.astimezone(UTC),
@@ -531,7 +519,7 @@ def _enrol(desk: _Desk, command: Enrol) -> CommandResult:
             )
         after = Enrolment(account=command.account, by=desk.caller.arn, at=now)
         return _Wanted(
-            type=RecordType.CONFIG_CHANGED,
+            type=RecordType.ENROLLED,
             says=f"{command.account} is enrolled; every control there starts at observe",
             before=None,
             after=after,

@@ -62,9 +62,13 @@ def read(envelope: Mapping[str, Any]) -> Signal | NotOurs:
         raise MalformedEventError(message)
     try:
         detail = _redacted(detail)
-        seen = hashlib.sha256(json.dumps({**envelope, "detail": detail}, sort_keys=True).encode()).hexdigest()
+        whole = json.dumps({**envelope, "detail": detail}, sort_keys=True, ensure_ascii=False)
+        seen = hashlib.sha256(whole.encode()).hexdigest()
     except RecursionError as error:
         message = "the event is nested deeper than any AWS event"
+        raise MalformedEventError(message) from error
+    except UnicodeEncodeError as error:
+        message = "the event holds half a character (a lone surrogate), which no store takes"
         raise MalformedEventError(message) from error
     event_id = text(detail.get("eventID")) or text(envelope.get("id")) or seen
     name = text(detail.get("eventName")) or detail_type
@@ -108,7 +112,7 @@ def _foreign(  # noqa: PLR0911 -- a list of reasons, each returned where it is f
     recipient = detail.get("recipientAccountId")
     if detail.get("errorCode") or detail.get("errorMessage"):
         return f"the call failed ({text(detail.get('errorCode')) or 'error'}): nothing was changed"
-    if detail.get("readOnly") in {True, "true"}:
+    if str(detail.get("readOnly")).lower() == "true":
         return "the call only reads"
     if not is_account_id(account):
         return f"{account!r} is no account id of twelve digits"
@@ -116,7 +120,7 @@ def _foreign(  # noqa: PLR0911 -- a list of reasons, each returned where it is f
         return f"the envelope says account {account}, the record says {recipient!r}"
     if not is_region(region):
         return f"{region!r} is no Region's name"
-    if envelope.get("region") not in {None, "", region}:
+    if envelope.get("region") and envelope["region"] != region:
         return f"the envelope says Region {envelope.get('region')!r}, the record says {region}"
     return ""
 
@@ -139,9 +143,9 @@ def _time(value: object) -> datetime | None:
     head, dot, fraction = value.strip().replace(" ", "T").rstrip("Z").partition(".")
     try:
         at = datetime.fromisoformat(f"{head}.{fraction[:6]}" if dot and fraction[:6].isdigit() else head)
-    except ValueError:
+        return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+    except (ValueError, OverflowError):
         return None
-    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
 
 
 def _redacted(value: object) -> Any:  # noqa: ANN401 -- any JSON value, walked by type

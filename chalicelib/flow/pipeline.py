@@ -53,6 +53,9 @@ ATTEMPTS = 8
 CAUSES_KEPT = 50
 """Events of the last hour that a case remembers; beyond them the oldest lose their claim to be acted on."""
 
+EVENT_ID = 256
+"""Longer than any id that AWS gives; what is longer (or no ASCII) is somebody's invention and goes by its digest."""
+
 REMEMBERED = timedelta(hours=24)
 """CloudTrail shows our own calls minutes later; a session name older than this is no excuse for a change."""
 
@@ -188,7 +191,9 @@ class Engine:
         )
         raise BusyError(message, retry_after=5)
 
-    def _attempt(self, visit: Visit) -> tuple[Walked, Visit | None]:
+    def _attempt(  # noqa: PLR0911 -- the gate is a list of ways out, in order
+        self, visit: Visit
+    ) -> tuple[Walked, Visit | None]:
         """One try from the gate on; with the controls that are left for a visit of their own."""
         now = self.clock.now()
         gate = self.cases.look(
@@ -713,7 +718,10 @@ class Engine:
     def _not_ours(self, event: NotOurs) -> Walked:
         now = self.clock.now()
         draft = record.not_ours(event, now)
-        (sealed,) = seal(f"EVENT#{event.event_id}", Head(), (draft,), now, self.home.version)
+        name = (
+            event.event_id if len(event.event_id) <= EVENT_ID and event.event_id.isascii() else event.sha256
+        )
+        (sealed,) = seal(f"EVENT#{name}", Head(), (draft,), now, self.home.version)
         self.cases.note(sealed)
         return Walked(
             event_id=event.event_id,

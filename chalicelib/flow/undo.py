@@ -40,7 +40,7 @@ def perform(
     clock: Clock,
     before_write: Callable[[], None],
 ) -> act.Achieved:
-    """Make the undo's calls and look whether the recorded content is back.
+    """Make the undo's calls and look whether an undo of the same run would now find nothing to do.
 
     Outcome.DECLINED with nothing changed when the plan declines anything: half of the old state is not the old state.
     """
@@ -49,7 +49,6 @@ def perform(
         return act.Achieved((), prepared.now, Outcome.DECLINED, reason)
     if not prepared.plan.calls:
         return act.Achieved((), prepared.now, Outcome.ALREADY_COMPLIANT, "what was recorded is there already")
-    wanted = run.before.content()
     job = act.Job(
         remediation=remediation,
         target=case.target,
@@ -59,5 +58,10 @@ def perform(
         session=session,
     )
     return act.apply_and_verify(
-        job, aws, clock, before_write, undo=True, satisfied=lambda after, _: after.content() == wanted
+        job,
+        aws,
+        clock,
+        before_write,
+        undo=True,
+        satisfied=lambda after, _: remediation.undo(case.target, run, after).satisfied,
     )

@@ -107,6 +107,7 @@ FUNCTION_RECORD: Final = Name(_LAMBDA, "_get_func_record_for_ref")
 EXECUTION_RECORD: Final = Name(_LAMBDA, "_execution_record_for_config")
 INVOKE_ASYNC: Final = Name(_LAMBDA, "invoke_async_with_retry")
 EXECUTE_FUNCTION: Final = Name(_LAMBDA, "_execute_function")
+QUEUE_BACKOFF_SECONDS: Final = Name(_LAMBDA, "_ESM_BACKOFF_SECONDS")
 INVOKE_DEPTH: Final = Name(_LAMBDA, "_invoke_depth")
 WORKERS: Final = Name(_RUNTIME, "_workers")
 WORKER_PROCESS: Final = "_proc"

@@ -80,9 +80,14 @@ GAPS: Final[tuple[Gap, ...]] = (
 )
 
 
+_BACKOFF_SECONDS: Final = 0.1
+
+
 def patch_ministack(concurrency: int) -> None:
     """Mend MiniStack. `concurrency` bounds how many invocations run at once."""
     _bound_lambda(threading.BoundedSemaphore(concurrency))
+    # MiniStack rests for a second after a failed batch; the message's own visibility timeout holds as ever.
+    names.QUEUE_BACKOFF_SECONDS.put(_BACKOFF_SECONDS)
     _deliver_like_eventbridge()
     _apply_table_settings()
     _answer_key_use()

@@ -138,6 +138,7 @@ def exemption(
         control=control,
         resource=resource or target(account=account).resource,
         owner="team-a",
+        code="accepted_risk",
         reason="migration",
         by="ann",
         at=START,

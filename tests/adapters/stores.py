@@ -4,9 +4,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from chalicelib.adapters.aws import own_client
-from chalicelib.domain.ports import Cases, Notice
+from chalicelib.domain.ports import Cases, Notice, Settings
 from chalicelib.domain.record import Record
-from chalicelib.flow.command import Present
 from tests.fakes.aws import DEPLOYMENT
 from tests.fakes.cases import FakeCases
 from tests.fakes.ear import Ear
@@ -33,7 +32,7 @@ class Store:
     """A store under test: its two ports, and a look behind them."""
 
     cases: Cases
-    settings: Present
+    settings: Settings
     dynamo: Dynamo | None
     fake: FakeCases | None
 

@@ -7,6 +7,7 @@ from typing import Any
 from zlib import crc32
 
 import pytest
+from botocore.exceptions import EndpointConnectionError
 
 from chalicelib.adapters.aws import own_client
 from chalicelib.adapters.dynamodb import TABLES, DynamoCases, DynamoSettings, Ledger
@@ -331,14 +332,20 @@ def test_missing_tables_are_named_by_what_to_do(aws: None) -> None:
         cases.look(question())
 
 
-def test_a_database_that_does_not_answer_is_a_store_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    cases = DynamoCases(own_client("dynamodb", DEPLOYMENT), DEPLOYMENT)
-    for ask in (lambda: cases.look(question()), lambda: cases.commit(Change(case=case()))):
-        with pytest.raises(StoreError, match="does not answer"):
-            ask()
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda cases: cases.look(question()),
+        lambda cases: cases.commit(Change(case=case())),
+        lambda cases: cases.note(records("EVENT#1")[0]),
+    ],
+)
+def test_a_database_that_does_not_answer_is_a_store_error(ask: Callable[[DynamoCases], object]) -> None:
+    def silence() -> Any:
+        raise EndpointConnectionError(endpoint_url="https://dynamodb")
+
     with pytest.raises(StoreError, match="does not answer"):
-        cases.note(records("EVENT#1")[0])
+        ask(failing(silence))
 
 
 def test_what_was_left_unprocessed_is_asked_for_again(cases: DynamoCases, dynamo: Dynamo) -> None:
@@ -459,6 +466,17 @@ def test_records_of_one_resource_come_newest_first(cases: DynamoCases, ledger: L
     newer = written(cases, at=START, number=2)
     found = ledger.resource_records(target().resource, START - timedelta(days=9), START)
     assert [one.hash for one in found] == [newer.hash, older.hash]
+
+
+def test_a_record_that_an_index_knows_and_the_table_does_not_is_an_alarm(
+    cases: DynamoCases, dynamo: Dynamo
+) -> None:
+    written(cases, at=START, number=1)
+    ear = Ear()
+    ear.on("before-call.dynamodb.BatchGetItem", lambda **_: answer(Responses={}))
+    blind = Ledger(own_client("dynamodb", DEPLOYMENT, ear.session), DEPLOYMENT)
+    with pytest.raises(StoreError, match="EVENT#1"):
+        list(blind.records(HOME, START, START))
 
 
 def test_cases_are_listed_by_state_the_last_moved_first(cases: DynamoCases, ledger: Ledger) -> None:

@@ -1,6 +1,5 @@
 """Our queues: a message comes back when it is told to, and redriving never loses one."""
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,16 +17,21 @@ DEAD, LIVE = "redress-test-events-dlq", "redress-test-events"
 
 
 @pytest.fixture
-def sqs(aws: None) -> "Iterator[SQSClient]":
+def sqs(aws: None) -> "SQSClient":
     client = own_client("sqs", DEPLOYMENT)
     for name in (DEAD, LIVE):
         client.create_queue(QueueName=name)
-    yield client
-    client.close()
+    return client
 
 
-def queues(ear: Ear | None = None) -> SqsQueues:
-    return SqsQueues(own_client("sqs", DEPLOYMENT, (ear or Ear()).session), wait_seconds=0)
+@pytest.fixture
+def ours(sqs: "SQSClient") -> SqsQueues:
+    return SqsQueues(sqs, wait_seconds=0)
+
+
+def heard(ear: Ear) -> SqsQueues:
+    """The queues through a client that is listened to."""
+    return SqsQueues(own_client("sqs", DEPLOYMENT, ear.session), wait_seconds=0)
 
 
 def bodies(sqs: "SQSClient", name: str) -> list[str]:
@@ -38,22 +42,22 @@ def bodies(sqs: "SQSClient", name: str) -> list[str]:
     return sorted(found)
 
 
-def filled(count: int) -> list[str]:
+def filled(ours: SqsQueues, count: int) -> list[str]:
     given = [f"message {number}" for number in range(count)]
     for body in given:
-        queues().send(DEAD, body)
+        ours.send(DEAD, body)
     return given
 
 
-def test_dead_letters_go_back_to_their_queue_as_they_were(sqs: "SQSClient") -> None:
-    given = filled(12)
+def test_dead_letters_go_back_to_their_queue_as_they_were(sqs: "SQSClient", ours: SqsQueues) -> None:
+    given = filled(ours, 12)
     url = sqs.get_queue_url(QueueName=DEAD)["QueueUrl"]
     attribute: Any = {"why": {"DataType": "String", "StringValue": "tried five times"}}
     sqs.send_message(QueueUrl=url, MessageBody="with attributes", MessageAttributes=attribute)
 
-    assert queues().redrive(DEAD, LIVE, 50) == 13
+    assert ours.redrive(DEAD, LIVE, 50) == 13
 
-    assert (queues().depth(DEAD), queues().depth(LIVE)) == (0, 13)
+    assert (ours.depth(DEAD), ours.depth(LIVE)) == (0, 13)
     live = sqs.get_queue_url(QueueName=LIVE)["QueueUrl"]
     received: list[Any] = []
     while batch := sqs.receive_message(
@@ -65,17 +69,19 @@ def test_dead_letters_go_back_to_their_queue_as_they_were(sqs: "SQSClient") -> N
     assert kept[0]["why"]["StringValue"] == "tried five times"
 
 
-def test_no_more_are_moved_than_were_asked_for(sqs: "SQSClient") -> None:
-    filled(5)
-    assert queues().redrive(DEAD, LIVE, 3) == 3
-    assert (queues().depth(DEAD), queues().depth(LIVE)) == (2, 3)
-    assert queues().redrive(DEAD, LIVE, 0) == 0
+def test_no_more_are_moved_than_were_asked_for(sqs: "SQSClient", ours: SqsQueues) -> None:
+    filled(ours, 5)
+    assert ours.redrive(DEAD, LIVE, 3) == 3
+    assert (ours.depth(DEAD), ours.depth(LIVE)) == (2, 3)
+    assert ours.redrive(DEAD, LIVE, 0) == 0
 
 
 @pytest.mark.parametrize("operation", ["ReceiveMessage", "SendMessage", "DeleteMessage"])
 @pytest.mark.parametrize("good", [0, 2])
-def test_a_redrive_that_breaks_anywhere_loses_nothing(operation: str, good: int, sqs: "SQSClient") -> None:
-    given = filled(4)
+def test_a_redrive_that_breaks_anywhere_loses_nothing(
+    operation: str, good: int, sqs: "SQSClient", ours: SqsQueues
+) -> None:
+    given = filled(ours, 4)
     ear, count = Ear(), iter(range(100))
     ear.on(
         f"before-call.sqs.{operation}",
@@ -83,33 +89,33 @@ def test_a_redrive_that_breaks_anywhere_loses_nothing(operation: str, good: int,
     )
 
     with pytest.raises(StoreError, match="AccessDenied"):
-        queues(ear).redrive(DEAD, LIVE, 10)
+        heard(ear).redrive(DEAD, LIVE, 10)
 
     deleted = ear.operations("sqs").count("DeleteMessage")
     assert deleted == good
     dead = sqs.get_queue_url(QueueName=DEAD)["QueueUrl"]
     sqs.set_queue_attributes(QueueUrl=dead, Attributes={"VisibilityTimeout": "0"})
-    assert queues().depth(DEAD) + deleted == len(given)
-    assert queues().depth(LIVE) >= deleted
+    assert ours.depth(DEAD) + deleted == len(given)
+    assert ours.depth(LIVE) >= deleted
 
 
-def test_each_message_is_sent_before_it_is_deleted(sqs: "SQSClient") -> None:
-    filled(3)
+def test_each_message_is_sent_before_it_is_deleted(sqs: "SQSClient", ours: SqsQueues) -> None:
+    filled(ours, 3)
     ear = Ear()
-    queues(ear).redrive(DEAD, LIVE, 2)
+    heard(ear).redrive(DEAD, LIVE, 2)
     moves = [name for name in ear.operations("sqs") if name != "GetQueueUrl"]
     assert moves == ["ReceiveMessage", "SendMessage", "DeleteMessage"] * 2
 
 
-def test_a_message_is_shown_again_when_it_is_told_to(sqs: "SQSClient") -> None:
+def test_a_message_is_shown_again_when_it_is_told_to(sqs: "SQSClient", ours: SqsQueues) -> None:
     url = sqs.get_queue_url(QueueName=LIVE)["QueueUrl"]
-    queues().send(LIVE, "busy")
+    ours.send(LIVE, "busy")
     handle = sqs.receive_message(QueueUrl=url)["Messages"][0]["ReceiptHandle"]
     assert sqs.receive_message(QueueUrl=url).get("Messages", []) == []
 
     ear = Ear()
     arn = f"arn:aws:sqs:{DEPLOYMENT.region}:123456789012:{LIVE}"
-    queues(ear).defer(arn, handle, 0)
+    heard(ear).defer(arn, handle, 0)
 
     assert [one["Body"] for one in sqs.receive_message(QueueUrl=url)["Messages"]] == ["busy"]
     assert ear.only("GetQueueUrl").params == {"QueueName": LIVE, "QueueOwnerAWSAccountId": "123456789012"}
@@ -120,24 +126,24 @@ def test_a_wait_is_what_sqs_can_wait(asked: int, told: int) -> None:
     ear = Ear()
     ear.on("before-call.sqs.*", lambda **_: refusal("Stop"))
     with pytest.raises(StoreError):
-        queues(ear).defer("https://sqs/queue", "handle", asked)
+        heard(ear).defer("https://sqs/queue", "handle", asked)
     assert ear.asked["VisibilityTimeout"] == told
     assert ear.asked["QueueUrl"] == "https://sqs/queue"
 
 
-def test_a_queue_is_looked_up_once(sqs: "SQSClient") -> None:
+def test_a_queue_is_looked_up_once(sqs: "SQSClient", ours: SqsQueues) -> None:
     ear = Ear()
-    ours = queues(ear)
+    listened = heard(ear)
     for _ in range(3):
-        ours.depth(LIVE)
+        listened.depth(LIVE)
     assert ear.operations("sqs").count("GetQueueUrl") == 1
 
 
-def test_a_queue_that_is_not_there_is_a_store_error(sqs: "SQSClient") -> None:
+def test_a_queue_that_is_not_there_is_a_store_error(sqs: "SQSClient", ours: SqsQueues) -> None:
     with pytest.raises(StoreError, match="redress-test-commands"):
-        queues().send("redress-test-commands", "x")
+        ours.send("redress-test-commands", "x")
 
 
-def test_a_command_sees_its_queue_only(sqs: "SQSClient") -> None:
-    SqsQueue(queues(), LIVE).send("redrive")
+def test_a_command_sees_its_queue_only(sqs: "SQSClient", ours: SqsQueues) -> None:
+    SqsQueue(ours, LIVE).send("redrive")
     assert bodies(sqs, LIVE) == ["redrive"]

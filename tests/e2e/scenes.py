@@ -33,7 +33,9 @@ READS = ("Describe", "Get", "List")
 
 def set_mode(stage: Stage, mode: Mode, *controls: str) -> None:
     for control in controls:
-        stage.command(SetMode(control=control, account=stage.world.account, mode=mode, reason="a test wants it"))
+        stage.command(
+            SetMode(control=control, account=stage.world.account, mode=mode, reason="a test wants it")
+        )
 
 
 def freeze(stage: Stage, *, on: bool = True) -> None:
@@ -53,7 +55,9 @@ def waiting(stage: Stage, name: str = "events") -> int:
     """Messages of one of our queues, in somebody's hands or not."""
     counted = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible")
     sqs = stage.world.client("sqs", quiet=True)
-    found = sqs.get_queue_attributes(QueueUrl=stage.queue_url(name), AttributeNames=list(counted))["Attributes"]
+    found = sqs.get_queue_attributes(QueueUrl=stage.queue_url(name), AttributeNames=list(counted))[
+        "Attributes"
+    ]
     return sum(int(found[one]) for one in counted)
 
 
@@ -80,7 +84,9 @@ def peek(stage: Stage, name: str) -> dict[str, str]:
     """The messages that a queue shows, by id, left where they are."""
     sqs, url = stage.world.client("sqs", quiet=True), stage.queue_url(name)
     found: dict[str, str] = {}
-    while messages := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, VisibilityTimeout=30).get("Messages"):
+    while messages := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, VisibilityTimeout=30).get(
+        "Messages"
+    ):
         for message in messages:
             found[message["MessageId"]] = message["Body"]
             found[f"handle of {message['MessageId']}"] = message["ReceiptHandle"]
@@ -160,14 +166,20 @@ def writes(stage: Stage) -> list[SeenCall]:
 def effective(stage: Stage, group: str) -> list[SeenCall]:
     """The writes in EC2 that went through, by the sessions of a group's cases."""
     sessions = tuple(f"redress-{case.id}-" for case in cases(stage, group))
-    return [call for call in writes(stage) if call.status == 200 and call.session.startswith(sessions or "-")]  # noqa: PLR2004 -- HTTP's own number
+    return [call for call in writes(stage) if call.status == 200 and call.session.startswith(sessions or "-")]
 
 
 # -- events -----------------------------------------------------------------------------------------------------------
 
 
 def event(
-    stage: Stage, group: str, rule: str, *, port: int = SSH, name: str = "", identity: Mapping[str, Any] | None = None
+    stage: Stage,
+    group: str,
+    rule: str,
+    *,
+    port: int = SSH,
+    name: str = "",
+    identity: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """CloudTrail's event of an opened port, as another or under another name if wanted."""
     made = copy.deepcopy(authorized(stage, group, rule))

@@ -41,8 +41,12 @@ def test_a_fresh_deployment_changes_nothing_until_a_person_raises_the_control(fr
     fresh.await_record(fresh.arn(group), "DECIDED", 2)
     calm(fresh)
     decided = of(story(fresh, group), "DECIDED")
-    assert [(one["data"]["verdict"], one["data"]["rule"]) for one in decided] == [("observe", "observing")] * 2
-    assert [call["operation"] for call in decided[0]["data"]["plan"]["calls"]] == ["RevokeSecurityGroupIngress"]
+    assert [(one["data"]["verdict"], one["data"]["rule"]) for one in decided] == [
+        ("observe", "observing")
+    ] * 2
+    assert [call["operation"] for call in decided[0]["data"]["plan"]["calls"]] == [
+        "RevokeSecurityGroupIngress"
+    ]
     assert writes(fresh) == []
     assert {call.role for call in ours(fresh)} == {fresh.settings.role("engine"), fresh.settings.role("read")}
 

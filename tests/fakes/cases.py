@@ -137,7 +137,7 @@ class FakeCases:
         self._write([_record(record)])
         return True
 
-    # -- ports.Settings, and flow.command.Present ---------------------------------------------------------------------
+    # -- ports.Settings ---------------------------------------------------------------------
 
     def head(self, chain: str) -> Head:
         self.calls.append("head")

@@ -41,10 +41,14 @@ def found(raw: dict[str, Any]) -> dict[str, Finding]:
 
 
 def authorize(permission: dict[str, Any], answer: object = None) -> dict[str, Any]:
-    return event("AuthorizeSecurityGroupIngress", {"groupId": "sg-1", "ipPermissions": {"items": [permission]}}, answer)
+    return event(
+        "AuthorizeSecurityGroupIngress", {"groupId": "sg-1", "ipPermissions": {"items": [permission]}}, answer
+    )
 
 
-def permission(low: object, high: object, *v4: str, v6: tuple[str, ...] = (), protocol: str = "tcp") -> dict[str, Any]:
+def permission(
+    low: object, high: object, *v4: str, v6: tuple[str, ...] = (), protocol: str = "tcp"
+) -> dict[str, Any]:
     return {
         "ipProtocol": protocol,
         "fromPort": low,
@@ -79,7 +83,9 @@ def permission(low: object, high: object, *v4: str, v6: tuple[str, ...] = (), pr
         ({**permission(22, 22), "groups": {"items": [{"groupId": "sg-2"}]}}, set()),
     ],
 )
-def test_a_permission_is_judged_by_port_protocol_and_source(opened: dict[str, Any], controls: set[str]) -> None:
+def test_a_permission_is_judged_by_port_protocol_and_source(
+    opened: dict[str, Any], controls: set[str]
+) -> None:
     assert set(found(authorize(opened))) == controls
 
 
@@ -146,7 +152,9 @@ def test_a_group_named_only_in_the_answer_is_found_there() -> None:
     assert finding.target.resource == "arn:aws:ec2:eu-central-1:111111111111:security-group/sg-7"
 
 
-@pytest.mark.parametrize("request_", [None, "", [], {}, {"groupId": ""}, {"groupId": 7}, {"groupId": "sg-" + "x" * 600}])
+@pytest.mark.parametrize(
+    "request_", [None, "", [], {}, {"groupId": ""}, {"groupId": 7}, {"groupId": "sg-" + "x" * 600}]
+)
 def test_a_group_that_the_event_does_not_name_is_no_finding(request_: object) -> None:
     assert found(event("AuthorizeSecurityGroupIngress", request_)) == {}
 
@@ -157,9 +165,14 @@ def test_switching_off_default_encryption_is_a_finding_on_the_account_that_the_e
     assert finding["ebs-default-encryption"].opened == ("ebs-default-encryption",)
 
 
-@pytest.mark.parametrize("name", ["RevokeSecurityGroupIngress", "EnableEbsEncryptionByDefault", "AuthorizeSecurityGroupEgress"])
+@pytest.mark.parametrize(
+    "name", ["RevokeSecurityGroupIngress", "EnableEbsEncryptionByDefault", "AuthorizeSecurityGroupEgress"]
+)
 def test_events_that_repair_or_concern_something_else_are_not_ours(name: str) -> None:
-    assert found(event(name, {"groupId": "sg-1", "ipPermissions": {"items": [permission(22, 22, "0.0.0.0/0")]}})) == {}
+    assert (
+        found(event(name, {"groupId": "sg-1", "ipPermissions": {"items": [permission(22, 22, "0.0.0.0/0")]}}))
+        == {}
+    )
 
 
 def test_the_partition_of_a_resource_follows_its_region() -> None:

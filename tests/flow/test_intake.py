@@ -30,7 +30,11 @@ def envelope(**detail: Any) -> dict[str, Any]:
             "awsRegion": "eu-central-1",
             "requestID": "request-1",
             "recipientAccountId": "111111111111",
-            "userIdentity": {"type": "IAMUser", "arn": "arn:aws:iam::111111111111:user/ann", "userName": "ann"},
+            "userIdentity": {
+                "type": "IAMUser",
+                "arn": "arn:aws:iam::111111111111:user/ann",
+                "userName": "ann",
+            },
             **detail,
         },
     }
@@ -60,7 +64,9 @@ def test_a_session_is_known_by_the_role_behind_it_and_its_name_is_only_a_name() 
     identity = {
         "type": "AssumedRole",
         "arn": "arn:aws:sts::111111111111:assumed-role/Admin/redress-forged",
-        "sessionContext": {"sessionIssuer": {"arn": "arn:aws:iam::111111111111:role/Admin", "userName": "Admin"}},
+        "sessionContext": {
+            "sessionIssuer": {"arn": "arn:aws:iam::111111111111:role/Admin", "userName": "Admin"}
+        },
     }
     actor = signal_of(envelope(userIdentity=identity)).actor
     assert (actor.role_arn, actor.session) == ("arn:aws:iam::111111111111:role/Admin", "redress-forged")
@@ -69,7 +75,15 @@ def test_a_session_is_known_by_the_role_behind_it_and_its_name_is_only_a_name() 
 
 @pytest.mark.parametrize(
     "identity",
-    [None, "...", {}, {"type": "Root"}, {"sessionContext": {"sessionIssuer": {}}}, {"principalid": "x", "arn": 3}, []],
+    [
+        None,
+        "...",
+        {},
+        {"type": "Root"},
+        {"sessionContext": {"sessionIssuer": {}}},
+        {"principalid": "x", "arn": 3},
+        [],
+    ],
 )
 def test_an_identity_of_any_shape_gives_an_actor(identity: object) -> None:
     assert signal_of(envelope(userIdentity=identity)).actor.type
@@ -87,11 +101,13 @@ def test_an_identity_of_any_shape_gives_an_actor(identity: object) -> None:
         ({"awsRegion": "us-east-1"}, "the envelope says Region 'eu-central-1'"),
     ],
 )
-def test_a_call_that_changed_nothing_or_contradicts_itself_is_not_ours(change: dict[str, Any], says: str) -> None:
+def test_a_call_that_changed_nothing_or_contradicts_itself_is_not_ours(
+    change: dict[str, Any], says: str
+) -> None:
     assert says in reason_of(envelope(**change))
 
 
-@pytest.mark.parametrize("account", ["123456789", "XXXXXXXXXXX", "", None, 111111111111, "１１１１１１１１１１１１"])
+@pytest.mark.parametrize("account", ["123456789", "XXXXXXXXXXX", "", None, 111111111111, "\uff11" * 12])
 def test_an_account_that_is_none_is_not_ours(account: object) -> None:
     assert reason_of({**envelope(recipientAccountId=None), "account": account})
 
@@ -109,7 +125,9 @@ def test_what_is_no_event_at_all_is_refused_so_that_the_queue_keeps_it(missing: 
         intake.read(event)
 
 
-@pytest.mark.parametrize("body", ["", "{", "null", "[]", '"text"', "1", "[" * 100_000], ids=lambda body: body[:6])
+@pytest.mark.parametrize(
+    "body", ["", "{", "null", "[]", '"text"', "1", "[" * 100_000], ids=lambda body: body[:6]
+)
 def test_a_body_that_is_no_object_is_refused(body: str) -> None:
     with pytest.raises(MalformedEventError):
         intake.parse(body)
@@ -148,15 +166,40 @@ def test_without_an_event_id_the_envelope_id_stands_and_without_that_the_content
 
 
 def test_secrets_are_gone_before_anything_is_hashed() -> None:
-    secret = {"accessKey": {"accessKeyId": "AKIAEXAMPLE", "SecretAccessKey": "wJalr"}, "masterUserPassword": "hunter2"}
+    secret = {
+        "accessKey": {"accessKeyId": "AKIAEXAMPLE", "SecretAccessKey": "wJalr"},
+        "masterUserPassword": "hunter2",
+    }
     signal = signal_of(envelope(responseElements=secret, requestParameters=[{"password": "x"}]))
     kept = json.dumps(signal.detail)
     assert "wJalr" not in kept
     assert "hunter2" not in kept
     assert "AKIAEXAMPLE" in kept
-    other = {"accessKey": {"accessKeyId": "AKIAEXAMPLE", "SecretAccessKey": "else"}, "masterUserPassword": "other"}
-    assert signal_of(envelope(responseElements=other, requestParameters=[{"password": "y"}])).sha256 == signal.sha256
+    other = {
+        "accessKey": {"accessKeyId": "AKIAEXAMPLE", "SecretAccessKey": "else"},
+        "masterUserPassword": "other",
+    }
+    assert (
+        signal_of(envelope(responseElements=other, requestParameters=[{"password": "y"}])).sha256
+        == signal.sha256
+    )
 
 
 def test_a_megabyte_of_event_is_read_like_any_other() -> None:
     assert signal_of(envelope(requestParameters={"x": "y" * 1_000_000})).event_id == "event-1"
+
+
+@pytest.mark.parametrize("value", [[], {}, ["true"], "TRUE", 1, 0.5])
+def test_a_flag_of_any_shape_is_read_without_an_error(value: object) -> None:
+    intake.read(envelope(readOnly=value))
+    intake.read({**envelope(), "region": value})
+
+
+def test_half_a_character_is_refused_so_that_the_queue_keeps_it() -> None:
+    with pytest.raises(MalformedEventError, match="lone surrogate"):
+        intake.read(envelope(requestParameters={"groupId": "sg-\ud800"}))
+
+
+@pytest.mark.parametrize("text", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
+def test_a_time_beyond_all_calendars_falls_back_to_the_envelope(text: str) -> None:
+    assert signal_of(envelope(eventTime=text)).at.year == 2026

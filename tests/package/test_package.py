@@ -7,6 +7,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -257,15 +258,13 @@ def test_every_way_in_over_http_is_signed(template: dict[str, Any]) -> None:
 
 
 def test_what_sam_makes_of_it_is_within_cloudformations_limits(template: dict[str, Any]) -> None:
-    from samtranslator.translator.managed_policy_translator import (  # type: ignore[import-untyped]
-        ManagedPolicyLoader,
-    )
-    from samtranslator.translator.transform import transform  # type: ignore[import-untyped]
-
+    # SAM's translator ships no annotations.
+    translator = import_module("samtranslator.translator.transform")
+    loader = import_module("samtranslator.translator.managed_policy_translator").ManagedPolicyLoader(None)
     for resource in template["Resources"].values():
         if resource["Type"] == "AWS::Serverless::Function":
             resource["Properties"]["CodeUri"] = "s3://bucket/key"
-    expanded = transform(template, {}, ManagedPolicyLoader(None), None)
+    expanded = translator.transform(template, {}, loader, None)
     kinds = [resource["Type"] for resource in expanded["Resources"].values()]
     assert len(kinds) <= 500
     assert len(expanded["Outputs"]) <= 200

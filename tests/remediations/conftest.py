@@ -11,6 +11,7 @@ import boto3
 import pytest
 from botocore import xform_name
 from botocore.exceptions import ClientError
+from hypothesis import HealthCheck, settings
 from moto import mock_aws
 from mypy_boto3_ec2 import EC2Client
 
@@ -26,6 +27,9 @@ REGION = "eu-central-1"
 AT = datetime(2026, 11, 22, 9, 30, tzinfo=UTC)
 SOMEBODY = Actor(type="IAMUser", arn=f"arn:aws:iam::{ACCOUNT}:user/somebody")
 DENIED = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"})
+
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""For generated states: what they must show is right or wrong, not quick, and machines that run tests are busy."""
 
 
 def cause(*opened: str) -> Cause:

@@ -13,7 +13,7 @@ from chalicelib.domain.contract import NOTHING_TO_DO, CallResult, Mode, Params, 
 from chalicelib.domain.errors import AwsError
 from chalicelib.domain.finding import Target
 from remediations.ec2_enable_ebs_encryption_by_default import REMEDIATION, EbsDefault, NoParams
-from tests.remediations.conftest import ACCOUNT, AT, REGION, Account, cause, ec2_of
+from tests.remediations.conftest import ACCOUNT, AT, REGION, UNHURRIED, Account, cause, ec2_of
 
 HERE = Target(account=ACCOUNT, region=REGION, type="AWS::::Account", id=ACCOUNT)
 AWS_MANAGED = "alias/aws/ebs"
@@ -303,11 +303,13 @@ def test_undo_declines_when_the_setting_is_not_said(aws: Account) -> None:
 # --------------------------------------------------------------------------------------- for every state there can be
 
 
+@UNHURRIED
 @given(STATES)
 def test_a_state_survives_json(state: EbsDefault) -> None:
     assert EbsDefault.model_validate_json(state.model_dump_json()) == state
 
 
+@UNHURRIED
 @given(STATES)
 def test_a_plan_is_a_pure_decision(state: EbsDefault) -> None:
     plan = decide(state)
@@ -315,6 +317,7 @@ def test_a_plan_is_a_pure_decision(state: EbsDefault) -> None:
     assert plan.satisfied is state.compliant
 
 
+@UNHURRIED
 @given(STATES)
 def test_it_acts_alone_only_where_nothing_speaks_against_it(state: EbsDefault) -> None:
     plan = decide(state)

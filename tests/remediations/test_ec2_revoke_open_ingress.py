@@ -26,7 +26,7 @@ from chalicelib.domain.contract import (
 from chalicelib.domain.errors import AwsError
 from chalicelib.domain.finding import Target
 from remediations.ec2_revoke_open_ingress import REMEDIATION, Ingress, PrefixList, Rule, WatchedPorts
-from tests.remediations.conftest import ACCOUNT, AT, REGION, Account, cause, ec2_of
+from tests.remediations.conftest import ACCOUNT, AT, REGION, UNHURRIED, Account, cause, ec2_of
 
 WORLD, WORLD6 = "0.0.0.0/0", "::/0"
 HALVES = ("0.0.0.0/1", "128.0.0.0/1")
@@ -832,11 +832,13 @@ def opened_in(state: Ingress) -> tuple[str, ...]:
     return tuple(one.id for one in state.rules[::2])
 
 
+@UNHURRIED
 @given(STATES)
 def test_a_state_survives_json(state: Ingress) -> None:
     assert Ingress.model_validate_json(state.model_dump_json()) == state
 
 
+@UNHURRIED
 @given(STATES)
 def test_a_plan_is_a_pure_decision(state: Ingress) -> None:
     plan = decide(state, *opened_in(state))
@@ -844,6 +846,7 @@ def test_a_plan_is_a_pure_decision(state: Ingress) -> None:
     assert plan.satisfied is state.compliant
 
 
+@UNHURRIED
 @given(STATES)
 def test_after_the_calls_there_is_nothing_left_but_what_was_declined(state: Ingress) -> None:
     plan = decide(state, *opened_in(state))
@@ -853,6 +856,7 @@ def test_after_the_calls_there_is_nothing_left_but_what_was_declined(state: Ingr
     assert after.compliant is (not plan.declined)
 
 
+@UNHURRIED
 @given(STATES)
 def test_a_run_that_died_after_any_call_is_finished_by_calls_that_were_meant(state: Ingress) -> None:
     plan = decide(state, *opened_in(state))
@@ -861,6 +865,7 @@ def test_a_run_that_died_after_any_call_is_finished_by_calls_that_were_meant(sta
         assert [call.identity for call in left] == [call.identity for call in plan.calls[made:]]
 
 
+@UNHURRIED
 @given(STATES)
 def test_ports_that_nobody_watches_stay_open_unless_all_traffic_goes(state: Ingress) -> None:
     plan = decide(state, *opened_in(state))
@@ -884,6 +889,7 @@ def test_ports_that_nobody_watches_stay_open_unless_all_traffic_goes(state: Ingr
                 )
 
 
+@UNHURRIED
 @given(STATES)
 def test_undo_of_any_run_brings_back_its_content(state: Ingress) -> None:
     plan = decide(state, *opened_in(state))

@@ -1,0 +1,1 @@
+"""What the outside judge runs in its own environment; see `local.judge`."""

@@ -1,0 +1,62 @@
+"""What cannot be understood is kept as it came, and a person can have it tried again."""
+
+import json
+
+import pytest
+
+from chalicelib.flow.command import Redrive
+from local.stage import Stage
+from tests.e2e.scenes import calm, drain, ours, peek, receives, waiting
+
+pytestmark = pytest.mark.emulator
+
+MALFORMED = 'not JSON: {"detail": \u2026'
+UNKNOWN_SHAPE = '{"Records": [{"eventSource": "aws:s3"}], "odd": "shape"}'
+
+
+def test_what_is_no_event_is_kept_intact_after_five_tries_and_is_tried_again_on_command(stage: Stage) -> None:
+    drain(stage, "events-dlq")
+    receives(stage, visibility=1)
+    stage.world.clear_calls()
+    sqs = stage.world.client("sqs", quiet=True)
+    for body in (MALFORMED, UNKNOWN_SHAPE):
+        sqs.send_message(QueueUrl=stage.queue_url("events"), MessageBody=body)
+    stage.world.wait_for(lambda: waiting(stage, "events-dlq") == 2, 60.0, "two dead letters")
+    dead = peek(stage, "events-dlq")
+    assert sorted(dead.values()) == sorted((MALFORMED, UNKNOWN_SHAPE))
+    assert [call for call in ours(stage) if call.service != "sqs"] == []
+
+    receives(stage, visibility=1, most=1)
+    said = stage.command(Redrive(queue="events", most=10, reason="the parser was repaired, as it were"))
+    assert said.changed
+    stage.world.wait_for(lambda: waiting(stage, "commands") == 0, 30.0, "the command to be carried out")
+    calm(stage)
+    stage.world.wait_for(lambda: waiting(stage, "events-dlq") == 2, 60.0, "them to come back")
+    again = peek(stage, "events-dlq")
+    assert sorted(again.values()) == sorted(dead.values())
+    assert set(again).isdisjoint(dead), "these messages have not moved at all"
+    drain(stage, "events-dlq")
+
+
+def test_a_redrive_moves_no_more_than_it_was_told(stage: Stage) -> None:
+    drain(stage, "events-dlq")
+    sqs = stage.world.client("sqs", quiet=True)
+    ignored = [
+        json.dumps({"source": "aws.ec2", "detail-type": "Some other event", "detail": {"n": n}})
+        for n in range(3)
+    ]
+    for body in ignored:
+        sqs.send_message(QueueUrl=stage.queue_url("events-dlq"), MessageBody=body)
+    stage.command(Redrive(queue="events", most=2, reason="two for a start"))
+    stage.world.wait_for(lambda: waiting(stage, "commands") == 0, 30.0, "the command to be carried out")
+    calm(stage)
+    assert len(peek(stage, "events-dlq")) == 1
+    drain(stage, "events-dlq")
+
+
+def test_a_redrive_of_an_empty_queue_ends(stage: Stage) -> None:
+    drain(stage, "events-dlq")
+    said = stage.command(Redrive(queue="events", most=1000, reason="to see that nothing is there"))
+    assert said.says == "up to 1000 messages of the events dead-letter queue will be tried again"
+    calm(stage)
+    assert waiting(stage, "commands-dlq") == 0

@@ -38,17 +38,9 @@ class Mode(StrEnum):
         """By rank, never by spelling: `min` over modes is the strictest of them."""
         return self.rank < Mode(other).rank
 
-    def __le__(self, other: str) -> bool:
-        """By rank."""
-        return self.rank <= Mode(other).rank
-
     def __gt__(self, other: str) -> bool:
         """By rank."""
         return self.rank > Mode(other).rank
-
-    def __ge__(self, other: str) -> bool:
-        """By rank."""
-        return self.rank >= Mode(other).rank
 
 
 class Risk(StrEnum):

@@ -82,13 +82,13 @@ def _prepare_environment(options: argparse.Namespace, port: int, folder: Path) -
 
 
 async def _serve(options: argparse.Namespace, listener: socket.socket, port: int) -> None:
-    from hypercorn.asyncio import serve  # noqa: PLC0415 - after the environment is prepared
-    from hypercorn.config import Config  # noqa: PLC0415
+    from hypercorn.asyncio import serve  # noqa: PLC0415 -- after the environment is prepared
+    from hypercorn.config import Config  # noqa: PLC0415 -- after the environment is prepared
 
-    from local.emulator import names  # noqa: PLC0415
-    from local.emulator.hybrid import Hybrid  # noqa: PLC0415
-    from local.emulator.patches import patch_ministack  # noqa: PLC0415
-    from local.emulator.server import Server  # noqa: PLC0415
+    from local.emulator import names  # noqa: PLC0415 -- after the environment is prepared
+    from local.emulator.hybrid import Hybrid  # noqa: PLC0415 -- after the environment is prepared
+    from local.emulator.patches import patch_ministack  # noqa: PLC0415 -- after the environment is prepared
+    from local.emulator.server import Server  # noqa: PLC0415 -- after the environment is prepared
 
     gone = names.missing("ministack")
     if gone:
@@ -116,7 +116,7 @@ async def _serve(options: argparse.Namespace, listener: socket.socket, port: int
         await stop.wait()
 
     try:
-        await serve(application, config, shutdown_trigger=until_stopped)  # type: ignore[arg-type]
+        await serve(application, config, shutdown_trigger=until_stopped)  # type: ignore[arg-type]  # our ASGI types are wider than hypercorn's
     finally:
         names.stop_lambda()
 

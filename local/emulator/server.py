@@ -176,6 +176,7 @@ class Server:
         self._seen: list[Seen] = []
         self._sequence = 0
         self._faults: list[Fault] = []
+        self._replaced = asyncio.Event()
         self._inner = names.APP.get()
         self._routes: Final[dict[tuple[str, str], Callable[[Any], Answer]]] = {
             ("GET", "health"): self._health,
@@ -247,7 +248,7 @@ class Server:
             recorder.respond(error_response(operation.protocol, status, code, message, str(uuid.uuid4())))
         else:
             if fault is not None and fault.effect == _HOLD:
-                await self._held(fault)
+                await self._held()
             await self._inner(scope, replay, recorder)
         if recorder.streaming:
             return
@@ -265,11 +266,10 @@ class Server:
             _kill_lambda()
         await recorder.flush()
 
-    async def _held(self, fault: Fault) -> None:
+    async def _held(self) -> None:
         """Return once the faults have been replaced: until then the call waits, and everybody else goes on."""
-        until = time.monotonic() + _LONGEST_HOLD_SECONDS
-        while any(one is fault for one in self._faults) and time.monotonic() < until:
-            await asyncio.sleep(0.01)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._replaced.wait(), _LONGEST_HOLD_SECONDS)
 
     def _operation(self, request: Request) -> Operation | None:
         host = request.headers.get("host", "")
@@ -346,6 +346,8 @@ class Server:
 
     def _set_faults(self, given: Any) -> Answer:
         self._faults = [_fault(one) for one in given]
+        self._replaced.set()
+        self._replaced = asyncio.Event()
         return 200, {}
 
     def _emit(self, event: Any) -> Answer:

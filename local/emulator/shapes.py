@@ -8,7 +8,7 @@
 
 Secrets never appear: what botocore's model calls sensitive is masked or left out, as CloudTrail does.
 """
-# ruff: noqa: ANN401 - JSON of any shape is what this file is about
+# ruff: noqa: ANN401 -- JSON of any shape is what this file is about
 
 from __future__ import annotations
 
@@ -146,11 +146,11 @@ def _trail_date(value: Any) -> str:
 
 
 def _members(shape: Shape | None) -> Mapping[str, Any]:
-    return shape.members if shape is not None and shape.type_name == "structure" else {}  # type: ignore[attr-defined]
+    return shape.members if shape is not None and shape.type_name == "structure" else {}  # type: ignore[attr-defined]  # botocore types every shape as its base class
 
 
 def _element(shape: Shape | None) -> Any:
-    return shape.member if shape is not None and shape.type_name == "list" else None  # type: ignore[attr-defined]
+    return shape.member if shape is not None and shape.type_name == "list" else None  # type: ignore[attr-defined]  # botocore types every shape as its base class
 
 
 def _is_sensitive(shape: Shape | None) -> bool:
@@ -171,7 +171,7 @@ def _camel(shape: Shape | None, value: Any, service: str, depth: int = 0) -> Any
         return [_camel(_element(shape), item, service, depth + 1) for item in value]
     if isinstance(value, dict):
         if shape is not None and shape.type_name == "map":
-            inner = shape.value  # type: ignore[attr-defined]
+            inner = shape.value  # type: ignore[attr-defined]  # botocore types every shape as its base class
             return {key: _guard(key, inner, item, service, depth) for key, item in value.items()}
         members = _wire_members(shape)
         out: Json = {}

@@ -5,7 +5,7 @@ with World() as world:
     ...
     assert [c.operation for c in world.calls() if c.role == "redress-act"] == [...]
 """
-# ruff: noqa: ANN401 - boto3 clients are made from a name and have no static type
+# ruff: noqa: ANN401 -- boto3 clients are made from a name and have no static type
 
 from __future__ import annotations
 
@@ -236,7 +236,7 @@ class World:
             s3={"addressing_style": "path"},
             inject_host_prefix=False,
         )
-        client = session.client(service, endpoint_url=self.endpoint, config=config)  # type: ignore[call-overload]
+        client = session.client(service, endpoint_url=self.endpoint, config=config)  # type: ignore[call-overload]  # the service is a variable
         if quiet:
             client.meta.events.register("before-send", _mark_quiet)
         return client

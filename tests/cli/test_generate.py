@@ -91,6 +91,8 @@ def test_a_boundary_grants_what_its_policies_grant_and_no_more() -> None:
     granted = policies.document(
         policies.allow("A", ["x:B", "x:A"], ["*"]), policies.deny("D", ["x:C"], ["*"])
     )
-    declared, *denied = policies.boundary(granted)["Statement"]
+    declared, key, *denied = policies.boundary(granted)["Statement"]
     assert declared["Action"] == ["x:A", "x:B"]
+    assert all(action.startswith("kms:") for action in key["Action"])
+    assert key["Condition"] == {"StringLike": {"kms:ViaService": "dynamodb.*"}}
     assert [one["Effect"] for one in denied] == ["Deny", "Deny"]

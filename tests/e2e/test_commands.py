@@ -30,7 +30,7 @@ def post(stage: Stage, body: object, who: Credentials | None) -> tuple[int, dict
     if who is not None:
         signer = Signer(who.access_key_id, who.secret_access_key, who.session_token)
         SigV4Auth(signer, "execute-api", stage.world.region).add_auth(request)
-    wanted = urllib.request.Request(request.url, data, dict(request.headers.items()), method="POST")
+    wanted = urllib.request.Request(str(request.url), data, dict(request.headers.items()), method="POST")
     try:
         with urllib.request.urlopen(wanted, timeout=30) as answer:
             return answer.status, json.loads(answer.read())
@@ -209,7 +209,9 @@ def test_nothing_but_a_post_to_commands_answers(stage: Stage) -> None:
         request = AWSRequest(method, f"{stage.api}{path}")
         signer = Signer(stage.operator.access_key_id, stage.operator.secret_access_key)
         SigV4Auth(signer, "execute-api", stage.world.region).add_auth(request)
-        wanted = urllib.request.Request(request.url, headers=dict(request.headers.items()), method=method)
+        wanted = urllib.request.Request(
+            str(request.url), headers=dict(request.headers.items()), method=method
+        )
         with pytest.raises(urllib.error.HTTPError) as caught:
             urllib.request.urlopen(wanted, timeout=30)
         caught.value.close()
@@ -223,6 +225,6 @@ def test_a_commands_record_names_the_request(stage: Stage) -> None:
     assert answered == 200
     stored = stage.ledger.system_records("333333333333", datetime.now(UTC))
     (record,) = [json.loads(one.body) for one in stored]
-    assert record["type"] == "CONFIG_CHANGED"
+    assert record["type"] == "ENROLLED"
     assert record["record_id"] == said["record_id"]
     assert re.fullmatch(r"command:\S{8,}", record["source"])

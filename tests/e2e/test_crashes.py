@@ -5,7 +5,6 @@ All the deaths come first, one group each; then the messages show again, togethe
 
 import math
 import time
-from collections.abc import Iterator
 
 import pytest
 
@@ -59,7 +58,7 @@ Death = tuple[Effect, int]
 
 
 @pytest.fixture(scope="module")
-def died(deployed: Stage) -> Iterator[dict[Death, str]]:
+def died(deployed: Stage) -> dict[Death, str]:
     """A group for each death, after the redelivery of its event."""
     calm(deployed)
     groups = {
@@ -85,7 +84,7 @@ def died(deployed: Stage) -> Iterator[dict[Death, str]]:
         "the redelivered events",
     )
     calm(deployed, 60.0)
-    yield groups
+    return groups
 
 
 def _killed(stage: Stage) -> bool:

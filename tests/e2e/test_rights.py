@@ -10,6 +10,7 @@ import pytest
 
 from chalicelib.flow.command import Redrive
 from local.demo import ACCOUNT_SETTING, WORLD
+from local.emulator.world import Fault
 from local.stage import Stage
 from tests.e2e.scenes import (
     ONLY_443,
@@ -17,9 +18,10 @@ from tests.e2e.scenes import (
     broken,
     calm,
     drain,
+    event,
     halves,
     kinds,
-    of,
+    open_quietly,
     ours,
     receives,
     story,
@@ -200,8 +202,9 @@ def test_when_the_reading_role_cannot_be_assumed_nothing_is_planned(stage: Stage
 def test_without_a_right_on_our_tables_nothing_is_changed_and_the_event_is_kept_until_it_is_back(
     stage: Stage, action: str, table: str
 ) -> None:
+    _warm(stage)
     drain(stage, "events-dlq")
-    receives(stage, visibility=1, most=2)
+    receives(stage, visibility=2, most=2)
     group = stage.security_group(f"rights{table}-{time.monotonic_ns()}")
     stage.world.clear_calls()
     with without(stage, "engine", action, table):
@@ -224,16 +227,66 @@ def test_without_a_right_on_our_tables_nothing_is_changed_and_the_event_is_kept_
     assert broken(stage, group) == []
 
 
+def test_a_result_that_cannot_be_recorded_is_found_out_later_and_the_write_is_not_repeated(
+    stage: Stage,
+) -> None:
+    """The right to write records goes between the INTENT and the RESULT; the run's lease has to run out first."""
+    _warm(stage)
+    receives(stage, visibility=3, most=50)
+    group = stage.security_group("rights-result")
+    stage.world.clear_calls()
+    stage.world.faults([Fault("hold", service="sts", operation="AssumeRole", role="engine")])
+    stage.open(group, SSH)
+    stage.await_record(stage.arn(group), "INTENT")
+    with without(stage, "engine", "dynamodb:PutItem", "-audit"):
+        stage.world.faults([])
+        stage.world.wait_for(lambda: stage.ingress(group) == ONLY_443, 20.0, "22 to be closed")
+        stage.world.wait_for(lambda: _failures(stage) >= 1, 20.0, "the RESULT to be refused")
+    assert kinds(story(stage, group)) == ["RECEIVED", "DECIDED", "INTENT"]
+    calm(stage, 60.0)
+    bodies = story(stage, group)
+    assert kinds(bodies) == ["RECEIVED", "DECIDED", "INTENT", "RESULT"]
+    assert bodies[-1]["data"]["outcome"] == "fixed"
+    assert bodies[-1]["data"]["observed_by"] == "reassessment"
+    assert len(writes(stage)) == 1
+    assert broken(stage, group) == []
+
+
 def test_without_the_right_to_hide_a_message_longer_a_second_delivery_still_does_nothing_twice(
     stage: Stage,
 ) -> None:
-    """Only the wait gets worse: a busy target's message comes back after the queue's own time."""
-    receives(stage, visibility=2, most=20)
+    """Only the wait gets worse: a busy target's message comes back after the queue's own time, not the lease's."""
+    _warm(stage)
+    receives(stage, visibility=2, most=50)
     group = stage.security_group("rights-defer")
+    made = event(stage, group, open_quietly(stage, group, SSH))
+    stage.world.faults([Fault("hold", service="sts", operation="AssumeRole", role="engine")])
     with without(stage, "engine", "sqs:ChangeMessageVisibility", "-events"):
-        threads = [stage.open(group, SSH), stage.open(group, 3389)]
-        stage.world.wait_for(lambda: stage.ingress(group) == ONLY_443, 60.0, "both to be closed")
+        stage.world.emit(made)
+        stage.await_record(stage.arn(group), "INTENT")
+        stage.world.emit(made)
+        stage.world.wait_for(lambda: _refused_deferrals(stage), 20.0, "the second delivery to be turned away")
+        stage.world.faults([])
+        stage.await_record(stage.arn(group), "RESULT")
         calm(stage, 60.0)
-    assert len(threads) == 2
-    assert halves(story(stage, group)) == set()
-    assert {body["data"]["outcome"] for body in of(story(stage, group), "RESULT")} == {"fixed"}
+    assert kinds(story(stage, group)) == ["RECEIVED", "DECIDED", "INTENT", "RESULT"]
+    assert stage.ingress(group) == ONLY_443
+
+
+def _failures(stage: Stage) -> int:
+    """Transactions that were refused for want of a right."""
+    return sum(
+        call.operation == "TransactWriteItems" and "AccessDenied" in call.error for call in ours(stage)
+    )
+
+
+def _refused_deferrals(stage: Stage) -> bool:
+    return any(call.operation == "ChangeMessageVisibility" and call.error for call in ours(stage))
+
+
+def _warm(stage: Stage) -> None:
+    """A worker that holds a read session, so that the next AssumeRole of the engine is the acting one."""
+    group = stage.security_group(f"rights-warm-{time.monotonic_ns()}")
+    stage.open(group, SSH)
+    stage.await_record(stage.arn(group), "RESULT")
+    calm(stage)

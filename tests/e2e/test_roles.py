@@ -73,7 +73,7 @@ def test_the_session_of_a_plan_that_revokes_can_do_nothing_else(stage: Stage) ->
     session = acting(stage, group, rule)
     ec2 = stage.world.client("ec2", session, quiet=True)
     permission = [{"IpProtocol": "tcp", "FromPort": 25, "ToPort": 25, "IpRanges": [{"CidrIp": WORLD}]}]
-    deeds = (
+    deeds: tuple[tuple[Any, dict[str, Any]], ...] = (
         (ec2.authorize_security_group_ingress, {"GroupId": group, "IpPermissions": permission}),
         (ec2.delete_security_group, {"GroupId": group}),
         (ec2.enable_ebs_encryption_by_default, {}),

@@ -401,7 +401,7 @@ def test_an_exemption_is_granted_with_code_owner_and_end(desk: Desk) -> None:
     result = desk.does(exempt())
     granted = desk.settings.exemptions[MEMBER, "ec2-no-world-ssh", GROUP]
     assert (granted.owner, granted.by) == ("network team", JANE)
-    assert granted.reason == "compensating: a firewall stands in front of it"
+    assert (granted.code, granted.reason) == ("compensating", "a firewall stands in front of it")
     assert granted.expires_at == NOW + timedelta(days=30)
     record = desk.settings.changes[0].record
     assert (record.draft.type, record.draft.resource) == (RecordType.EXEMPTION_GRANTED, GROUP)
@@ -460,7 +460,7 @@ def test_an_exemption_that_could_never_match_or_matches_too_much_is_refused(
 def test_an_account_is_enrolled_once(desk: Desk) -> None:
     enrol = Enrol(account="777788889999", reason="new team")
     assert desk.does(enrol).changed
-    assert desk.settings.types == [RecordType.CONFIG_CHANGED]
+    assert desk.settings.types == [RecordType.ENROLLED]
     assert desk.does(enrol).changed is False
     assert "always enrolled" in desk.does(Enrol(account=HOME, reason="x")).says
 

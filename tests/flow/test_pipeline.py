@@ -962,3 +962,27 @@ def test_an_own_event_of_an_episode_that_has_passed_is_seen_and_left(built: Hous
     assert built.walk(group.event((22, group.open(22)), event_id="event-2")).outcome == "fixed"
     assert built.walk(own(built, group, session)).verdict == "duplicate"
     assert group.ports == [22, 443]
+
+
+def test_whoever_looks_again_first_spares_the_other_the_look(built: House, group: Group) -> None:
+    event = attacked(built, group)
+    second: dict[str, Any] = {}
+
+    def join() -> None:
+        second.update(group.event((22, group.open(22, "1.2.3.4/0")), event_id="event-2"))
+        built.walk(second)
+        meddler.call, meddler.nth, meddler.after, meddler.act = "cases.commit", 2, True, look_first
+
+    def look_first() -> None:
+        assert built.walk(second).outcome == "fixed"
+
+    meddler = Meddler(built, "cases.guard", join)
+    assert meddler.walk(event).outcome == "fixed"
+    assert group.ports == [443]
+    assert built.kinds().count("INTENT") == built.kinds().count("RESULT") == 2
+
+
+def test_a_call_that_failed_is_one_record(built: House, group: Group) -> None:
+    event = group.event((22, "sgr-1"), errorCode="Client.UnauthorizedOperation")
+    assert built.walk(event).verdict == "not_ours"
+    assert "the call failed" in str(built.record("NOT_OURS")["reason"])

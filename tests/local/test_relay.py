@@ -41,7 +41,7 @@ def wire_request(service: str, method: str, **parameters: Any) -> Request:
     """The very request that boto3 would send."""
     session = boto3.session.Session(region_name="us-east-1")
     config = Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 1})
-    client = session.client(service, endpoint_url="http://127.0.0.1:9", config=config)  # type: ignore[call-overload]
+    client = session.client(service, endpoint_url="http://127.0.0.1:9", config=config)  # type: ignore[call-overload]  # the service is a variable
 
     def take(request: botocore.awsrequest.AWSPreparedRequest, **_: Any) -> None:
         raise _TakenError(request)

@@ -124,17 +124,17 @@ class Meddler:
         hit = name == self.call and not self._inside
         if hit:
             self.nth -= 1
-        mine = hit and self.nth == 0
-        if mine and not self.after:
-            self._meddle()
+        mine, after, act = hit and self.nth == 0, self.after, self.act
+        if mine and not after:
+            self._meddle(act)
         result = self._through(name, do)
-        if mine and self.after:
-            self._meddle()
+        if mine and after:
+            self._meddle(act)
         return result
 
-    def _meddle(self) -> None:
+    def _meddle(self, act: Callable[[], object]) -> None:
         self._inside = True
-        self.act()
+        act()
         self._inside = False
 
     def walk(self, event: dict[str, Any]) -> Walked:

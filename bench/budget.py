@@ -158,7 +158,7 @@ def rows(walk: Walk, counted: Counter[str]) -> list[Row]:
     rows = [
         Row(
             part="calls",
-            measure=f"{walk.name}: {one.service}",
+            measure=f"{walk.name}: calls of {one.service}",
             value=counted[one.service],
             unit="calls",
             target=one.calls,
@@ -172,7 +172,7 @@ def rows(walk: Walk, counted: Counter[str]) -> list[Row]:
     rows.append(
         Row(
             part="calls",
-            measure=f"{walk.name}: anything else",
+            measure=f"{walk.name}: calls of anything else",
             value=sum(others.values()),
             unit="calls",
             target=0,

@@ -84,7 +84,9 @@ def written(value: float | None, unit: str) -> str:
     if value is None:
         return "not measured"
     digits = {"calls": 0, "files": 0, "x": 2, "ms": 1, "s": 2, "MB": 2}[unit]
-    return f"{value:,.{digits}f} {unit}".replace(" x", "×")
+    figure = f"{value:,.{digits}f}"
+    # What is counted stands in the measure.
+    return figure + {"x": "×", "calls": "", "files": ""}.get(unit, f" {unit}")
 
 
 def verdict(row: Row) -> str:

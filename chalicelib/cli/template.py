@@ -428,6 +428,17 @@ def _tables(tables: Iterable[Table]) -> dict[str, Resource]:
     return {f"{_words(one.name)}Table": _table(one) for one in tables}
 
 
+TABLE_WRITES = (
+    "dynamodb:BatchWriteItem",
+    "dynamodb:DeleteItem",
+    "dynamodb:PartiQLDelete",
+    "dynamodb:PartiQLInsert",
+    "dynamodb:PartiQLUpdate",
+    "dynamodb:UpdateItem",
+)
+"""Every way to change an item but PutItem; our own functions use none of them."""
+
+
 def _table(one: Table) -> Resource:
     """A table outlives its stack. It is made last, so that a first deployment that fails leaves none behind."""
     properties: Resource = {
@@ -436,6 +447,7 @@ def _table(one: Table) -> Resource:
         "DeletionProtectionEnabled": True,
         "PointInTimeRecoverySpecification": {"PointInTimeRecoveryEnabled": True},
         "SSESpecification": {"SSEEnabled": True, "SSEType": "KMS", "KMSMasterKeyId": _att("Key")},
+        "ResourcePolicy": {"PolicyDocument": _table_policy(one)},
         "Tags": _tags(),
     }
     if one.name in STREAMED:
@@ -456,6 +468,37 @@ def _table(one: Table) -> Resource:
         "UpdateReplacePolicy": "Retain",
         "Properties": properties,
     }
+
+
+def _table_policy(one: Table) -> Document:
+    """No person writes here, whatever their own policies grant: only engine and http put items, and nobody else does.
+
+    Whoever must repair a table by hand changes this policy first, which CloudTrail shows
+    (docs.aws.amazon.com/amazondynamodb/latest/developerguide/access-control-resource-based.html).
+    """
+    where = _sub(policies.table(one.name.replace("_", "-")))
+    ours = {"ArnNotEquals": {"aws:PrincipalArn": [_sub(role("engine")), _sub(role("http"))]}}
+    statements: list[Resource] = [
+        {
+            "Sid": "OnlyOurFunctionsWrite",
+            "Effect": "Deny",
+            "Principal": "*",
+            "Action": ["dynamodb:PutItem", *TABLE_WRITES],
+            "Resource": where,
+            "Condition": ours,
+        }
+    ]
+    if one.name == "audit":
+        statements.append(
+            {
+                "Sid": "NobodyChangesARecord",
+                "Effect": "Deny",
+                "Principal": "*",
+                "Action": list(TABLE_WRITES),
+                "Resource": where,
+            }
+        )
+    return policies.document(*statements)
 
 
 # ------------------------------------------------------------------------------------------------------ queues, events

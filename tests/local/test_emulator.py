@@ -465,15 +465,15 @@ def test_faults_answer_in_the_words_of_the_service(world: World) -> None:
 
 def test_a_held_call_waits_until_the_faults_are_replaced_and_nobody_else_does(world: World) -> None:
     world.faults([Fault("hold", service="s3", operation="CreateBucket")])
-    held = threading.Thread(target=world.client("s3").create_bucket, kwargs={"Bucket": "held"})
+    held = threading.Thread(target=world.client("s3").create_bucket, kwargs={"Bucket": "waited-for"})
     held.start()
     s3 = world.client("s3")
     held.join(0.3)
     assert held.is_alive()
-    assert "held" not in {bucket["Name"] for bucket in s3.list_buckets()["Buckets"]}
+    assert "waited-for" not in {bucket["Name"] for bucket in s3.list_buckets()["Buckets"]}
     world.faults([])
     held.join(5)
-    assert "held" in {bucket["Name"] for bucket in s3.list_buckets()["Buckets"]}
+    assert "waited-for" in {bucket["Name"] for bucket in s3.list_buckets()["Buckets"]}
 
 
 def test_what_a_template_declares_of_a_table_holds(world: World, api: str) -> None:

@@ -405,6 +405,21 @@ def test_every_table_outlives_its_stack(home: dict[str, Any]) -> None:
     }
 
 
+def test_no_person_can_write_a_table_and_nobody_can_change_a_record(home: dict[str, Any]) -> None:
+    tables = of_type(home, "AWS::DynamoDB::Table")
+    assert len(tables) == 4
+    for name, table in tables.items():
+        first, *rest = table["Properties"]["ResourcePolicy"]["PolicyDocument"]["Statement"]
+        assert (first["Effect"], first["Principal"]) == ("Deny", "*")
+        assert {"dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"} <= set(first["Action"])
+        allowed = first["Condition"]["ArnNotEquals"]["aws:PrincipalArn"]
+        assert [str(one["Fn::Sub"]).rsplit("-", 1)[-1] for one in allowed] == ["engine", "http"]
+        assert bool(rest) is ("audit" in json.dumps(table["Properties"]["TableName"]).lower()), name
+        for statement in rest:
+            assert "Condition" not in statement
+            assert "dynamodb:UpdateItem" in statement["Action"]
+
+
 def test_every_queue_of_dead_letters_has_an_alarm(home: dict[str, Any]) -> None:
     watched = {
         dimension["Value"]["Fn::Sub"]

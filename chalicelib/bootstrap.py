@@ -7,10 +7,11 @@ cold one. Clients are made on first use.
 from datetime import timedelta
 from functools import cache
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import remediations
 from chalicelib import catalog
-from chalicelib.adapters.aws import AwsAccounts, own_client
+from chalicelib.adapters.aws import AwsAccounts, own_client, reading_models_once
 from chalicelib.adapters.clock import SystemClock
 from chalicelib.adapters.dynamodb import DynamoCases, DynamoSettings
 from chalicelib.adapters.queues import SqsQueue, SqsQueues
@@ -21,22 +22,23 @@ from chalicelib.domain.contract import AnyRemediation
 from chalicelib.domain.errors import ContractError
 from chalicelib.domain.limits import Limits
 from chalicelib.domain.ports import Aws, Cases, Clock
-from chalicelib.flow.command import AnyCommand, Caller, CommandResult, carry_out
 from chalicelib.flow.pipeline import Engine, Home
 from chalicelib.settings import Settings, from_environment
+
+if TYPE_CHECKING:
+    from chalicelib.flow.command import AnyCommand, Caller, CommandResult
 
 
 @cache
 def engine() -> Worker:
     """The engine behind the queues."""
-    settings = from_environment()
-    clock = SystemClock()
-    built = engine_of(
-        settings, DynamoCases(own_client("dynamodb", settings), settings), AwsAccounts(settings, clock), clock
-    )
+    settings, clock, sessions = from_environment(), SystemClock(), reading_models_once()
+    own = sessions()
+    cases = DynamoCases(own_client("dynamodb", settings, lambda: own), settings)
+    built = engine_of(settings, cases, AwsAccounts(settings, clock, sessions, lambda: own), clock)
     return Worker(
         engine=built,
-        queues=SqsQueues(own_client("sqs", settings)),
+        queues=SqsQueues(own_client("sqs", settings, lambda: own)),
         telemetry=Telemetry(),
         prefix=settings.prefix,
     )
@@ -47,12 +49,16 @@ class Commands:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._store = DynamoSettings(own_client("dynamodb", settings), settings)
-        self._queue = SqsQueue(SqsQueues(own_client("sqs", settings)), settings.queue("commands"))
+        own = reading_models_once()()
+        self._store = DynamoSettings(own_client("dynamodb", settings, lambda: own), settings)
+        queues = SqsQueues(own_client("sqs", settings, lambda: own))
+        self._queue = SqsQueue(queues, settings.queue("commands"))
         self._catalog = catalog.load()
 
-    def __call__(self, command: AnyCommand, caller: Caller) -> CommandResult:
+    def __call__(self, command: "AnyCommand", caller: "Caller") -> "CommandResult":
         """The command's result, or RefusedCommandError."""
+        from chalicelib.flow.command import carry_out  # noqa: PLC0415 -- the engine's cold start does without it
+
         return carry_out(
             command,
             caller,

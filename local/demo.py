@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from rich.console import Console
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from chalicelib.domain.contract import Mode
 from chalicelib.domain.record import broken_at
 from chalicelib.flow.command import SetMode
+from local import shell
 from local.emulator.world import SeenCall
 from local.stage import Stage
 
@@ -59,7 +60,7 @@ def only_observes(stage: Stage, say: Callable[[str], None]) -> Row:
         "0 fresh deployment",
         "port 22 opened to the world",
         says["verdict"],
-        f"untouched; would have: {', '.join(would)}",
+        f"untouched; planned {', '.join(would)}",
         took,
         says["verdict"] == "observe" and still and not writes and would == ["RevokeSecurityGroupIngress"],
     )
@@ -245,16 +246,16 @@ def play(stage: Stage, say: Callable[[str], None]) -> list[Row]:
         try:
             rows.append(scene(stage, say))
         except Exception as error:  # noqa: BLE001 -- a demo shows its failure as a row and goes on
-            rows.append(
-                Row(scene.__name__, "", "-", f"{type(error).__name__}: {error}"[:300], 0.0, ended_well=False)
-            )
+            said = f"{type(error).__name__}: {error}"
+            say(f"  failed: {said}")
+            rows.append(Row(scene.__name__, "", "-", said.split("\n")[0][:200], 0.0, ended_well=False))
     return rows
 
 
 def main() -> int:
     """Play, show the table, and say by the exit code whether all ended as intended."""
     as_json = "--json" in sys.argv[1:]
-    console = Console(stderr=as_json, highlight=False, markup=False)
+    console = shell.console(stderr=as_json)
     began = time.monotonic()
     console.print("Redress: what happens when somebody opens port 22 to the world\n")
     with Stage(say=console.print) as stage:
@@ -262,28 +263,34 @@ def main() -> int:
         console.print(f"deployed {ready:.1f} s after the start; nobody has raised any control yet")
         rows = play(stage, console.print)
     total = time.monotonic() - began
+    bad = [row for row in rows if not row.ended_well]
     if as_json:
         sys.stdout.write(
             json.dumps({"seconds": round(total, 2), "scenes": [row.__dict__ for row in rows]}) + "\n"
         )
+        return 1 if bad else 0
+    console.print("\nWhat was watched")
+    console.print(drawn(rows), soft_wrap=False)
+    if bad:
+        console.print(f"{len(bad)} of {len(rows)} scenes did NOT end as intended; above, each says why")
     else:
-        table = Table(title="\nWhat was watched", title_justify="left")
-        for column in ("scene", "what happened", "decision", "outcome", "seconds", "as intended"):
-            table.add_column(column, overflow="fold")
-        for row in rows:
-            outcome = f"{row.outcome} ({row.detail})" if row.detail else row.outcome
-            table.add_row(
-                row.scene,
-                row.what,
-                row.decision,
-                outcome,
-                f"{row.seconds:.2f}",
-                "yes" if row.ended_well else "NO",
-            )
-        console.print(table)
-        console.print(f"{total:.1f} s in all. The same world, kept running: make up")
-    return 0 if rows and all(row.ended_well for row in rows) else 1
+        console.print(f"All {len(rows)} scenes ended as intended, in {total:.1f} s. Try it yourself: make up")
+    return 1 if bad else 0
+
+
+def drawn(rows: list[Row]) -> Table:
+    """The scenes as a table."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for column in ("scene", "what happened", "decision", "outcome"):
+        table.add_column(column, overflow="fold")
+    table.add_column("seconds", justify="right", no_wrap=True)
+    table.add_column("as intended", no_wrap=True)
+    for row in rows:
+        outcome = f"{row.outcome} ({row.detail})" if row.detail else row.outcome
+        well = "yes" if row.ended_well else "NO"
+        table.add_row(row.scene, row.what, row.decision, outcome, f"{row.seconds:.2f}", well)
+    return table
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(shell.ended(main))

@@ -1,47 +1,127 @@
 """`make up`: the demo's world kept running, for anybody who wants to try it by hand."""
 
+import argparse
+import contextlib
+import json
+import shlex
+import shutil
+import signal
+import socket
 import sys
-import time
+import tempfile
+from pathlib import Path
 
-from rich.console import Console
-
+from local import shell
+from local.emulator.world import Credentials
 from local.stage import Stage
+
+READS_EC2 = {
+    "Version": "2012-10-17",
+    "Statement": [{"Effect": "Allow", "Action": ["ec2:Describe*", "ec2:Get*"], "Resource": "*"}],
+}
+"""So that whoever tries it as the operator can also `redress simulate` on the resources that are there."""
 
 
 def main() -> int:
     """Start, print how to talk to it, and stay until Ctrl-C."""
-    console = Console(highlight=False, markup=False)
-    with Stage(say=console.print) as stage:
-        group = stage.security_group("try-me")
-        outputs = stage.deployment.outputs
-        for name, who in (("developer", stage.developer), ("operator", stage.operator)):
-            console.print(f"\n# as the {name}", style="bold")
-            console.print(
-                f"export AWS_ENDPOINT_URL={stage.world.endpoint} AWS_DEFAULT_REGION={stage.world.region} \\"
-            )
-            console.print(
-                f"  AWS_ACCESS_KEY_ID={who.access_key_id} AWS_SECRET_ACCESS_KEY={who.secret_access_key}"
-                f" REDRESS_STAGE={stage.settings.stage} REDRESS_API={stage.api}"
-            )
-        console.print("\n# try this", style="bold")
-        console.print(
-            f"redress mode ec2-open-ssh act --account {stage.world.account} --reason trying    # as the operator"
+    parser = argparse.ArgumentParser(prog="make up", description=__doc__)
+    parser.add_argument("--port", type=int, default=0, help="where it listens; by default a free port")
+    port: int = parser.parse_args().port
+    if port and not _free(port):
+        sys.stderr.write(
+            f"error: port {port} is in use. Name another, as in: make up ARGS='--port {port + 1}'\n"
         )
-        console.print(
-            f"aws ec2 authorize-security-group-ingress --group-id {group} --protocol tcp --port 22 --cidr 0.0.0.0/0"
-            "    # as the developer"
+        return 1
+    console = shell.console()
+    with (
+        Stage(say=console.print, port=port) as stage,
+        tempfile.TemporaryDirectory(prefix="redress-up-") as folder,
+    ):
+        iam = stage.world.client("iam", quiet=True)
+        iam.put_user_policy(
+            UserName="olga-operator", PolicyName="reads-ec2", PolicyDocument=json.dumps(READS_EC2)
         )
-        console.print("redress log --since 1h    # as the operator\n")
-        for name, value in sorted(outputs.items()):
-            console.print(f"{name} = {value}")
-        console.print("\nCtrl-C ends it; nothing is kept.")
-        try:
+        people = {"operator": stage.operator, "developer": stage.developer, "root": stage.world.root}
+        files = {name: _file(Path(folder, name), stage, who) for name, who in people.items()}
+        console.print(_told(stage, files, stage.security_group("try-me")))
+        with contextlib.suppress(KeyboardInterrupt):
             while True:
-                time.sleep(3600)
-        except KeyboardInterrupt:
-            console.print("\nended")
+                signal.pause()
+        console.print("\nending")
+    console.print("ended; nothing is left behind")
     return 0
 
 
+def _free(port: int) -> bool:
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError:
+        return False
+    return True
+
+
+def _file(path: Path, stage: Stage, who: Credentials) -> Path:
+    """A file for a shell to read: that person, this world, `redress` on the path, and no account of yours."""
+    values = {
+        "AWS_ACCESS_KEY_ID": who.access_key_id,
+        "AWS_SECRET_ACCESS_KEY": who.secret_access_key,
+        "AWS_ENDPOINT_URL": stage.world.endpoint,
+        "AWS_REGION": stage.world.region,
+        "AWS_DEFAULT_REGION": stage.world.region,
+        "AWS_CONFIG_FILE": "/dev/null",
+        "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_PAGER": "",
+        "REDRESS_STAGE": stage.settings.stage,
+        "REDRESS_API": stage.api,
+    }
+    lines = [f"export {name}={shlex.quote(value)}" for name, value in values.items()]
+    programs = shlex.quote(str(Path(sys.executable).parent))
+    path.write_text(
+        "\n".join(
+            [
+                "unset AWS_PROFILE AWS_DEFAULT_PROFILE AWS_SESSION_TOKEN AWS_ROLE_ARN AWS_WEB_IDENTITY_TOKEN_FILE",
+                *lines,
+                f'case ":$PATH:" in *:{programs}:*) ;; *) export PATH={programs}:"$PATH" ;; esac',
+            ]
+        )
+        + "\n",
+        encoding="utf-8",
+    )
+    return path
+
+
+def _told(stage: Stage, files: dict[str, Path], group: str) -> str:
+    """What to type in another shell; no line is broken, and none carries a comment, which zsh would not take."""
+    attack = (
+        f"aws ec2 authorize-security-group-ingress --group-id {group} --protocol tcp --port 22 --cidr 0.0.0.0/0"
+        if shutil.which("aws")
+        else "python -c 'import boto3; boto3.client(\"ec2\").authorize_security_group_ingress("
+        f'GroupId="{group}", IpProtocol="tcp", FromPort=22, ToPort=22, CidrIp="0.0.0.0/0")\''
+    )
+    return f"""
+It runs until Ctrl-C, and is yours: open another shell (sh, bash or zsh) and paste.
+
+Be the operator, look round, and let the control act:
+
+  . {files["operator"]}
+  redress doctor
+  redress mode ec2-open-ssh act --account {stage.world.account} --reason trying
+
+Be the developer, and open port 22 of {group} to the world:
+
+  . {files["developer"]}
+  {attack}
+
+Be the operator again, and read what became of it:
+
+  . {files["operator"]}
+  redress log --since 1h
+  redress cases
+
+`redress --help` lists the rest. Who may do anything here, `make deploy STAGE=mine` too: . {files["root"]}
+"""
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(shell.ended(main))

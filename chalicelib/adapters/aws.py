@@ -31,6 +31,7 @@ from botocore.exceptions import (
     PartialCredentialsError,
     ResponseStreamingError,
 )
+from botocore.loaders import create_loader
 from botocore.response import StreamingBody
 from pydantic import JsonValue
 
@@ -178,6 +179,18 @@ def _kind_of(code: str, status: int) -> type[AwsError]:
 # ------------------------------------------------------------------------------------------------------- our own home
 
 
+def reading_models_once() -> Sessions:
+    """Makes sessions that share what botocore reads from disk: endpoints and service models, 70 ms for each session."""
+    loader = create_loader()
+
+    def made() -> botocore.session.Session:
+        session = botocore.session.Session()
+        session.register_component("data_loader", loader)
+        return session
+
+    return made
+
+
 @overload
 def own_client(
     service: Literal["dynamodb"], deployment: Deployment, sessions: Sessions = ...
@@ -188,9 +201,9 @@ def own_client(
     service: str, deployment: Deployment, sessions: Sessions = botocore.session.Session
 ) -> "DynamoDBClient | SQSClient":
     """A client for our own tables or queues, with the function's own role, in the home Region."""
-    client: Any = sessions().create_client(
-        service, region_name=deployment.region, config=_config(deployment, connect=3, read=5, attempts=3)
-    )
+    # What is sent here is built in these adapters alone, so botocore need not check every parameter again.
+    config = _config(deployment, connect=3, read=5, attempts=3).merge(Config(parameter_validation=False))
+    client: Any = sessions().create_client(service, region_name=deployment.region, config=config)
     return client  # type: ignore[no-any-return]  # botocore makes the client's class at run time
 
 
@@ -539,10 +552,15 @@ class AwsAccounts:
     """
 
     def __init__(
-        self, deployment: Deployment, clock: Clock, sessions: Sessions = botocore.session.Session
+        self,
+        deployment: Deployment,
+        clock: Clock,
+        sessions: Sessions = botocore.session.Session,
+        own: Sessions | None = None,
     ) -> None:
+        """`sessions` makes the session that wears other roles; `own` the one that assumes them, if it may be shared."""
         self._clients = Clients(deployment, sessions)
-        self._roles = _Roles(deployment, sessions)
+        self._roles = _Roles(deployment, own or sessions)
         self._clock = clock
         self._reading: dict[str, Session] = {}
 

@@ -37,8 +37,7 @@ from chalicelib.domain.ports import (
     Question,
     SettingChange,
 )
-from chalicelib.domain.record import Head, Record, RecordType, stamp
-from chalicelib.flow.command import system_chain
+from chalicelib.domain.record import Head, Record, RecordType, stamp, system_chain
 from chalicelib.flow.decide import scopes
 
 if TYPE_CHECKING:

@@ -5,19 +5,21 @@ The request is read in `answer`, which knows nothing of Chalice; the blueprint o
 
 import json
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from chalice.app import Blueprint, IAMAuthorizer, Response
 from pydantic import JsonValue, ValidationError
 
 from chalicelib.domain.errors import ConflictError, RefusedCommandError, StoreError
-from chalicelib.flow.command import COMMAND, AnyCommand, Caller, CommandResult, caller, said_plainly
+
+if TYPE_CHECKING:
+    from chalicelib.flow.command import AnyCommand, Caller, CommandResult
 
 LONGEST_BODY = 8192
 """Bytes. The longest honest command, an exemption with a full reason in four-byte characters, is about half of it."""
 
 
-Commands = Callable[[AnyCommand, Caller], CommandResult]
+Commands = Callable[["AnyCommand", "Caller"], "CommandResult"]
 
 
 def answer(
@@ -28,6 +30,8 @@ def answer(
     400 the body is no command · 403 nobody was authenticated · 409 others were quicker · 422 refused, with the reason ·
     503 our tables cannot be reached. `commands` is asked for only when there is something to carry out.
     """
+    from chalicelib.flow.command import caller  # noqa: PLC0415 -- the engine's cold start does without it
+
     identity = context.get("identity")
     user_arn = identity.get("userArn") if isinstance(identity, Mapping) else None
     try:
@@ -69,8 +73,10 @@ def routes(commands: Callable[[], Commands]) -> Blueprint:
     return blueprint
 
 
-def _command(body: bytes) -> AnyCommand:
+def _command(body: bytes) -> "AnyCommand":
     """The command in the body, or ValueError in words for whoever sent it."""
+    from chalicelib.flow.command import COMMAND, said_plainly  # noqa: PLC0415 -- likewise, for the engine's cold start
+
     if len(body) > LONGEST_BODY:
         raise ValueError(f"a command has at most {LONGEST_BODY} bytes")
     try:

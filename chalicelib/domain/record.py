@@ -90,6 +90,11 @@ def stamp(at: datetime) -> str:
     return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{at.microsecond // 1000:03d}Z"
 
 
+def system_chain(account: str, at: datetime) -> str:
+    """The chain that holds what people changed in one account in one month."""
+    return f"SYS#{account}#{at.astimezone(UTC):%Y%m}"
+
+
 def record_id(source_id: str, chain: str, step: str) -> str:
     """The deterministic id of a record: the same event, case and step give the same id on every delivery."""
     return hashlib.sha256(f"{source_id}\x1f{chain}\x1f{step}".encode()).hexdigest()[:32]

@@ -38,7 +38,7 @@ from chalicelib.domain.ports import (
     SettingChange,
     Settings,
 )
-from chalicelib.domain.record import Draft, Record, RecordType, seal, stamp
+from chalicelib.domain.record import Draft, Record, RecordType, seal, stamp, system_chain
 from chalicelib.flow.classify import Controls
 
 LONGEST_EXEMPTION = timedelta(days=180)
@@ -374,11 +374,6 @@ def carry_out(
             return _redrive(desk, command, queue)
         case _:
             assert_never(command)
-
-
-def system_chain(account: str, at: datetime) -> str:
-    """The chain that holds what people changed in one account in one month."""
-    return f"SYS#{account}#{at.astimezone(UTC):%Y%m}"
 
 
 def _set_mode(desk: _Desk, command: SetMode) -> CommandResult:

@@ -14,8 +14,7 @@ from chalicelib.adapters.dynamodb import TABLES, DynamoCases, DynamoSettings, Le
 from chalicelib.domain.case import Case, CaseState
 from chalicelib.domain.errors import ConflictError, StoreError
 from chalicelib.domain.ports import Change, SettingChange
-from chalicelib.domain.record import Head, Record, RecordType, broken_at, digest_of
-from chalicelib.flow.command import system_chain
+from chalicelib.domain.record import Head, Record, RecordType, broken_at, digest_of, system_chain
 from tests.adapters.samples import (
     CONTROL,
     MEMBER,

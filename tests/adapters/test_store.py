@@ -9,8 +9,7 @@ from chalicelib.domain.contract import Mode
 from chalicelib.domain.errors import ConflictError, ContractError, StoreError
 from chalicelib.domain.limits import Spent
 from chalicelib.domain.ports import Change, SettingChange
-from chalicelib.domain.record import GENESIS, Head, RecordType, broken_at
-from chalicelib.flow.command import system_chain
+from chalicelib.domain.record import GENESIS, Head, RecordType, broken_at, system_chain
 from tests.adapters.samples import (
     CONTROL,
     MEMBER,

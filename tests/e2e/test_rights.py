@@ -204,7 +204,7 @@ def test_without_a_right_on_our_tables_nothing_is_changed_and_the_event_is_kept_
 ) -> None:
     _warm(stage)
     drain(stage, "events-dlq")
-    receives(stage, visibility=2, most=2)
+    receives(stage, visibility=1, most=2)
     group = stage.security_group(f"rights{table}-{time.monotonic_ns()}")
     stage.world.clear_calls()
     with without(stage, "engine", action, table):

@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 from chalicelib.adapters.aws import session_policy
 from chalicelib.domain.contract import Call, Mode, Plan
 from chalicelib.domain.finding import Target
-from chalicelib.flow.command import system_chain
+from chalicelib.domain.record import system_chain
 from local.demo import WORLD
 from local.emulator.world import Credentials
 from local.stage import Stage

@@ -13,7 +13,7 @@ from chalicelib.domain.control import Control, Status
 from chalicelib.domain.errors import ConflictError, RefusedCommandError, StoreError
 from chalicelib.domain.finding import Severity
 from chalicelib.domain.ports import FREEZE_ALL, Enrolment, Exemption, Freeze, ModeSetting, SettingChange
-from chalicelib.domain.record import Head, RecordType, broken_at
+from chalicelib.domain.record import Head, RecordType, broken_at, system_chain
 from chalicelib.flow.command import (
     ATTEMPTS,
     COMMAND,
@@ -29,7 +29,6 @@ from chalicelib.flow.command import (
     caller,
     carry_out,
     said_plainly,
-    system_chain,
 )
 
 HOME, MEMBER = "111122223333", "444455556666"

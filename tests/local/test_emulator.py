@@ -121,7 +121,7 @@ def template() -> str:
         "Dead": {"Type": "AWS::SQS::Queue", "Properties": {"QueueName": "dead"}},
         "Queue": {
             "Type": "AWS::SQS::Queue",
-            "Properties": {"QueueName": "queue", "VisibilityTimeout": 1, "RedrivePolicy": redrive},
+            "Properties": {"QueueName": "queue", "VisibilityTimeout": 2, "RedrivePolicy": redrive},
         },
         "Job": function("job", Events={"Source": source}),
         "Who": function("who"),

@@ -248,7 +248,9 @@ def play(stage: Stage, say: Callable[[str], None]) -> list[Row]:
         except Exception as error:  # noqa: BLE001 -- a demo shows its failure as a row and goes on
             said = f"{type(error).__name__}: {error}"
             say(f"  failed: {said}")
-            rows.append(Row(scene.__name__, "", "-", said.split("\n")[0][:200], 0.0, ended_well=False))
+            rows.append(
+                Row(scene.__name__, "", "-", said.split("\n", maxsplit=1)[0][:200], 0.0, ended_well=False)
+            )
     return rows
 
 
@@ -281,10 +283,12 @@ def main() -> int:
 def drawn(rows: list[Row]) -> Table:
     """The scenes as a table."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for column in ("scene", "what happened", "decision", "outcome"):
-        table.add_column(column, overflow="fold")
-    table.add_column("seconds", justify="right", no_wrap=True)
-    table.add_column("as intended", no_wrap=True)
+    table.add_column("scene", overflow="fold")
+    table.add_column("what happened", overflow="fold")
+    table.add_column("decision", min_width=8)
+    table.add_column("outcome", overflow="fold", min_width=len("RevokeSecurityGroupIngress"))
+    table.add_column("s", justify="right", min_width=5)
+    table.add_column("ok", min_width=3)
     for row in rows:
         outcome = f"{row.outcome} ({row.detail})" if row.detail else row.outcome
         well = "yes" if row.ended_well else "NO"

@@ -96,7 +96,7 @@ def _told(stage: Stage, files: dict[str, Path], group: str) -> str:
     attack = (
         f"aws ec2 authorize-security-group-ingress --group-id {group} --protocol tcp --port 22 --cidr 0.0.0.0/0"
         if shutil.which("aws")
-        else "python -c 'import boto3; boto3.client(\"ec2\").authorize_security_group_ingress("
+        else 'python -c \'import boto3; boto3.client("ec2").authorize_security_group_ingress('
         f'GroupId="{group}", IpProtocol="tcp", FromPort=22, ToPort=22, CidrIp="0.0.0.0/0")\''
     )
     return f"""

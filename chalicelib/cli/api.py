@@ -23,7 +23,6 @@ _NEXT = MappingProxyType(
     {
         403: "your credentials need execute-api:Invoke on POST /commands of this API",
         404: "this is not the API of a Redress deployment; name it with --api or REDRESS_API",
-        422: "",
         409: "nothing was changed; run the command again",
         429: "too many requests; wait a moment and run the command again",
         503: "nothing is known to be changed; run the command again, then see `redress doctor`",
@@ -50,6 +49,8 @@ class Api:
             return _result(body)
         said = _read(body)
         reason = said.get("error") or said.get("message") or said.get("Message") or "no reason given"
+        if status == HTTPStatus.UNPROCESSABLE_ENTITY:
+            raise ApiError(f"refused: {reason}")
         advice = _NEXT.get(status, "see the log of the HTTP function")
         raise ApiError(f"the API answered {status}: {reason}{advice and f' ({advice})'}")
 
@@ -89,7 +90,8 @@ class Api:
             stacks = self.session.client("cloudformation").describe_stacks(StackName=name)["Stacks"]
         except (BotoCoreError, ClientError) as error:
             raise ApiError(
-                f"the stack {name} cannot be read ({error}); name the API with --api or REDRESS_API"
+                f"the stack {name} cannot be read ({error}); name its Region with AWS_REGION, another deployment "
+                "with --stage, or the API with --api"
             ) from error
         for output in (output for stack in stacks for output in stack.get("Outputs", [])):
             if output.get("OutputKey") == "EndpointURL":

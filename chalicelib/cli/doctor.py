@@ -54,6 +54,13 @@ class Doctor:
     def checks(self) -> Iterator[Check]:
         """Every check in order; one that cannot be made is a warning that names the missing right, not an end."""
         yield from self._try("credentials", self._credentials, missing=Health.FAIL)
+        if self._nowhere():
+            says = (
+                f"{self.settings.prefix} has no tables in account {self.settings.account}, {self.settings.region}: name "
+                "another deployment with --stage or AWS_REGION, or make this one: make deploy STAGE="
+            )
+            yield Check("deployment", Health.FAIL, says + self.settings.stage)
+            return
         for table in TABLES:
             yield from self._try(f"table {table}", partial(self._table, table), missing=Health.FAIL)
         yield from self._try("freeze and modes", self._switch, missing=Health.FAIL)
@@ -74,6 +81,19 @@ class Doctor:
     def _credentials(self) -> Iterator[Check]:
         arn = self.client("sts").get_caller_identity()["Arn"]
         yield Check("credentials", Health.OK, f"you are {arn}")
+
+    def _nowhere(self) -> bool:
+        """True when not one of the tables exists; what cannot be asked is left to the checks that follow."""
+        client = self.client("dynamodb")
+        for name in TABLES:
+            try:
+                client.describe_table(TableName=self.settings.table(name))
+            except client.exceptions.ResourceNotFoundException:
+                continue
+            except (BotoCoreError, ClientError):
+                return False
+            return False
+        return True
 
     def _table(self, name: str) -> Iterator[Check]:
         full = self.settings.table(name)
@@ -157,7 +177,7 @@ class Doctor:
         for account in books.accounts:
             newest = next(iter(books.ledger.records(account, self.now - QUIET, self.now)), None)
             if newest is None:
-                says = f"{account}: nothing was heard for a day; is a trail logging there, and are its rules enabled?"
+                says = f"{account}: nothing was heard for a day. Is it new or quiet? Else: is a trail logging there, are its rules enabled?"
                 yield Check("last record", Health.WARN, says)
             else:
                 yield Check("last record", Health.OK, f"{account} was heard within a day")
@@ -174,9 +194,20 @@ class Doctor:
             yield Check(f"role {name}", Health.OK, f"{full} trusts exact principals only")
 
 
+def _pinned(statement: dict[str, Any]) -> bool:
+    """Whether a condition admits named principals alone, whatever `Principal` says."""
+    condition = statement.get("Condition", {})
+    for operator in ("ArnEquals", "StringEquals"):
+        for key, values in condition.get(operator, {}).items():
+            named = values if isinstance(values, list) else [values]
+            if key.lower() == "aws:principalarn" and named and not any(set("*?") & set(one) for one in named):
+                return True
+    return False
+
+
 def _principals(trust: dict[str, Any]) -> Iterator[str]:
     for statement in trust["Statement"]:
-        if statement.get("Effect") != "Allow":
+        if statement.get("Effect") != "Allow" or _pinned(statement):
             continue
         principal = statement.get("Principal", "*")
         named = principal.values() if isinstance(principal, dict) else [principal]

@@ -57,9 +57,13 @@ def _opened(path: Path) -> IO[bytes] | gzip.GzipFile:
 def envelope(text: bytes) -> dict[str, Any]:
     """The event in the text; MalformedEventError when there is none."""
     try:
-        return intake.parse(text.decode("utf-8-sig"))
+        written = text.decode("utf-8-sig")
+        json.loads(written)
     except UnicodeDecodeError as error:
         raise MalformedEventError(f"the text is not UTF-8 (byte {error.start})") from error
+    except (ValueError, RecursionError) as error:
+        raise MalformedEventError(f"that is not JSON ({error}); an event is one JSON object") from error
+    return intake.parse(written)
 
 
 def judged(piece: Piece, catalog: classify.Controls) -> dict[str, Any]:

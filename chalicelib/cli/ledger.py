@@ -1,5 +1,6 @@
 """Reading what the engine wrote: records, cases and settings, with the operator's own read rights."""
 
+import heapq
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -89,12 +90,18 @@ def log(books: Books, sought: Sought) -> Iterator[dict[str, Any]]:
     elif sought.account:
         stored = ledger.records(sought.account, *span)
     else:
-        stored = (record for account in books.accounts for record in ledger.records(account, *span))
+        stored = heapq.merge(
+            *(ledger.records(account, *span) for account in books.accounts), key=_recorded_at, reverse=True
+        )
     for body in (json.loads(record.body) for record in stored):
         if sought.account in {"", body["account"]} and (
             not sought.control or sought.control in body["controls"]
         ):
             yield body
+
+
+def _recorded_at(record: Stored) -> str:
+    return str(json.loads(record.body)["recorded_at"])
 
 
 def timeline(books: Books, case: Case) -> tuple[list[dict[str, Any]], str | None]:

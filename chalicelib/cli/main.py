@@ -3,6 +3,7 @@
 Exit codes: 0 done, 1 not done or not well (the reason stands on stderr), 2 the command line itself is wrong.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -46,13 +47,32 @@ app = typer.Typer(
 )
 
 Json = Annotated[bool, typer.Option("--json", help="Write JSON, for programs.")]
-Stage = Annotated[str, typer.Option(envvar="REDRESS_STAGE", help="Which deployment.")]
+
+
+def _known_form(stage: str) -> str:
+    """A stage as deployments are named; what is none is never looked for in AWS."""
+    from chalicelib.cli.template import STAGE_FORM
+
+    if not re.fullmatch(STAGE_FORM, stage):
+        raise typer.BadParameter(
+            f"{stage!r} is no stage: up to 12 lower-case letters and digits, a letter first"
+        )
+    return stage
+
+
+def _twelve_digits(account: str | None) -> str | None:
+    if account and not re.fullmatch("[0-9]{12}", account):
+        raise typer.BadParameter(f"{account!r} is no account: twelve digits")
+    return account
+
+
+Stage = Annotated[str, typer.Option(envvar="REDRESS_STAGE", help="Which deployment.", callback=_known_form)]
 Url = Annotated[
     str | None,
     typer.Option("--api", envvar="REDRESS_API", help="The API's address; by default the stack's own."),
 ]
 Reason = Annotated[str, typer.Option(help="Why; it is recorded under your name.")]
-Account = Annotated[str, typer.Option(help="The account, twelve digits.")]
+Account = Annotated[str, typer.Option(help="The account, twelve digits.", callback=_twelve_digits)]
 Check = Annotated[bool, typer.Option("--check", help="Write nothing; exit 1 when a file is stale.")]
 
 
@@ -95,7 +115,7 @@ def classify(
                     lines.append(line)
         except events.UnreadableFileError as error:
             failures.append(error)
-    if not json:
+    if lines:
         screen.table(
             ("file", "control", "account", "region", "resource", "actor", "reason"), _finding_rows(lines)
         )
@@ -124,7 +144,7 @@ def _progress(files: list[Path], doing: str) -> Iterable[Path]:
     return track(files, description=doing, console=drawn, transient=True)
 
 
-@app.command()
+@app.command(short_help="Show what would be decided about one event, and the calls.")
 def simulate(
     ctx: typer.Context,
     file: Annotated[Path, typer.Argument(help="One event, as a .json file.", show_default=False)],
@@ -225,13 +245,14 @@ def log(
     *,
     since: Annotated[str, typer.Option(help="How far back: 30m, 24h, 7d, or an ISO time.")] = "24h",
     control: Annotated[str, typer.Option(help="Only records of this control.")] = "",
-    account: Annotated[str, typer.Option(help="Only records of this account.")] = "",
+    account: Annotated[str, typer.Option(help="Only records of this account.", callback=_twelve_digits)] = "",
     resource: Annotated[str, typer.Option(help="Only records of this resource, by its ARN.")] = "",
     stage: Stage = "dev",
     json: Json = False,
 ) -> None:
     """Show what was recorded, newest first."""
     from chalicelib.cli import ledger
+    from chalicelib.domain.record import stamp
 
     doors = outside(ctx)
     now = doors.now()
@@ -241,7 +262,13 @@ def log(
         for body in bodies:
             screen.as_json(body)
         return
-    screen.table(("recorded", "type", "account", "resource", "controls", "says"), map(_record_row, bodies))
+    only = {"control": control, "account": account, "resource": resource}
+    named = "".join(f" of {name} {value}" for name, value in only.items() if value)
+    screen.table(
+        ("recorded", "type", "account", "resource", "controls", "says"),
+        map(_record_row, bodies),
+        empty=f"nothing{named} was recorded since {stamp(sought.since)}",
+    )
 
 
 def _record_row(body: dict[str, Any]) -> tuple[object, ...]:
@@ -253,8 +280,30 @@ def _gist(body: dict[str, Any]) -> str:
     """A record in a few words: what was decided or achieved, and why."""
     data = body["data"]
     who = (data.get("by") or {}).get("arn") or (body["actor"] or {}).get("arn") or ""
-    said = [data.get(name) for name in ("event", "verdict", "rule", "outcome", "reason")]
-    return " · ".join(str(part) for part in (*said, f"by {who}" if who else "") if part)
+    said = [data.get(name) for name in ("event", "verdict", "rule", "outcome")]
+    return " · ".join(
+        str(part) for part in (*said, _done(body), data.get("reason"), f"by {who}" if who else "") if part
+    )
+
+
+def _done(body: dict[str, Any]) -> str:
+    """What a record that has no outcome of its own is about: the calls to come, or the setting that was made."""
+    data = body["data"]
+    if body["type"] == "INTENT":
+        calls = (data.get("plan") or {}).get("calls", ())
+        return "about to call " + ", ".join(f"{call['service']}:{call['operation']}" for call in calls)
+    before, after = (
+        value if isinstance(value, dict) else {} for value in (data.get("before"), data.get("after"))
+    )
+    if body["type"] == "MODE_CHANGED":
+        return f"{after.get('mode')} (was {before.get('mode', 'never set')})"
+    if body["type"] in {"FREEZE_ON", "FREEZE_OFF"}:
+        return f"scope {after.get('scope')}"
+    if body["type"] == "EXEMPTION_GRANTED":
+        return f"{after.get('code')}, owner {after.get('owner')}, until {after.get('expires_at')}"
+    if body["type"] == "CONFIG_CHANGED" and after.get("kind") == "redrive":
+        return f"redrive {after.get('queue')}, at most {after.get('most')}"
+    return ""
 
 
 @app.command()
@@ -267,6 +316,7 @@ def cases(
 ) -> None:
     """List the cases, the one that moved last first."""
     from chalicelib.domain.case import CaseState
+    from chalicelib.domain.record import stamp
 
     if state and state not in set(CaseState):
         raise typer.BadParameter(f"{state!r} is no state: {', '.join(CaseState)}", param_hint="--state")
@@ -283,11 +333,15 @@ def cases(
             ", ".join(one.controls),
             one.decision,
             one.outcome or "",
-            one.updated_at,
+            stamp(one.updated_at),
         )
         for one in found
     )
-    screen.table(("case", "state", "resource", "controls", "decision", "outcome", "updated"), rows)
+    screen.table(
+        ("case", "state", "resource", "controls", "decision", "outcome", "updated"),
+        rows,
+        empty=f"no case is {state}" if state else "there is no case yet",
+    )
 
 
 CaseName = Annotated[
@@ -295,7 +349,7 @@ CaseName = Annotated[
 ]
 
 
-@app.command()
+@app.command(short_help="Show a case's whole timeline, and whether it still holds.")
 def case(ctx: typer.Context, name: CaseName, *, stage: Stage = "dev", json: Json = False) -> None:
     """Show a case's whole timeline, and whether its records still hold together."""
     from chalicelib.cli import ledger
@@ -327,7 +381,7 @@ def case(ctx: typer.Context, name: CaseName, *, stage: Stage = "dev", json: Json
         raise typer.Exit(1)
 
 
-@app.command()
+@app.command(short_help="Show the last plan recorded for a case: calls and why.")
 def plan(ctx: typer.Context, name: CaseName, *, stage: Stage = "dev", json: Json = False) -> None:
     """Show the last plan that was recorded for a case: every call, why, and what is declined."""
     from chalicelib.cli import ledger
@@ -339,13 +393,16 @@ def plan(ctx: typer.Context, name: CaseName, *, stage: Stage = "dev", json: Json
     if not planned:
         screen.fail(f"no plan was recorded for {found.id}; `redress case {found.id}` shows what was")
     data = planned[-1]["data"]
+    decided: dict[str, Any] = next(
+        (body["data"] for body in reversed(bodies) if body["data"].get("verdict")), {}
+    )
     shown = {
         "remediation": found.remediation,
         "account": found.target.account,
         "region": found.target.region,
         "resource": found.target.resource,
-        "decision": found.decision,
-        "reason": found.reason,
+        "decision": decided.get("verdict", found.decision),
+        "reason": decided.get("reason", found.reason),
         "plan_hash": data.get("plan_hash", ""),
         "calls": data["plan"]["calls"],
         "declined": data["plan"]["declined"],
@@ -358,7 +415,7 @@ def plan(ctx: typer.Context, name: CaseName, *, stage: Stage = "dev", json: Json
         _show_plan(shown)
 
 
-@app.command()
+@app.command(short_help="List the controls, and what each may do in which account.")
 def controls(
     ctx: typer.Context,
     *,
@@ -411,7 +468,7 @@ def _modes(modes: Any, *, known: bool) -> str:  # noqa: ANN401 -- an account's m
     return ", ".join(f"{account}: {mode}" for account, mode in sorted(modes.items())) or "observe everywhere"
 
 
-@app.command()
+@app.command(short_help="List the remediations: what each does, at what risk.")
 def remediations(ctx: typer.Context, *, json: Json = False) -> None:
     """List the remediations: what each does, for which controls, at what risk."""
     listed = sorted(outside(ctx).remediations(), key=lambda one: one.id)
@@ -430,7 +487,7 @@ def remediations(ctx: typer.Context, *, json: Json = False) -> None:
     screen.table(("remediation", "controls", "risk", "summary"), rows)
 
 
-@app.command()
+@app.command(short_help="Show the hard limits: writes per hour without a person.")
 def limits(*, json: Json = False) -> None:
     """Show the hard limits: how many writes the engine may make in an hour before it asks a person."""
     from chalicelib.cli.pages import limits_shown
@@ -444,7 +501,7 @@ def limits(*, json: Json = False) -> None:
         )
 
 
-@app.command()
+@app.command(short_help="Check the deployment: tables, freeze, queues, roles.")
 def doctor(ctx: typer.Context, *, stage: Stage = "dev", json: Json = False) -> None:
     """Check the deployment: tables, kill switch, queues, rules, roles. Exit code 1 when something fails."""
     failed = False
@@ -505,13 +562,15 @@ def set_mode(
     _carry_out(ctx, stage, api, command, json=json)
 
 
-@app.command()
+@app.command(short_help="Stop all changes at once, everywhere or in one account.")
 def freeze(
     ctx: typer.Context,
     *,
     reason: Reason,
     off: Annotated[bool, typer.Option("--off", help="Lift the freeze.")] = False,
-    account: Annotated[str | None, typer.Option(help="Only in this account.")] = None,
+    account: Annotated[
+        str | None, typer.Option(help="Only in this account.", callback=_twelve_digits)
+    ] = None,
     control: Annotated[str | None, typer.Option(help="Only this control; needs --account.")] = None,
     stage: Stage = "dev",
     api: Url = None,
@@ -525,7 +584,7 @@ def freeze(
     _carry_out(ctx, stage, api, command, json=json)
 
 
-@app.command()
+@app.command(short_help="Leave one resource alone for one control, for a time.")
 def exempt(
     ctx: typer.Context,
     resource: Annotated[str, typer.Argument(help="The resource's ARN.", show_default=False)],
@@ -563,7 +622,12 @@ def _ahead(text: str, now: datetime) -> datetime:
 @app.command()
 def enrol(
     ctx: typer.Context,
-    account: Annotated[str, typer.Argument(help="The member account, twelve digits.", show_default=False)],
+    account: Annotated[
+        str,
+        typer.Argument(
+            help="The member account, twelve digits.", show_default=False, callback=_twelve_digits
+        ),
+    ],
     *,
     reason: Reason,
     stage: Stage = "dev",
@@ -578,7 +642,7 @@ def enrol(
     _carry_out(ctx, stage, api, command, json=json)
 
 
-@app.command()
+@app.command(short_help="Try again what failed, from a dead-letter queue.")
 def redrive(
     ctx: typer.Context,
     queue: Annotated[str, typer.Argument(help="events or commands.", show_default=False)],
@@ -622,7 +686,7 @@ def _write(texts: dict[Path, str], *, check: bool, again: str, json: bool) -> No
 Into = Annotated[Path, typer.Option("--root", help="The project's folder.", show_default=False)]
 
 
-@app.command()
+@app.command(short_help="Write policies and templates from catalog and code.")
 def generate(*, check: Check = False, root: Into = ROOT, json: Json = False) -> None:
     """Write the policies and templates that follow from the catalog and the remediations."""
     from chalicelib.cli.generate import generate as generated
@@ -647,7 +711,7 @@ def package(
         screen.pairs({"zip": built.zip, "template": built.template, "sha256": built.sha256})
 
 
-@app.command()
+@app.command(short_help="Package, and create or update the stack redress-<stage>.")
 def deploy(
     *,
     stage: Annotated[str, typer.Option(envvar="REDRESS_STAGE", help="Which deployment; it must be named.")],
@@ -681,7 +745,7 @@ def deploy(
     screen.pairs(stands.outputs)
 
 
-@app.command()
+@app.command(short_help="Write the generated pages of docs/.")
 def docs(ctx: typer.Context, *, check: Check = False, root: Into = ROOT, json: Json = False) -> None:
     """Write the pages of docs/ that follow from the catalog, the remediations and the code."""
     from chalicelib.cli.pages import pages

@@ -69,12 +69,16 @@ def _session() -> "boto3.Session":
 
 def _deployment(stage: str, session: "boto3.Session") -> "Settings":
     """The deployment of that stage in the operator's own account and Region."""
-    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError, HTTPClientError
 
     from chalicelib.settings import Settings
 
     try:
         account = session.client("sts").get_caller_identity()["Account"]
+    except (EndpointConnectionError, HTTPClientError) as error:
+        raise NoAccountError(
+            f"AWS cannot be reached ({error}): check the network, and AWS_ENDPOINT_URL if it is set"
+        ) from error
     except (BotoCoreError, ClientError) as error:
         raise NoAccountError(
             f"AWS does not know you ({error}): log in (aws sso login), or set AWS_PROFILE"

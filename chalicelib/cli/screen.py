@@ -53,8 +53,12 @@ def as_json(value: object) -> None:
     typer.echo(json.dumps(value, ensure_ascii=True, default=str))
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+def table(
+    columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str = "nothing to show"
+) -> None:
     """A table, one row a line; where the terminal is too narrow for it, each row as a block of its own.
+
+    Without any row it is the sentence `empty`.
 
     Cells are never cut, so that a name can be copied whole.
     """
@@ -64,6 +68,9 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     from rich.text import Text
 
     cells = [[visible(cell) for cell in row] for row in rows]
+    if not cells:
+        say(empty)
+        return
     wide = sum(max(map(cell_len, column)) + 3 for column in zip(columns, *cells, strict=True))
     terminal = console()
     if terminal.is_terminal and wide > terminal.width:

@@ -14,9 +14,13 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 
 
 class Model(BaseModel):
-    """Our own data: immutable, strictly typed, and unknown keys are an error."""
+    """Our own data: immutable, strictly typed, and unknown keys are an error.
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+    Validators are built when first used (`defer_build`): no function of ours uses all models, and a cold start pays for
+    each that is built.
+    """
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", defer_build=True)
 
 
 GLOBAL = "global"

@@ -140,6 +140,9 @@ class Ground(House):
     def walks(self, event: Mapping[str, Any]) -> tuple[Walked, ...]:
         return self.engine().walk(event)
 
+    def walks_with(self, event: Mapping[str, Any], faults: Faults) -> tuple[Walked, ...]:
+        return self.engine(faults).walk(event)
+
     def attack(self, mode: Mode = Mode.ACT, event_id: str = "event-1") -> dict[str, Any]:
         """Port 22 has just been opened, and SSH may be repaired."""
         self.raise_to(mode, SSH)

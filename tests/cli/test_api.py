@@ -89,7 +89,7 @@ def test_the_signature_covers_the_body(gateway: Gateway) -> None:
 @pytest.mark.parametrize(
     "status, body, says",
     [
-        (422, {"error": "the ceiling is ask"}, "the API answered 422: the ceiling is ask"),
+        (422, {"error": "the ceiling is ask"}, "^refused: the ceiling is ask$"),
         (409, {"error": "others"}, "run the command again"),
         (403, {"Message": "not authorized"}, "execute-api:Invoke"),
         (403, {"message": "Missing Authentication Token"}, "Missing Authentication Token"),

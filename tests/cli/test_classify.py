@@ -61,6 +61,7 @@ def test_a_file_that_is_no_event_gets_a_reason_and_no_error(
     (line,) = redress.json("classify", path)
     assert line["findings"] == []
     assert line["reason"]
+    assert "queue" not in line["reason"]
 
 
 def test_a_byte_order_mark_is_no_obstacle(redress: Any, tmp_path: Path, opened: Event) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 from moto import mock_aws
 
 from chalicelib.cli.doctor import QUEUES, ROLES, TABLES, Check, Doctor, Health
@@ -91,12 +92,62 @@ def test_a_healthy_deployment_is_well_in_every_check(ledger: Any) -> None:
 
 
 @pytest.mark.usefixtures("account")
-def test_an_account_without_a_deployment_fails_and_every_check_is_still_made(ledger: Any) -> None:
+def test_an_account_without_a_deployment_is_told_in_one_line_what_to_do(ledger: Any) -> None:
+    found = examine(ledger)
+    assert list(found) == ["credentials", "deployment"]
+    assert found["deployment"][0].health is Health.FAIL
+    assert "make deploy STAGE=dev" in found["deployment"][0].says
+
+
+@pytest.mark.usefixtures("account")
+def test_half_a_deployment_fails_and_every_check_is_still_made(ledger: Any) -> None:
+    boto3.client("dynamodb").create_table(
+        TableName=SETTINGS.table("audit"),
+        KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
+        AttributeDefinitions=[{"AttributeName": "pk", "AttributeType": "S"}],
+        BillingMode="PAY_PER_REQUEST",
+    )
     found = examine(ledger)
     assert {check.health for check in found["table cases"]} == {Health.FAIL}
     assert found["rules"][0].says == "no rule brings us events: deploy again"
     assert found["role act"][0].health is Health.WARN
     assert found["last record"][0].health is Health.OK
+
+
+def test_tables_that_may_not_be_described_are_not_taken_for_absent(ledger: Any) -> None:
+    class Denied:
+        class exceptions:  # noqa: N801 -- botocore's own name
+            class ResourceNotFoundException(Exception):  # noqa: N818 -- botocore's own name
+                pass
+
+        def describe_table(self, **_: object) -> None:
+            raise ClientError({"Error": {"Code": "AccessDeniedException"}}, "DescribeTable")
+
+    books = Books(HOME, ledger, ledger.case)
+    assert Doctor(SETTINGS, lambda _service: Denied(), lambda: books, NOW)._nowhere() is False
+
+
+OURS = "arn:aws:iam::123456789012:role/redress-dev-undoer"
+
+
+@pytest.mark.usefixtures("account")
+@pytest.mark.parametrize(
+    "condition, health",
+    [
+        ({"ArnEquals": {"aws:PrincipalArn": OURS}}, Health.OK),
+        ({"StringEquals": {"AWS:PrincipalARN": [OURS]}}, Health.OK),
+        ({"ArnEquals": {"aws:PrincipalArn": "arn:aws:iam::123456789012:role/*"}}, Health.FAIL),
+        ({"ArnEquals": {"aws:PrincipalArn": []}}, Health.FAIL),
+        ({"ArnEquals": {"aws:SourceArn": OURS}}, Health.FAIL),
+        ({"ArnNotEquals": {"aws:PrincipalArn": OURS}}, Health.FAIL),
+    ],
+)
+def test_trust_in_the_account_is_exact_only_where_a_condition_names_the_role(
+    ledger: Any, condition: dict[str, Any], health: Health
+) -> None:
+    whole = {**TRUST, "Principal": {"AWS": "arn:aws:iam::123456789012:root"}, "Condition": condition}
+    deploy(trust=whole)
+    assert examine(ledger)["role undo"][0].health is health
 
 
 @pytest.mark.usefixtures("account")

@@ -90,7 +90,9 @@ def test_a_command_that_changed_nothing_claims_no_record(redress: Any) -> None:
     "arguments, says",
     [
         (("mode", "c", "shoot", "--account", MEMBER, "--reason", "r"), "observe, ticket, ask, act"),
-        (("mode", "c", "ask", "--account", "44", "--reason", "r"), "account"),
+        (("mode", "c", "ask", "--account", "44", "--reason", "r"), "twelve digits"),
+        (("enrol", "abc", "--reason", "r"), "twelve digits"),
+        (("freeze", "--account", "44", "--reason", "r"), "twelve digits"),
         (("mode", "c", "ask", "--account", MEMBER, "--reason", "\x1b[2J"), "control characters"),
         (("mode", "c", "ask", "--account", MEMBER), "--reason"),
         (("freeze", "--control", "c", "--reason", "r"), "name the account"),

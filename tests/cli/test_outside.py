@@ -69,6 +69,15 @@ def test_without_credentials_one_is_told_to_log_in(monkeypatch: pytest.MonkeyPat
             ask()
 
 
+@pytest.mark.enable_socket
+def test_an_endpoint_that_does_not_answer_is_not_taken_for_bad_credentials(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    with pytest.raises(NoAccountError, match=r"cannot be reached .* AWS_ENDPOINT_URL"):
+        real().books("dev")
+
+
 @pytest.mark.usefixtures("account")
 def test_without_a_region_one_is_told_to_name_it(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):

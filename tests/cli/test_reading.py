@@ -8,9 +8,12 @@ import pytest
 
 from chalicelib.cli.doctor import Check, Health
 from chalicelib.cli.ledger import since
+from chalicelib.cli.main import _gist
 from chalicelib.domain.contract import Mode
 from chalicelib.domain.errors import RefusedCommandError, StoreError
+from chalicelib.domain.finding import GLOBAL
 from chalicelib.domain.ports import Enrolment, ModeSetting
+from chalicelib.domain.record import Draft, Head, RecordType, seal
 
 NOW = datetime(2031, 5, 7, 12, 0, tzinfo=UTC)
 HOME, MEMBER = "111122223333", "444455556666"
@@ -47,6 +50,74 @@ def test_the_log_of_everything_covers_home_and_every_member(redress: Any) -> Non
     ledger.records = records
     redress.json("log")
     assert asked == [HOME, MEMBER]
+
+
+def test_the_log_of_several_accounts_is_one_log_newest_first(redress: Any) -> None:
+    redress.ledger.members = [Enrolment(account=MEMBER, by="jane", at=NOW)]
+    redress.ledger.tell()
+    older = Draft(
+        type=RecordType.ENROLLED, source_id="s", step="enrol", occurred_at=NOW, account=MEMBER, region=GLOBAL
+    )
+    (record,) = seal(f"SYS#{MEMBER}#203105", Head(), [older], NOW + timedelta(minutes=1), "0.1.0")
+    redress.ledger.stored.append(type(redress.ledger.stored[0])(record.body, record.hash))
+    assert [body["type"] for body in redress.json("log")] == ["ENROLLED", "RESULT", "DECIDED", "RECEIVED"]
+
+
+@pytest.mark.parametrize(
+    "arguments, says",
+    [
+        (("log",), "nothing was recorded since 2031-05-06T12:00:00.000Z"),
+        (("log", "--control", "c", "--since", "1h"), "nothing of control c was recorded since 2031-05-07T11"),
+        (("cases",), "there is no case yet"),
+        (("cases", "--state", "closed"), "no case is closed"),
+    ],
+)
+def test_where_nothing_is_found_it_is_said_in_a_sentence(
+    redress: Any, arguments: tuple[str, ...], says: str
+) -> None:
+    result = redress(*arguments)
+    assert (result.exit_code, says in result.stdout, len(result.stdout.splitlines())) == (0, True, 1)
+    assert redress(*arguments, "--json").stdout == ""
+
+
+@pytest.mark.parametrize(
+    "kind, data, says",
+    [
+        (
+            "INTENT",
+            {"plan": {"calls": [{"service": "ec2", "operation": "RevokeSecurityGroupIngress"}]}},
+            "about to call ec2:RevokeSecurityGroupIngress",
+        ),
+        (
+            "MODE_CHANGED",
+            {"before": None, "after": {"mode": "act"}, "reason": "r"},
+            "act (was never set) · r",
+        ),
+        ("MODE_CHANGED", {"before": {"mode": "act"}, "after": {"mode": "ask"}}, "ask (was act)"),
+        ("FREEZE_ON", {"after": {"scope": "ALL"}, "reason": "r"}, "scope ALL · r"),
+        (
+            "EXEMPTION_GRANTED",
+            {"after": {"code": "accepted_risk", "owner": "net", "expires_at": "2031-06-01"}},
+            "accepted_risk, owner net, until 2031-06-01",
+        ),
+        (
+            "CONFIG_CHANGED",
+            {"after": {"kind": "redrive", "queue": "events", "most": 5}},
+            "redrive events, at most 5",
+        ),
+        ("CONFIG_CHANGED", {"after": {}, "reason": "r"}, "r"),
+    ],
+)
+def test_a_record_says_what_it_is_about(kind: str, data: dict[str, Any], says: str) -> None:
+    assert _gist({"type": kind, "actor": None, "data": data}) == says
+
+
+@pytest.mark.parametrize("stage", ["Dev", "a" * 13, "1a", "", "\x1b[31mx"])
+def test_what_is_no_stage_is_refused_before_anything_is_asked(redress: Any, stage: str) -> None:
+    result = redress("log", "--stage", stage)
+    assert result.exit_code == 2
+    assert "is no stage" in result.stderr
+    assert "\x1b" not in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -125,6 +196,7 @@ def test_the_plan_of_a_case_is_shown_with_why(redress: Any) -> None:
     case = redress.ledger.tell()
     (shown,) = redress.json("plan", case.id)
     assert (shown["plan_hash"], shown["calls"][0]["service"]) == ("f" * 64, "ec2")
+    assert (shown["decision"], shown["reason"]) == ("observe", "an hour ago the port was opened")
     text = redress("plan", case.id).stdout
     assert "sgr-1 lets the world in" in text
     assert "1. ec2:RevokeSecurityGroupIngress" in text

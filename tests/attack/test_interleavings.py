@@ -1,0 +1,207 @@
+"""Two engines, two events, one target: every pair of port calls at which one may be overtaken by the other.
+
+A walks until its i-th port call, B until its j-th, then A to its end, then B; whoever gave the message back is delivered
+again as SQS would. What must hold then is in `holds`.
+"""
+
+import threading
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from itertools import count
+from typing import Any, TypeVar
+
+import pytest
+
+from chalicelib.domain.case import CaseState
+from chalicelib.domain.contract import Mode
+from chalicelib.domain.errors import BusyError, RedressError
+from chalicelib.domain.record import broken_at
+from tests.attack.ground import RDP, SSH, Ground
+from tests.fakes.clock import FakeClock
+from tests.fakes.faults import Faults
+from tests.fakes.house import AFTER_THE_LEASE
+
+T = TypeVar("T")
+
+DELIVERIES = 5
+
+
+class Skewed:
+    """The house's clock, read by a machine whose own is wrong."""
+
+    def __init__(self, inner: FakeClock, by: timedelta) -> None:
+        self._inner, self._by = inner, by
+
+    def now(self) -> datetime:
+        return self._inner.now() + self._by
+
+    def sleep(self, seconds: float) -> None:
+        self._inner.sleep(seconds)
+
+
+class Walker:
+    """One delivery in a thread of its own that makes as many port calls as it is told to, and then waits."""
+
+    def __init__(self, ground: Ground, event: dict[str, Any], skew: timedelta = timedelta()) -> None:
+        self._turn, self._paused = threading.Semaphore(0), threading.Semaphore(0)
+        self._left = 0
+        self.error: RedressError | None = None
+        self.ended = False
+        faults = Faults()
+        faults.through = self._through  # type: ignore[method-assign] # the seam that Faults counts at
+        clock = Skewed(ground.clock, skew)
+        self._engine = ground.built(faults.cases(ground.cases), faults.aws(ground.ec2), clock)
+        self._event = event
+        self._thread = threading.Thread(target=self._walk, daemon=True)
+        self._thread.start()
+
+    def go(self, calls: int = 10_000) -> None:
+        """Let it make `calls` port calls more."""
+        if self.ended:
+            return
+        self._left = calls
+        self._turn.release()
+        assert self._paused.acquire(timeout=10), "the walk hangs"
+
+    def _walk(self) -> None:
+        self._turn.acquire()
+        try:
+            self._engine.walk(self._event)
+        except RedressError as error:
+            self.error = error
+        finally:
+            self.ended = True
+            self._paused.release()
+
+    def _through(self, name: str, do: Callable[[], T]) -> T:
+        while self._left == 0:
+            self._paused.release()
+            self._turn.acquire()
+        self._left -= 1
+        return do()
+
+
+def deliver_until_done(ground: Ground, walker: Walker, event: dict[str, Any]) -> int:
+    """What SQS does with a message that came back: again, later, five times in all; how often it was received."""
+    error = walker.error
+    for delivery in range(1, DELIVERIES + 1):
+        if error is None:
+            return delivery
+        ground.clock.advance(seconds=error.retry_after if isinstance(error, BusyError) else 360)
+        try:
+            ground.walks(event)
+        except RedressError as again:
+            error = again
+        else:
+            error = None
+    return DELIVERIES + 1
+
+
+def holds(ground: Ground, rules: tuple[str, ...], receives: tuple[int, ...]) -> None:
+    assert max(receives) <= DELIVERIES, "a message ended among the dead letters"
+    told = {"ask", "run_failed"}.intersection(notice.kind for notice in ground.cases.notices)
+    assert told or not set(rules).intersection(ground.ec2.rules), "an attack was neither closed nor told of"
+    revoked = [rule for _, _, rule in ground.ec2.effects]
+    assert len(revoked) == len(set(revoked)), "one rule was revoked twice"
+    assert set(revoked) <= set(rules), "something was revoked that no event opened"
+    ground.whole()
+    records = ground.cases.records
+    intents = {r.draft.data["session"] for r in records if r.draft.type == "INTENT"}
+    assert {session for session, _, _ in ground.ec2.effects} <= intents, "a write without an INTENT"
+    for case in ground.cases.cases:
+        assert case.state is not CaseState.RUNNING
+        assert not case.pending, "an event joined and nobody looked"
+        chain = ground.cases.chain(case.id)
+        assert broken_at([(r.body, r.hash) for r in chain], case.head) is None
+    received = {record.draft.source_id for record in records}
+    seen = {name[1] for name in ground.cases.items if name[0] == "SEEN"}
+    assert {"event-1", "event-2"} <= seen, "an event was lost"
+    assert {"event-1", "event-2"} <= received, "an event has no record"
+
+
+def interleaved(
+    i: int, j: int, *, late: bool, expires: bool, second_port: int = 22, skew: timedelta = timedelta()
+) -> tuple[bool, bool]:
+    """One order of things; whether A and B were through before they were overtaken."""
+    ground = Ground()
+    ground.raise_to(Mode.ACT, SSH, RDP)
+    first = ground.ec2.open(22)
+    second = "" if late else ground.ec2.open(second_port, "1.2.3.4/0")
+    one = ground.event((22, first))
+    a = Walker(ground, one)
+    a.go(i)
+    a_was_through = a.ended
+    second = second or ground.ec2.open(second_port, "1.2.3.4/0")
+    if expires:
+        ground.clock.advance(AFTER_THE_LEASE)
+    two = ground.event((second_port, second), event_id="event-2")
+    b = Walker(ground, two, skew)
+    b.go(j)
+    b_was_through = b.ended
+    a.go()
+    b.go()
+    receives = (deliver_until_done(ground, a, one), deliver_until_done(ground, b, two))
+    try:
+        holds(ground, (first, second), receives)
+    except AssertionError as failed:
+        failed.add_note(f"A paused at {i}, B at {j}: {[record.draft.type.value for record in ground.cases.records]}")
+        raise
+    return a_was_through, b_was_through
+
+
+def every_pair(one_order: Callable[[int, int], tuple[bool, bool]]) -> None:
+    """Every pair of pause points that there is; a walk that is through earlier has no more of them."""
+    orders = 0
+    for i in count():
+        for j in count():
+            a_was_through, b_was_through = one_order(i, j)
+            orders += 1
+            if b_was_through:
+                break
+        if a_was_through:
+            break
+    assert orders > 30, "the walks were not interleaved"
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["both open at once", "the second opens in between"])
+@pytest.mark.parametrize("second_port", [22, 3389])
+def test_whoever_overtakes_whom_every_attack_is_answered_and_every_chain_holds(late: bool, second_port: int) -> None:
+    every_pair(lambda i, j: interleaved(i, j, late=late, expires=False, second_port=second_port))
+
+
+def test_a_lease_that_runs_out_under_a_sleeping_engine_breaks_nothing() -> None:
+    every_pair(lambda i, j: interleaved(i, j, late=True, expires=True))
+
+
+@pytest.mark.parametrize("seconds", [60, -60])
+def test_a_minute_between_two_clocks_breaks_nothing(seconds: int) -> None:
+    every_pair(lambda i, j: interleaved(i, j, late=False, expires=False, skew=timedelta(seconds=seconds)))
+
+
+def same(i: int, j: int, *, expires: bool) -> tuple[bool, bool]:
+    """One event, delivered twice at once."""
+    ground = Ground()
+    event = ground.attack()
+    a = Walker(ground, event)
+    a.go(i)
+    a_was_through = a.ended
+    if expires:
+        ground.clock.advance(AFTER_THE_LEASE)
+    b = Walker(ground, event)
+    b.go(j)
+    b_was_through = b.ended
+    a.go()
+    b.go()
+    receives = (deliver_until_done(ground, a, event), deliver_until_done(ground, b, event))
+    assert max(receives) <= DELIVERIES
+    assert ground.ec2.ports() == [443]
+    assert len(ground.ec2.effects) == 1
+    ground.whole()
+    kinds = ground.kinds()
+    assert (kinds.count("RECEIVED"), kinds.count("INTENT")) == (1, 1), f"A paused at {i}, B at {j}: {kinds}"
+    return a_was_through, b_was_through
+
+
+@pytest.mark.parametrize("expires", [False, True])
+def test_one_event_delivered_twice_at_once_is_one_run(expires: bool) -> None:
+    every_pair(lambda i, j: same(i, j, expires=expires))

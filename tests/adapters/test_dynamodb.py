@@ -204,7 +204,7 @@ def test_only_what_people_did_is_indexed_by_actor(
 ) -> None:
     cases.note(records("EVENT#1", draft(type=kind, actor=PERSON))[0])
     (item,) = dynamo.items("audit")
-    by_people = {"MODE_CHANGED", "FREEZE_ON", "FREEZE_OFF", "EXEMPTION_GRANTED", "CONFIG_CHANGED"}
+    by_people = {"MODE_CHANGED", "FREEZE_ON", "FREEZE_OFF", "EXEMPTION_GRANTED", "CONFIG_CHANGED", "ENROLLED"}
     assert ("actor_key" in item) is (kind.value in by_people)
     if "actor_key" in item:
         assert item["actor_key"]["S"].endswith("#202608")

@@ -120,7 +120,7 @@ def holds(ground: Ground, rules: tuple[str, ...], receives: tuple[int, ...]) -> 
 
 
 def interleaved(
-    i: int, j: int, *, late: bool, expires: bool, second_port: int = 22, skew: timedelta = timedelta()
+    i: int, j: int, *, late: bool, sleeps: timedelta = timedelta(), second_port: int = 22, skew: timedelta = timedelta()
 ) -> tuple[bool, bool]:
     """One order of things; whether A and B were through before they were overtaken."""
     ground = Ground()
@@ -132,8 +132,7 @@ def interleaved(
     a.go(i)
     a_was_through = a.ended
     second = second or ground.ec2.open(second_port, "1.2.3.4/0")
-    if expires:
-        ground.clock.advance(AFTER_THE_LEASE)
+    ground.clock.advance(sleeps)
     two = ground.event((second_port, second), event_id="event-2")
     b = Walker(ground, two, skew)
     b.go(j)
@@ -160,22 +159,25 @@ def every_pair(one_order: Callable[[int, int], tuple[bool, bool]]) -> None:
                 break
         if a_was_through:
             break
-    assert orders > 30, "the walks were not interleaved"
+    assert orders > 20, "the walks were not interleaved"
 
 
 @pytest.mark.parametrize("late", [False, True], ids=["both open at once", "the second opens in between"])
 @pytest.mark.parametrize("second_port", [22, 3389])
 def test_whoever_overtakes_whom_every_attack_is_answered_and_every_chain_holds(late: bool, second_port: int) -> None:
-    every_pair(lambda i, j: interleaved(i, j, late=late, expires=False, second_port=second_port))
+    every_pair(lambda i, j: interleaved(i, j, late=late, second_port=second_port))
 
 
 def test_a_lease_that_runs_out_under_a_sleeping_engine_breaks_nothing() -> None:
-    every_pair(lambda i, j: interleaved(i, j, late=True, expires=True))
+    every_pair(lambda i, j: interleaved(i, j, late=True, sleeps=AFTER_THE_LEASE))
 
 
-@pytest.mark.parametrize("seconds", [60, -60])
-def test_a_minute_between_two_clocks_breaks_nothing(seconds: int) -> None:
-    every_pair(lambda i, j: interleaved(i, j, late=False, expires=False, skew=timedelta(seconds=seconds)))
+@pytest.mark.parametrize("skew, sleeps", [(60, 20), (60, 35), (-60, 80)])
+def test_a_minute_between_two_clocks_breaks_nothing(skew: int, sleeps: int) -> None:
+    """B believes that A's lease is over while A has time left to write by its own clock; or the other way round."""
+    every_pair(
+        lambda i, j: interleaved(i, j, late=True, sleeps=timedelta(seconds=sleeps), skew=timedelta(seconds=skew))
+    )
 
 
 def same(i: int, j: int, *, expires: bool) -> tuple[bool, bool]:

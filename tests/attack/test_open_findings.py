@@ -303,6 +303,46 @@ def test_an_exemption_without_a_zone_is_an_unreadable_one(ground: Ground) -> Non
         ground.walk(event)
 
 
+# -- 9a. what vanishes between the look and the write saves its neighbours ---------------------------------------------------
+
+
+class VanishingUnder:
+    """The accounts; just before the first write somebody closes a rule himself, and opens nothing."""
+
+    def __init__(self, ground: Ground, rule: str) -> None:
+        self._ground, self._rule = ground, rule
+
+    def reader(self, *args: Any) -> Any:
+        return self._ground.ec2.reader(*args)
+
+    def executor(self, *args: Any, **options: Any) -> Any:
+        self._ground.ec2.rules.pop(self._rule, None)
+        return self._ground.ec2.executor(*args, **options)
+
+
+def test_a_rule_that_vanishes_under_the_write_does_not_save_its_neighbour(ground: Ground) -> None:
+    """All rules go in one call, which fails whole; nobody looks again, though each event would permit it."""
+    ground.raise_to(Mode.ACT, SSH)
+    bait, attack = ground.ec2.open(22, "1.2.3.4/0"), ground.ec2.open(22)
+    event = ground.event((22, attack), (22, bait))
+    ground.built(ground.cases, VanishingUnder(ground, bait)).walk(event)
+    assert attack not in ground.ec2.rules
+
+
+def test_the_lease_is_looked_at_after_the_switches_were_read_and_not_before(ground: Ground) -> None:
+    """A read of the switches may take three tries of eight seconds; what was left of the lease before says little."""
+    event = ground.attack()
+
+    class Slow(FakeCasesOf):
+        def guard(self, scopes: tuple[str, ...], account: str) -> Any:
+            ground.clock.advance(seconds=60)
+            return ground.cases.guard(scopes, account)
+
+    with pytest.raises(RedressError):
+        ground.built(Slow(ground.cases), ground.ec2).walk(event)
+    assert ground.ec2.effects == []
+
+
 # -- 10. ids with wildcards -------------------------------------------------------------------------------------------------
 
 

@@ -190,6 +190,11 @@ class Ground(House):
             responseElements={"ModifySecurityGroupRulesResponse": {"return": True}},
         )
 
+    def record_of(self, event_id: str) -> dict[str, Any]:
+        """What the last DECIDED record of that event says."""
+        found = [r for r in self.cases.records if (r.draft.source_id, r.draft.type) == (event_id, "DECIDED")]
+        return found[-1].draft.data
+
     def whole(self) -> None:
         """Every chain holds, and every INTENT has exactly one RESULT."""
         for chain in {record.chain for record in self.cases.records}:

@@ -129,21 +129,62 @@ def tables() -> Iterator[DynamoCases]:
         yield DynamoCases(client, settings)
 
 
-def test_a_group_with_long_tags_on_its_rules_cannot_make_itself_untouchable(
-    ground: Ground, tables: DynamoCases
-) -> None:
-    """Fifty tags of 128 and 256 characters are what EC2 allows on each rule; eight such rules pass 400 KB."""
+def tagged(ground: Ground, rules: int, start: int = 8000) -> None:
+    """Fifty tags of 128 and 256 characters are what EC2 allows on each rule: 57 KB."""
     tags = [{"Key": f"{n:02d}" + "鍵" * 126, "Value": "値" * 256} for n in range(50)]
-    for port in range(8000, 8008):
+    for port in range(start, start + rules):
         ground.ec2.open(port, "10.0.0.0/8", Tags=tags)
+
+
+def described(ground: Ground) -> None:
+    """A thousand rules is EC2's highest quota, 255 characters its longest description."""
+    for port in range(1000):
+        ground.ec2.open(8000, f"10.{port // 250}.{port % 250}.0/24", Description="d" * 255)
+
+
+@pytest.mark.parametrize("grow", [lambda ground: tagged(ground, 8), described], ids=["tags", "descriptions"])
+def test_a_group_cannot_make_itself_untouchable_by_its_size(ground: Ground, tables: DynamoCases, grow: Any) -> None:
+    grow(ground)
     event = ground.attack()
-    engine = ground.built(tables, ground.ec2)
     _copy_modes(ground, tables)
     try:
-        (walked,) = engine.walk(event)
+        (walked,) = ground.built(tables, ground.ec2).walk(event)
     except StoreError as error:
         pytest.fail(f"five times this, then the dead-letter queue, and not one record: {error}")
     assert walked.verdict in {"act", "ask", "ticket"}
+
+
+def test_a_group_that_grows_under_its_run_does_not_leave_an_intent_without_result(
+    ground: Ground, tables: DynamoCases
+) -> None:
+    """INTENT fits, RESULT does not: from then on every event on the group fails while it settles the dead run."""
+    tagged(ground, 5)
+    event = ground.attack()
+    _copy_modes(ground, tables)
+
+    class Growing(FakeCasesOf):
+        def guard(self, scopes: tuple[str, ...], account: str) -> Any:
+            tagged(ground, 5, 9000)
+            return tables.guard(scopes, account)
+
+    try:
+        ground.built(Growing(tables), ground.ec2).walk(event)
+    except StoreError as error:
+        ground.clock.advance(AFTER_THE_LEASE)
+        later = ground.event((22, ground.ec2.open(22)), event_id="event-2")
+        with pytest.raises(StoreError):
+            ground.built(tables, ground.ec2).walk(later)
+        pytest.fail(f"a write was made and its RESULT can never be written, nor any later event be walked: {error}")
+
+
+class FakeCasesOf:
+    """The tables, with one port to be told otherwise."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
 
 
 def _copy_modes(ground: Ground, tables: DynamoCases) -> None:
@@ -218,16 +259,6 @@ def test_only_the_acting_role_is_excused_by_a_session_of_ours(ground: Ground) ->
     identity = as_ours(session_name(ground.only_case().id, 1), "redress-test-http")
     ground.walks(ground.event((22, ground.ec2.open(22)), event_id="event-2", userIdentity=identity))
     assert "TAMPER_SUSPECTED" in {record.draft.type for record in ground.cases.records}
-
-
-class FakeCasesOf:
-    """The tables, with one port to be told otherwise."""
-
-    def __init__(self, inner: Any) -> None:
-        self._inner = inner
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)
 
 
 # -- 7. whoever uses our role while a run is under way is not called a tamperer, and is acted upon ------------------------

@@ -147,17 +147,6 @@ def test_what_is_refused_is_told_in_a_sentence_and_leaves_nothing(
     assert recorded(stage) == before
 
 
-def test_a_mode_above_the_ceiling_of_a_control_is_refused(stage: Stage) -> None:
-    """Every control of this release may act at most, so the ceiling is shown where it is lower, if anywhere."""
-    from chalicelib import catalog
-
-    lower = [control for control in catalog.load().controls if control.most < Mode.ACT]
-    for control in lower:
-        answered, said = post(stage, mode(control=control.id, mode="act"), stage.operator)
-        assert answered == 422
-        assert f"may be set to {control.most.value} at most" in said["error"]
-
-
 def test_a_command_is_recorded_with_the_user_whom_api_gateway_authenticated(stage: Stage) -> None:
     second = stage.world.create_user(
         "petra-platform",

@@ -1,7 +1,6 @@
 """Who may be whom, and what each may do: the deployed roles' trust, the session of one plan, and the people."""
 
 import json
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -10,7 +9,6 @@ from botocore.exceptions import ClientError
 from chalicelib.adapters.aws import session_policy
 from chalicelib.domain.contract import Call, Mode, Plan
 from chalicelib.domain.finding import Target
-from chalicelib.domain.record import system_chain
 from local.demo import WORLD
 from local.emulator.world import Credentials
 from local.stage import Stage
@@ -183,12 +181,6 @@ def test_the_roles_in_the_account_know_nothing_of_our_tables(stage: Stage, role:
         session = stage.world.assume(arn, "redress-read", credentials=engine)
     for table in TABLES:
         assert set(attempts(stage, session, table).values()) == {"AccessDeniedException"}
-
-
-def test_the_people_left_no_trace_in_the_settings(stage: Stage) -> None:
-    chain = system_chain(stage.world.account, datetime.now(UTC))
-    assert chain.startswith("SYS#")
-    assert not any(setting.account == "000000000000" for setting in stage.ledger.modes())
 
 
 def _forget(stage: Stage) -> None:

@@ -37,7 +37,8 @@ endif
 
 PY := .venv/bin/python
 REDRESS := $(PY) -m chalicelib.cli.main
-INSTALL := -m pip install --disable-pip-version-check --no-input -q
+INSTALL := -m pip install --disable-pip-version-check --no-input -qq
+OFFLINE := { echo >&2 'Installing failed; pip says why above. Packages come from PyPI, or from PIP_INDEX_URL; behind a proxy set HTTPS_PROXY. Then try again.'; exit 1; }
 
 # Sees to it that a folder holds a working environment; $(1) is the folder.
 define environment
@@ -53,23 +54,23 @@ endef
 $(DEV): | $(DEV_FROM)
 	@echo 'making .venv for development; a few minutes, once'
 	$(call environment,.venv)
-	@$(PY) $(INSTALL) -r tests/requirements.txt -e .
+	@$(PY) $(INSTALL) -r tests/requirements.txt -e . || $(OFFLINE)
 	@rm -f .venv/.made-* && touch $@
 
 # Named apart from DEMO, which may be the development environment.
 .venv-demo/.made-%: | $(DEMO_FROM)
 	@echo 'making .venv-demo for the demo; a minute, once'
 	$(call environment,.venv-demo)
-	@.venv-demo/bin/python $(INSTALL) -r local/requirements.txt -e .
+	@.venv-demo/bin/python $(INSTALL) -r local/requirements.txt -e . || $(OFFLINE)
 	@rm -f .venv-demo/.made-* && touch $@
 
 # The newest boto3 and moto with what ships and our test tools, anew every week.
 $(NEWEST): | tests/requirements.txt $(SHIPPED)
 	@echo 'making .venv-newest with the newest boto3 and moto; a minute, once a week'
 	$(call environment,.venv-newest)
-	@grep -E '^(coverage|hypothesis|pytest[a-z-]*)==' tests/requirements.txt > .venv-newest/tools.txt
+	@grep -E '^(boto3-stubs\[[a-z0-9,]*\]|coverage|hypothesis|policy_sentry|pytest[a-z-]*)==' tests/requirements.txt > .venv-newest/tools.txt
 	@sed -nE 's/^(moto[^=]*)==.*/\1/p' tests/requirements.txt >> .venv-newest/tools.txt
-	@.venv-newest/bin/python $(INSTALL) --upgrade -r requirements.txt -r .venv-newest/tools.txt boto3
+	@.venv-newest/bin/python $(INSTALL) --upgrade -r requirements.txt -r .venv-newest/tools.txt boto3 || $(OFFLINE)
 	@rm -f .venv-newest/.made-* && touch $@
 
 # No target but `deploy` can reach an account, whatever the shell that calls it is logged in to.

@@ -240,7 +240,7 @@ SCENES = (only_observes, closes, restores_encryption, five_times)
 def play(stage: Stage, say: Callable[[str], None]) -> list[Row]:
     """Every scene in order; one that fails is a row that did not end well, and the next still plays."""
     rows: list[Row] = []
-    for scene in SCENES:
+    for number, scene in enumerate(SCENES):
         title = (scene.__doc__ or "").split("\n")[0]
         say(f"\n{title}")
         try:
@@ -249,7 +249,14 @@ def play(stage: Stage, say: Callable[[str], None]) -> list[Row]:
             said = f"{type(error).__name__}: {error}"
             say(f"  failed: {said}")
             rows.append(
-                Row(scene.__name__, "", "-", said.split("\n", maxsplit=1)[0][:200], 0.0, ended_well=False)
+                Row(
+                    f"{number} {scene.__name__.replace('_', ' ')}",
+                    "",
+                    "-",
+                    said.split("\n", maxsplit=1)[0][:200],
+                    0.0,
+                    ended_well=False,
+                )
             )
     return rows
 

@@ -42,7 +42,12 @@ def main() -> int:
             UserName="olga-operator", PolicyName="reads-ec2", PolicyDocument=json.dumps(READS_EC2)
         )
         people = {"operator": stage.operator, "developer": stage.developer, "root": stage.world.root}
-        files = {name: _file(Path(folder, name), stage, who) for name, who in people.items()}
+        # The root's file names no deployment: whoever deploys another one must not command the first.
+        ours = {"REDRESS_STAGE": stage.settings.stage, "REDRESS_API": stage.api}
+        files = {
+            name: _file(Path(folder, name), stage, who, {} if name == "root" else ours)
+            for name, who in people.items()
+        }
         console.print(_told(stage, files, stage.security_group("try-me")))
         with contextlib.suppress(KeyboardInterrupt):
             while True:
@@ -60,7 +65,7 @@ def _free(port: int) -> bool:
     return True
 
 
-def _file(path: Path, stage: Stage, who: Credentials) -> Path:
+def _file(path: Path, stage: Stage, who: Credentials, more: dict[str, str]) -> Path:
     """A file for a shell to read: that person, this world, `redress` on the path, and no account of yours."""
     values = {
         "AWS_ACCESS_KEY_ID": who.access_key_id,
@@ -72,8 +77,7 @@ def _file(path: Path, stage: Stage, who: Credentials) -> Path:
         "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
         "AWS_EC2_METADATA_DISABLED": "true",
         "AWS_PAGER": "",
-        "REDRESS_STAGE": stage.settings.stage,
-        "REDRESS_API": stage.api,
+        **more,
     }
     lines = [f"export {name}={shlex.quote(value)}" for name, value in values.items()]
     programs = shlex.quote(str(Path(sys.executable).parent))
@@ -81,6 +85,7 @@ def _file(path: Path, stage: Stage, who: Credentials) -> Path:
         "\n".join(
             [
                 "unset AWS_PROFILE AWS_DEFAULT_PROFILE AWS_SESSION_TOKEN AWS_ROLE_ARN AWS_WEB_IDENTITY_TOKEN_FILE",
+                "unset REDRESS_STAGE REDRESS_API",
                 *lines,
                 f'case ":$PATH:" in *:{programs}:*) ;; *) export PATH={programs}:"$PATH" ;; esac',
             ]

@@ -2,7 +2,8 @@
 
 Volumes that exist stay as they are. It asks when an image or snapshot of the account is shared or may be, because what
 is encrypted under the AWS managed key cannot be shared on, and when the default key is a customer's, because launches
-fail for whoever may not use that key. It declines when EC2 does not say whether the setting is on.
+fail for whoever may not use that key. It asks too when the setting was off already when last assessed, because then
+the event opened nothing. It declines when EC2 does not say whether the setting is on.
 """
 
 from collections.abc import Iterator
@@ -74,7 +75,7 @@ def plan(target: Target, params: NoParams, state: EbsDefault, cause: Cause, as_o
     if state.encrypted is None:
         return Plan(declined=(_unsaid(target),))
 
-    doubts = tuple(_doubts(state))
+    doubts = tuple(_doubts(state, cause))
     return Plan(
         calls=(
             Call(
@@ -134,8 +135,10 @@ _KEY_REQUESTS = MonthlyCost(usd_cents=None, basis="KMS requests under a key that
 _GONE = frozenset({"InvalidAMIID.NotFound", "InvalidAMIID.Unavailable", "InvalidSnapshot.NotFound"})
 
 
-def _doubts(state: EbsDefault) -> Iterator[str]:
+def _doubts(state: EbsDefault, cause: Cause) -> Iterator[str]:
     """Why a person has to agree, one sentence each."""
+    if cause.last_state is not None and cause.last_state.get("encrypted") is False:
+        yield "It was off already when last assessed, so the event opened nothing."
     if state.key is None:
         yield "Which key would be used is not known."
     elif not _is_aws_managed(state.key):

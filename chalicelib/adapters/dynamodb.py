@@ -22,7 +22,7 @@ from pydantic import ValidationError
 from chalicelib.adapters.deployment import Deployment
 from chalicelib.domain.case import Case, CaseState, Lock
 from chalicelib.domain.contract import canonical
-from chalicelib.domain.errors import ConflictError, ContractError, StoreError
+from chalicelib.domain.errors import ConflictError, ContractError, OversizeError, StoreError
 from chalicelib.domain.finding import Model, Target, digest
 from chalicelib.domain.limits import Spent
 from chalicelib.domain.ports import (
@@ -258,7 +258,8 @@ def _audit_item(record: Record) -> Item:
         "hash": record.hash,
         "record_id": record.record_id,
         "type": draft.type.value,
-        "at_id": f"{stamp(record.recorded_at)}#{record.record_id}",
+        # By sequence within a millisecond: the records of one transaction share their time.
+        "at_id": f"{stamp(record.recorded_at)}#{record.seq:010d}#{record.record_id}",
         "account_key": _day_key("ACC", draft.account, day, shard),
     }
     if draft.resource:
@@ -403,7 +404,7 @@ class _Door:
         for put, size in zip(puts, sizes, strict=True):
             _check_size(put, size)
         if len(puts) > TRANSACTION_ITEMS or sum(sizes) > TRANSACTION_BYTES:
-            raise StoreError(
+            raise OversizeError(
                 f"{what} is {len(puts)} items and {sum(sizes)} bytes; a transaction holds {TRANSACTION_ITEMS}"
                 f" and {TRANSACTION_BYTES}"
             )
@@ -532,7 +533,7 @@ def _check_size(put: _Put, size: int) -> None:
     if size > ITEM_BYTES:
         name = put.item["pk"]["S"]
         name += f" {put.item['sk']['S']} ({put.item['type']['S']})" if "sk" in put.item else ""
-        raise StoreError(
+        raise OversizeError(
             f"{name} is {size} bytes, and DynamoDB holds {ITEM_BYTES} in an item: nothing was written. Reduce the"
             " state or the plan that it holds"
         )

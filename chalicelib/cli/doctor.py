@@ -14,7 +14,7 @@ from chalicelib.cli.ledger import Books
 from chalicelib.domain.contract import Mode
 from chalicelib.domain.errors import RedressError
 from chalicelib.domain.ports import FREEZE_ALL
-from chalicelib.domain.record import broken_at, stamp
+from chalicelib.domain.record import broken_at, stamp, system_chain
 from chalicelib.settings import Settings
 
 QUIET = timedelta(days=1)
@@ -132,7 +132,8 @@ class Doctor:
         books = self.books()
         for account in books.accounts:
             records = books.ledger.system_records(account, self.now)
-            broken = broken_at((record.body, record.hash) for record in records)
+            pairs = ((record.body, record.hash) for record in records)
+            broken = broken_at(pairs, chain=system_chain(account, self.now))
             if broken:
                 yield Check("settings' records", Health.FAIL, f"{account}: {broken}; treat this as tampering")
                 return
@@ -190,6 +191,8 @@ class Doctor:
         ]
         if wide:
             yield Check(f"role {name}", Health.FAIL, f"{full} trusts {', '.join(wide)}: deploy again")
+        elif all(statement.get("Effect") == "Deny" for statement in trust["Statement"]):
+            yield Check(f"role {name}", Health.OK, f"{full} trusts nobody")
         else:
             yield Check(f"role {name}", Health.OK, f"{full} trusts exact principals only")
 

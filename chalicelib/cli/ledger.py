@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from chalicelib.domain.case import Case, CaseState
 from chalicelib.domain.errors import RefusedCommandError
 from chalicelib.domain.ports import Enrolment, Exemption, Freeze, ModeSetting
-from chalicelib.domain.record import broken_at
+from chalicelib.domain.record import body_of, broken_at
 
 
 class Stored(Protocol):
@@ -105,14 +105,17 @@ def _recorded_at(record: Stored) -> str:
 
 
 def timeline(books: Books, case: Case) -> tuple[list[dict[str, Any]], str | None]:
-    """A case's records in order, and why its chain does not hold, or None when every record stands."""
+    """A case's records in order, and why its chain does not hold, or None when every record stands.
+
+    What is stored and no record cannot be shown; the chain is broken then.
+    """
     stored = [(record.body, record.hash) for record in books.ledger.case_records(case.id)]
-    broken = broken_at(stored)
+    broken = broken_at(stored, chain=case.id)
     if broken is None and len(stored) != case.head.seq:
         broken = f"the case names {case.head.seq} records and {len(stored)} are stored"
     if broken is None and stored and stored[-1][1] != case.head.hash:
         broken = "the last record stored is not the one that the case names"
-    return [json.loads(body) for body, _ in stored], broken
+    return [said for body, _ in stored if (said := body_of(body))], broken
 
 
 def found_case(books: Books, name: str) -> Case:

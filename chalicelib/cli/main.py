@@ -714,7 +714,12 @@ def package(
 @app.command(short_help="Package, and create or update the stack redress-<stage>.")
 def deploy(
     *,
-    stage: Annotated[str, typer.Option(envvar="REDRESS_STAGE", help="Which deployment; it must be named.")],
+    stage: Annotated[
+        str,
+        typer.Option(
+            envvar="REDRESS_STAGE", help="Which deployment; it must be named.", callback=_known_form
+        ),
+    ],
     given: Annotated[
         list[str] | None, typer.Option("--set", help="A parameter of the template, as Name=Value; repeat it.")
     ] = None,
@@ -722,22 +727,31 @@ def deploy(
 ) -> None:
     """Package, and create or update the stack redress-<stage> with your own credentials."""
     import boto3
+    from botocore.exceptions import BotoCoreError, ClientError
 
     from chalicelib.cli.deploy import deploy as deployed
+    from chalicelib.cli.outside import deployment
     from chalicelib.cli.package import package as packaged
 
     wrong = [one for one in given or () if "=" not in one]
     if wrong:
         raise typer.BadParameter(f"{wrong[0]!r} is not Name=Value", param_hint="--set")
     parameters = dict(one.split("=", 1) for one in given or ())
-    built = packaged(ROOT, ROOT / "build" / stage, stage)
-    stands = deployed(
-        boto3.Session(),
-        built,
-        stage,
-        parameters,
-        lambda event: screen.warn(f"{event.status}  {event.type}  {event.resource}  {event.reason}"),
-    )
+    session = boto3.Session()
+    where = deployment(stage, session)
+    screen.warn(f"redress-{stage} in account {where.account}, {where.region}: packaging, then deploying")
+    try:
+        stands = deployed(
+            session,
+            packaged(ROOT, ROOT / "build" / stage, stage),
+            stage,
+            parameters,
+            lambda event: screen.warn(
+                f"{event.status}  {event.type}  {event.resource}  {event.reason}".rstrip()
+            ),
+        )
+    except (BotoCoreError, ClientError) as error:
+        screen.fail(f"{error}. What was begun goes on by itself; cure the cause, then deploy again")
     if json:
         screen.as_json({"stack": stands.stack, "changed": stands.changed, "outputs": stands.outputs})
         return

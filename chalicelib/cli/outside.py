@@ -67,7 +67,7 @@ def _session() -> "boto3.Session":
     return boto3.Session()
 
 
-def _deployment(stage: str, session: "boto3.Session") -> "Settings":
+def deployment(stage: str, session: "boto3.Session") -> "Settings":
     """The deployment of that stage in the operator's own account and Region."""
     from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError, HTTPClientError
 
@@ -93,7 +93,7 @@ def _books(stage: str) -> "Books":
     from chalicelib.cli.ledger import Books
 
     session = _session()
-    settings = _deployment(stage, session)
+    settings = deployment(stage, session)
     client = session.client("dynamodb")
     return Books(settings.account, Ledger(client, settings), DynamoCases(client, settings).case)
 
@@ -108,14 +108,14 @@ def _checks(stage: str) -> "Iterator[Check]":
     from chalicelib.cli.doctor import Doctor
 
     session = _session()
-    settings = _deployment(stage, session)
+    settings = deployment(stage, session)
     return Doctor(settings, session.client, lambda: _books(stage), datetime.now(UTC)).checks()  # type: ignore[arg-type]  # one overload for each service
 
 
 def _read_state(remediation: "AnyRemediation", target: "Target", params: "Params") -> "State":
     """The resource as it is now, by the engine's own reader, signed with the operator's own credentials."""
     session = _session()
-    settings = _deployment("", session)
+    settings = deployment("", session)
     if settings.account != target.account:
         raise NoAccountError(
             f"your credentials are of account {settings.account}, but the event is of {target.account}"

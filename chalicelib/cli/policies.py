@@ -29,6 +29,10 @@ SPENT = ("SPENT#*",)
 SETTINGS = ("CHAIN#*", "ENROLMENT#*", "EXEMPTION#*", "FREEZE#*", "MODE#*")
 """Who writes which keys of `control_state`: the engine what it spent, people through the HTTP function all else."""
 
+COMMANDED = ("SYS#*",)
+"""The chains of `audit` that people's commands are recorded in: the HTTP function writes them and no other, the engine
+every other and none of them."""
+
 _LEDGER_CHANGES = (
     "dynamodb:BatchWriteItem",
     "dynamodb:DeleteItem",
@@ -73,6 +77,8 @@ def role(name: str, account: str = "${AWS::AccountId}") -> str:
 def engine() -> Document:
     """Queues, tables, and the two roles it takes on; of the settings it writes the spent limits alone, never a mode.
 
+    Nor does it write the record of a person's command.
+
     Lambda's poller receives and deletes as this role (docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html),
     and a transaction needs the rights of its parts and no other
     (docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis-iam.html).
@@ -93,6 +99,10 @@ def engine() -> Document:
         allow("Look", ("dynamodb:BatchGetItem",), [table("cases"), table("control-state")]),
         allow("Commit", ("dynamodb:PutItem",), [table("audit"), table("cases"), table("outbox")]),
         _keyed("Spend", table("control-state"), SPENT),
+        {
+            **deny("NoCommands", ("dynamodb:PutItem",), [table("audit")]),
+            "Condition": {"ForAnyValue:StringLike": {"dynamodb:LeadingKeys": list(COMMANDED)}},
+        },
         allow("TakeOn", ("sts:AssumeRole",), [role("act", "*"), role("read", "*")]),
         _logs("engine"),
         _ledger_stays(),
@@ -104,7 +114,7 @@ def http() -> Document:
     return document(
         allow("Settings", ("dynamodb:BatchGetItem",), [table("control-state")]),
         _keyed("Set", table("control-state"), SETTINGS),
-        allow("Records", ("dynamodb:PutItem",), [table("audit")]),
+        _keyed("Records", table("audit"), COMMANDED),
         allow("Commands", ("sqs:GetQueueUrl", "sqs:SendMessage"), [queue("commands")]),
         _logs("http"),
         _ledger_stays(),

@@ -122,7 +122,7 @@ def member(routes: Sequence[Route], grants: Grants) -> Template:
             },
             "UndoRole": {
                 **roles_here,
-                **_role("redress-${Stage}-undo", _by_undoer("${HomeAccount}"), grants.undo, "Boundary"),
+                **_role("redress-${Stage}-undo", _by_nobody(), grants.undo, "Boundary"),
             },
             "ForwardBoundary": _managed("redress-${Stage}-forward-boundary-${AWS::Region}", forward),
             "ForwardRole": _role(
@@ -130,7 +130,8 @@ def member(routes: Sequence[Route], grants: Grants) -> Template:
             ),
             "ForwardDeadLetters": dead,
             "ForwardDeadLettersPolicy": _queue_policy(
-                "ForwardDeadLetters", "redress-${Stage}-forward-dlq", [_rule_arn(route) for route in routes]
+                "ForwardDeadLetters",
+                _from_rules("redress-${Stage}-forward-dlq", [_rule_arn(route) for route in routes]),
             ),
             **{
                 f"{_logical(route)}Rule": _rule(
@@ -307,7 +308,7 @@ def _roles(grants: Grants) -> dict[str, Resource]:
             **_role("redress-${Stage}-act", _by_role(engine_arn), grants.act, "Boundary"),
             "DependsOn": ["EngineRole"],
         },
-        "UndoRole": _role("redress-${Stage}-undo", _by_undoer("${AWS::AccountId}"), grants.undo, "Boundary"),
+        "UndoRole": _role("redress-${Stage}-undo", _by_nobody(), grants.undo, "Boundary"),
     }
 
 
@@ -332,9 +333,8 @@ def _managed(name: str, document: Document) -> Resource:
     }
 
 
-def _trust(principal: Mapping[str, Any], **condition: Any) -> Document:  # noqa: ANN401 -- an IAM condition block
-    statement = {"Effect": "Allow", "Principal": dict(principal), "Action": "sts:AssumeRole"}
-    return policies.document({**statement, **({"Condition": condition} if condition else {})})
+def _trust(principal: Mapping[str, Any]) -> Document:
+    return policies.document({"Effect": "Allow", "Principal": dict(principal), "Action": "sts:AssumeRole"})
 
 
 def _by_service(service: str) -> Document:
@@ -345,15 +345,13 @@ def _by_role(engine_arn: str) -> Document:
     return _trust({"AWS": _sub(engine_arn)})
 
 
-def _by_undoer(account: str) -> Document:
-    """The undoing function's role alone.
+def _by_nobody() -> Document:
+    """Nobody takes on the undo role as long as no function of ours undoes.
 
-    A trust policy must not name a role that does not exist yet, hence the condition
-    (docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_principal.html).
+    Trust in the name of a role that nobody made yet would be trust in whoever makes it first.
     """
-    return _trust(
-        {"AWS": _sub(arn("iam", "root", region="", account=account))},
-        ArnEquals={"aws:PrincipalArn": _sub(role("undoer", account))},
+    return policies.document(
+        {"Sid": "Nobody", "Effect": "Deny", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole"}
     )
 
 
@@ -529,10 +527,15 @@ def _queues(routes: Sequence[Route]) -> dict[str, Resource]:
                 "Tags": _tags(),
             },
         }
+    dead = "redress-${Stage}-events-dlq"
     return {
         **made,
-        "EventsQueuePolicy": _queue_policy("EventsQueue", "redress-${Stage}-events", rules),
-        "EventsDeadLettersPolicy": _queue_policy("EventsDeadLetters", "redress-${Stage}-events-dlq", rules),
+        "EventsQueuePolicy": _queue_policy(
+            "EventsQueue", _from_rules("redress-${Stage}-events", rules), _only_from("events", "engine")
+        ),
+        "CommandsQueuePolicy": _queue_policy("CommandsQueue", _only_from("commands", "engine", "http")),
+        "UndoQueuePolicy": _queue_policy("UndoQueue", _only_from("undo", "engine")),
+        "EventsDeadLettersPolicy": _queue_policy("EventsDeadLetters", _from_rules(dead, rules)),
     }
 
 
@@ -551,12 +554,19 @@ def _dead_letters(name: str, only_from: str | None) -> Resource:
     return {"Type": "AWS::SQS::Queue", "Properties": properties}
 
 
-def _queue_policy(queue_id: str, name: str, rules: Sequence[str]) -> Resource:
+def _queue_policy(queue_id: str, *statements: Resource) -> Resource:
+    return {
+        "Type": "AWS::SQS::QueuePolicy",
+        "Properties": {"Queues": [{"Ref": queue_id}], "PolicyDocument": policies.document(*statements)},
+    }
+
+
+def _from_rules(name: str, rules: Sequence[str]) -> Resource:
     """EventBridge may send, for just these rules.
 
     (docs.aws.amazon.com/eventbridge/latest/userguide/eb-use-resource-based.html)
     """
-    statement = {
+    return {
         "Sid": "OurRules",
         "Effect": "Allow",
         "Principal": {"Service": "events.amazonaws.com"},
@@ -564,9 +574,24 @@ def _queue_policy(queue_id: str, name: str, rules: Sequence[str]) -> Resource:
         "Resource": _sub(arn("sqs", name)),
         "Condition": {"ArnEquals": {"aws:SourceArn": [_sub(rule) for rule in rules]}},
     }
+
+
+def _only_from(name: str, *senders: str) -> Resource:
+    """Nobody sends but AWS's own services and these functions, whatever their own policies grant.
+
+    Whoever must send by hand changes this policy first, which CloudTrail shows
+    (docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-keys.html#condition-keys-principalisawsservice).
+    """
     return {
-        "Type": "AWS::SQS::QueuePolicy",
-        "Properties": {"Queues": [{"Ref": queue_id}], "PolicyDocument": policies.document(statement)},
+        "Sid": "OnlyOurSenders",
+        "Effect": "Deny",
+        "Principal": "*",
+        "Action": "sqs:SendMessage",
+        "Resource": _sub(queue(name)),
+        "Condition": {
+            "Bool": {"aws:PrincipalIsAWSService": "false"},
+            "ArnNotEquals": {"aws:PrincipalArn": [_sub(role(sender)) for sender in senders]},
+        },
     }
 
 

@@ -6,10 +6,12 @@ arrives while a run is under way is lost.
 """
 
 import re
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Any
 
-from pydantic import JsonValue
+from pydantic import Field, JsonValue
 
 from chalicelib.domain.contract import CallResult, Cause, Outcome, Plan
 from chalicelib.domain.finding import Actor, Model, Target, digest
@@ -40,7 +42,23 @@ class CaseState(StrEnum):
     @property
     def ended(self) -> bool:
         """True when the next event on the target starts a new episode."""
-        return self in {CaseState.CLOSED, CaseState.DENIED, CaseState.EXPIRED, CaseState.EXEMPT}
+        return self in ENDS
+
+
+ENDS = frozenset({CaseState.CLOSED, CaseState.EXEMPT, CaseState.DENIED, CaseState.EXPIRED})
+
+DEMANDS = (
+    CaseState.CLOSED,
+    CaseState.EXEMPT,
+    CaseState.DENIED,
+    CaseState.EXPIRED,
+    CaseState.OPEN,
+    CaseState.STALE,
+    CaseState.TICKETED,
+    CaseState.WAITING,
+    CaseState.RUNNING,
+)
+"""In rising order of what a state asks of people: a case of several controls stands where the most demanding stands."""
 
 
 class JoinedCause(Model):
@@ -78,6 +96,7 @@ class Case(Model):
     target: Target
     state: CaseState
     controls: tuple[str, ...]
+    standing: dict[str, CaseState] = Field(default_factory=dict)
     generation: int
     assessed: int = 0
     causes: tuple[JoinedCause, ...] = ()
@@ -99,6 +118,14 @@ class Case(Model):
     def id(self) -> str:
         """Digest and episode: the case's name everywhere, short enough for a role session name."""
         return f"{self.digest}-{self.episode}"
+
+    def where(self, controls: Iterable[str], state: CaseState) -> dict[str, Any]:
+        """The change that puts these controls into `state`; the case goes where its most demanding control stands.
+
+        What one event says of one control never ends what is open for another.
+        """
+        standing = {**self.standing, **dict.fromkeys(controls, state)}
+        return {"standing": standing, "state": max(standing.values(), key=DEMANDS.index)}
 
     @property
     def pending(self) -> bool:

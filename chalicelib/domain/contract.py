@@ -83,7 +83,7 @@ class State(Model):
 class Permission:
     """One IAM right. `resource` is an ARN with `{partition} {region} {account} {id}`, or `*` for what has no type.
 
-    `condition` is an IAM condition block, or empty.
+    `condition` is an IAM condition block, or empty: (operator, key, value). Several values of one key are alternatives.
     """
 
     action: str
@@ -94,9 +94,11 @@ class Permission:
         """The IAM statement that grants this right on `resource`."""
         granted: dict[str, Any] = {"Effect": "Allow", "Action": self.action, "Resource": resource}
         if self.condition:
-            block: dict[str, dict[str, str]] = {}
+            block: dict[str, dict[str, str | list[str]]] = {}
             for operator, key, value in self.condition:
-                block.setdefault(operator, {})[key] = value
+                keys = block.setdefault(operator, {})
+                others = keys.get(key, [])
+                keys[key] = [*([others] if isinstance(others, str) else others), value] if others else value
             granted["Condition"] = block
         return granted
 

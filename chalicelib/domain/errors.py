@@ -33,6 +33,10 @@ class StoreError(RedressError):
     """Our own tables could not be read or written: nothing may be changed, the message goes back to its queue."""
 
 
+class OversizeError(StoreError):
+    """What was to be written is larger than an item may be; nothing was written, and no retry will change that."""
+
+
 class ConflictError(StoreError):
     """A conditional write lost: somebody else moved the case on since it was read."""
 

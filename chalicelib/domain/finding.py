@@ -37,6 +37,14 @@ ARN_FORMS = MappingProxyType(
 )
 """How a resource of a type is written: its ARN, or Security Hub's form for an account, which has none."""
 
+ID_FORMS = MappingProxyType(
+    {
+        "AWS::::Account": r"[0-9]{12}",
+        "AWS::EC2::SecurityGroup": r"sg-[0-9a-z]{1,64}",
+    }
+)
+"""What an id of a type looks like, whole. A wildcard, a slash or a policy variable would mean other resources too."""
+
 _PARTITION_OF_PREFIX = MappingProxyType(
     {
         "cn": "aws-cn",
@@ -52,6 +60,11 @@ def partition_of(region: str) -> str:
     """The AWS partition that a Region belongs to, by its name's prefix; `aws` for all commercial Regions."""
     head = region.rsplit("-", 2)[0]
     return _PARTITION_OF_PREFIX.get(head, "aws")
+
+
+def is_id_of(kind: str, text: object) -> bool:
+    """True when `text` has the form of an id of the resource type `kind`, and can mean no other resource."""
+    return isinstance(text, str) and kind in ID_FORMS and re.fullmatch(ID_FORMS[kind], text) is not None
 
 
 def digest(*parts: str) -> str:
@@ -71,7 +84,10 @@ class Severity(StrEnum):
 
 
 class Target(Model):
-    """The one resource acted upon. `resource` is its ARN, or `AWS::::Account:<id>` for an account's own setting."""
+    """The one resource acted upon. `resource` is its ARN, or `AWS::::Account:<id>` for an account's own setting.
+
+    Its id has the form that ids of its type have, so that no ARN made of it is wider than one resource.
+    """
 
     account: AccountId
     region: RegionName
@@ -79,9 +95,12 @@ class Target(Model):
     id: str = Field(min_length=1, max_length=512)
 
     @model_validator(mode="after")
-    def _known_type(self) -> Self:
+    def _known_type_and_form(self) -> Self:
         if self.type not in ARN_FORMS:
             message = f"no ARN form is known for {self.type}"
+            raise ValueError(message)
+        if not is_id_of(self.type, self.id):
+            message = f"{self.id!r} is no id of {self.type}"
             raise ValueError(message)
         return self
 

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Protocol
 
-from pydantic import JsonValue
+from pydantic import AwareDatetime, JsonValue
 
 from chalicelib.domain.case import Case, Lock
 from chalicelib.domain.contract import AnyRemediation, Call, CallResult, Mode, Plan, Reader
@@ -37,7 +37,7 @@ class Exemption(Model):
     reason: str
     by: str
     at: datetime
-    expires_at: datetime
+    expires_at: AwareDatetime
 
 
 class Freeze(Model):

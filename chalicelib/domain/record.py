@@ -9,11 +9,13 @@ import json
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Any
 
 from pydantic import Field, JsonValue
 
 from chalicelib.domain.contract import canonical
 from chalicelib.domain.finding import Actor, Model
+from chalicelib.domain.shape import is_mapping
 
 SCHEMA = 1
 """Version of the body's layout; readers must understand every version ever written."""
@@ -139,21 +141,45 @@ def digest_of(body: str) -> str:
     return hashlib.sha256(body.encode()).hexdigest()
 
 
-def broken_at(bodies_and_hashes: Iterable[tuple[str, str]], head: Head | None = None) -> str | None:
+def body_of(stored: str) -> dict[str, Any] | None:
+    """What a stored body says, or None when it is no record: no JSON object, or without its place in a chain."""
+    try:
+        said: object = json.loads(stored)
+    except (ValueError, RecursionError):
+        return None
+    return {**said} if is_mapping(said) and {"seq", "prev", "chain"} <= said.keys() else None
+
+
+def broken_at(
+    bodies_and_hashes: Iterable[tuple[str, str]], head: Head | None = None, chain: str | None = None
+) -> str | None:
     """Why a whole chain, read in order of its sequence, does not hold; None when every record stands.
 
     `head` is the end that the case item names: only with it is a chain whose last records were dropped found out.
+    `chain` is the name under which it was read: only with it is a whole chain found out that is another one's.
     """
     expected = Head()
     for body, stored in bodies_and_hashes:
+        seq = expected.seq + 1
         if digest_of(body) != stored:
-            return f"record {expected.seq + 1}: the stored bytes do not have the stored hash"
-        said = json.loads(body)
-        if said["seq"] != expected.seq + 1:
-            return f"record {expected.seq + 1} is missing: the next one stored is {said['seq']}"
-        if said["prev"] != expected.hash:
-            return f"record {said['seq']}: it does not follow the record before it"
-        expected = Head(seq=said["seq"], hash=stored)
+            return f"record {seq}: the stored bytes do not have the stored hash"
+        wrong = _misplaced(body_of(body), seq, expected.hash, chain)
+        if wrong:
+            return wrong
+        expected = Head(seq=seq, hash=stored)
     if head is not None and head != expected:
         return f"record {expected.seq + 1} is missing: the case names record {head.seq} as its last"
+    return None
+
+
+def _misplaced(said: dict[str, Any] | None, seq: int, before: str, chain: str | None) -> str | None:
+    """Why what a body says is not record `seq` of `chain`, right after the record whose hash is `before`."""
+    if said is None:
+        return f"record {seq}: what is stored is no record"
+    if said["seq"] != seq:
+        return f"record {seq} is missing: the next one stored is {said['seq']}"
+    if said["prev"] != before:
+        return f"record {seq}: it does not follow the record before it"
+    if chain is not None and said["chain"] != chain:
+        return f"record {seq}: it belongs to chain {said['chain']}, not to {chain}"
     return None

@@ -12,6 +12,7 @@ from pydantic import JsonValue
 
 from chalicelib.domain.contract import AnyRemediation, CallResult, Cause, Outcome, Params, Plan, State
 from chalicelib.domain.errors import (
+    AccessDeniedError,
     AwsError,
     FrozenError,
     GuardError,
@@ -48,6 +49,8 @@ class Achieved:
     after: State | None
     outcome: Outcome
     reason: str
+    moved: bool = False
+    """A call was refused because the target changed under it, and what is there now needs other calls."""
 
 
 def apply_and_verify(
@@ -77,9 +80,13 @@ def apply_and_verify(
     reached = satisfied(after, again) if satisfied else again.satisfied
     if isinstance(error, TransientError) and not reached:
         raise error
-    return Achieved(
-        results, after, *_outcome(results, error, reached=reached, compliant=after.compliant or undo)
+    left = {call.identity for call in again.calls}
+    moved = bool(left) and left.isdisjoint(call.identity for call in job.plan.calls)
+    outcome, reason = _outcome(
+        results, error, reached=reached, compliant=after.compliant or undo, moved=moved
     )
+    refused = isinstance(error, AwsError) and not isinstance(error, AccessDeniedError)
+    return Achieved(results, after, outcome, reason, moved=moved and refused)
 
 
 def _apply(
@@ -89,19 +96,19 @@ def _apply(
     results: list[CallResult] = []
     responses: list[dict[str, JsonValue]] = []
     if not wanted:
-        return tuple(_lost(index) for index in range(len(job.plan.calls))), None
+        return tuple(lost(index) for index in range(len(job.plan.calls))), None
     try:
         executor = aws.executor(job.remediation, job.target, job.plan, job.session, undo=undo)
         for index, call in enumerate(job.plan.calls):
             if index not in wanted:
-                results.append(_lost(index))
+                results.append(lost(index))
                 responses.append({})
                 continue
             before_write()
             try:
                 done, response = executor.perform(call, digest(job.session, str(index)), tuple(responses))
             except TransientError as unknown:  # it may have been made: only the target can say
-                return (*results, _lost(index)), unknown
+                return (*results, lost(index)), unknown
             results.append(done.model_copy(update={"index": index}))
             responses.append(response)
     except LeaseError:
@@ -119,24 +126,34 @@ def _apply(
     return tuple(results), None
 
 
-def _lost(index: int) -> CallResult:
+def lost(index: int) -> CallResult:
     """A call whose answer nobody has (a crash or a time-out took it): its effect is seen, its request id may follow."""
     return CallResult(index=index, request_id=None, observed_by="reassessment")
 
 
 def _settle(job: Job, aws: Aws, clock: Clock, seconds: int) -> tuple[State, Plan]:
-    """Assess and plan until the plan is satisfied or the service has had `seconds` to settle."""
+    """Assess and plan until the plan is satisfied or the service has had `seconds` to settle.
+
+    What needs other calls than ours is no matter of settling: somebody changed the target, and waiting cures nothing.
+    """
+    ours = {call.identity for call in job.plan.calls}
     until = clock.now() + timedelta(seconds=seconds)
     while True:
         after: State = job.remediation.assess(job.target, job.params, aws.reader(job.remediation, job.target))
         again = job.remediation.plan(job.target, job.params, after, job.cause, clock.now())
-        if again.satisfied or clock.now() >= until:
+        needs_ours = any(call.identity in ours for call in again.calls)
+        if again.satisfied or not needs_ours or clock.now() >= until:
             return after, again
         clock.sleep(SETTLE_STEP_SECONDS)
 
 
-def _outcome(
-    results: tuple[CallResult, ...], error: AwsError | GuardError | None, *, reached: bool, compliant: bool
+def _outcome(  # noqa: PLR0911 -- one way out for each outcome
+    results: tuple[CallResult, ...],
+    error: AwsError | GuardError | None,
+    *,
+    reached: bool,
+    compliant: bool,
+    moved: bool,
 ) -> tuple[Outcome, str]:
     """The outcome from what was observed. A refusal that leaves the plan unsatisfied is never a success."""
     written = any(done.error is None for done in results)
@@ -156,6 +173,11 @@ def _outcome(
         return Outcome.DECLINED, str(error)
     if error:
         return Outcome.FAILED, str(error)
+    if moved:
+        return (
+            Outcome.NOT_VERIFIED,
+            "the calls took effect, and meanwhile the target was changed and needs others",
+        )
     return (
         Outcome.NOT_VERIFIED,
         "the calls were made, and the state that was read afterwards still needs them",

@@ -4,6 +4,7 @@ A catalog entry says which events concern it, where the target's name stands (JM
 page must hold. A predicate answers with what the event opened, or with the reason why the event is no violation.
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -12,7 +13,7 @@ from typing import Any, Protocol
 import jmespath
 
 from chalicelib.domain.control import Control, EventRule
-from chalicelib.domain.finding import Finding, NotOurs, Signal, Target
+from chalicelib.domain.finding import Finding, NotOurs, Signal, Target, is_id_of
 from chalicelib.domain.ingress import Network, admits_port, is_broad, network, on_the_internet
 from chalicelib.domain.shape import items, mapping, sequence
 
@@ -63,8 +64,10 @@ def findings(signal: Signal, catalog: Controls) -> tuple[Finding, ...] | NotOurs
 
 def _judge(signal: Signal, control: Control, rule: EventRule) -> Finding | str:
     named = jmespath.search(rule.target, signal.detail) if rule.target else signal.account
-    if not isinstance(named, str) or not named or len(named) > 512:  # noqa: PLR2004 -- the longest id that Target takes
+    if not isinstance(named, str) or not named:
         return "the event does not name the resource"
+    if not is_id_of(control.resource, named):
+        return f"what the event names is no id of {control.resource}"
     judged = PREDICATES[rule.when](signal.detail, control) if rule.when else Opened()
     if isinstance(judged, str):
         return judged
@@ -136,26 +139,41 @@ def _rule(item: Mapping[str, Any], cidrs: Iterable[object], prefix_list: object)
     rule_id = item.get("securityGroupRuleId")
     return _Rule(
         id=rule_id if isinstance(rule_id, str) else None,
-        protocol=str(item.get("ipProtocol", "-1")),
+        protocol=_protocol(item.get("ipProtocol")),
         from_port=_port(item.get("fromPort")),
         to_port=_port(item.get("toPort")),
-        sources=tuple(net for net in map(_network, cidrs) if net is not None),
+        sources=tuple(_network(cidr) for cidr in cidrs if cidr is not None and cidr != ""),
         prefix_list=bool(prefix_list),
     )
 
 
+_PROTOCOLS = frozenset({"tcp", "udp", "icmp", "icmpv6"})
+"""The names that EC2 knows, in lower case; every other protocol is a number."""
+
+_WORLD = network("0.0.0.0/0")
+
+
+def _protocol(value: object) -> str:
+    """A protocol as EC2 writes it, whatever the caller wrote (TCP, 06); what cannot be read is -1, hence all of them."""
+    said = str(value).strip().lower()
+    if re.fullmatch(r"0*[0-9]{1,3}", said, re.ASCII):
+        return said.lstrip("0") or "0"
+    return said if said in _PROTOCOLS else "-1"
+
+
 def _port(value: object) -> int | None:
     """A port, whether written as a number or as digits; None is unknown, hence every port."""
-    if isinstance(value, str) and value.lstrip("-").isdigit():
+    if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,9}", value, re.ASCII):
         return int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def _network(cidr: object) -> Network | None:
+def _network(cidr: object) -> Network:
+    """The network that `cidr` means, or the world when it cannot be read."""
     try:
-        return network(cidr) if isinstance(cidr, str) else None
+        return network(cidr) if isinstance(cidr, str) else _WORLD
     except ValueError:
-        return None
+        return _WORLD
 
 
 def _switches_off(detail: Mapping[str, Any], control: Control) -> Opened | str:

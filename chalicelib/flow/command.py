@@ -1,7 +1,8 @@
 """Command: what a person may change, and the one function that changes it.
 
 A command is one transaction: the setting, and a record with what it was before and what it is now, in the account's
-system chain. Who asked is the caller that API Gateway authenticated; no field of the command says it.
+system chain. Who asked is the caller that API Gateway authenticated; no field of the command says it. Stopping us
+needs no more than that; what lets us do more, or look away, needs a caller whose name is a person's.
 """
 
 import difflib
@@ -27,7 +28,7 @@ from pydantic import (
 from chalicelib.domain.contract import Mode, canonical
 from chalicelib.domain.control import Control
 from chalicelib.domain.errors import ConflictError, RefusedCommandError
-from chalicelib.domain.finding import ARN_FORMS, GLOBAL, Actor, Model
+from chalicelib.domain.finding import ARN_FORMS, GLOBAL, ID_FORMS, Actor, Model
 from chalicelib.domain.ports import (
     FREEZE_ALL,
     Clock,
@@ -285,6 +286,15 @@ class _Desk:
     home: str
     engine: str
 
+    def named(self, act: str) -> None:
+        """RefusedCommandError unless the caller is a named person: what lets us do more has a person behind it."""
+        if not self.caller.known:
+            message = (
+                f"{act} is for a named person, and {self.caller.arn} may be anybody: log in through Identity Center, or "
+                "as an IAM user, and try again"
+            )
+            raise RefusedCommandError(message)
+
     def control(self, name: str) -> Control:
         """The catalog's entry; RefusedCommandError with the nearest name when there is none."""
         for control in self.catalog.controls:
@@ -387,11 +397,13 @@ def _set_mode(desk: _Desk, command: SetMode) -> CommandResult:
     if command.account != desk.home and desk.settings.enrolment(command.account) is None:
         message = f"account {command.account} is not enrolled, so nothing is heard from it: `redress enrol` it first"
         raise RefusedCommandError(message)
-    if command.mode > Mode.OBSERVE:
+    if command.mode > Mode.OBSERVE and desk.caller.known:
         _provide_switch(desk)
 
     def draw(now: datetime) -> _Wanted | str:
         before = desk.settings.mode(command.account, control.id)
+        if command.mode > (before.mode if before else Mode.OBSERVE):
+            desk.named("raising a mode")
         if before and before.mode is command.mode:
             return f"{control.id} was already set to {command.mode.value} in {command.account}; nothing was changed"
         after = ModeSetting(
@@ -433,6 +445,8 @@ def _provide_switch(desk: _Desk) -> None:
 
 
 def _set_freeze(desk: _Desk, command: SetFreeze) -> CommandResult:
+    if not command.on:
+        desk.named("lifting a freeze")
     controls = (desk.control(command.control).id,) if command.control else ()
     state = "frozen" if command.on else "not frozen"
 
@@ -456,6 +470,7 @@ def _set_freeze(desk: _Desk, command: SetFreeze) -> CommandResult:
 
 
 def _exempt(desk: _Desk, command: Exempt) -> CommandResult:
+    desk.named("exempting a resource")
     control = desk.control(command.control)
     if _folded(command.owner) in desk.caller.names:
         message = "who answers for an exemption does not grant it: ask somebody else to grant it, or name another owner"
@@ -505,6 +520,7 @@ def _exempt(desk: _Desk, command: Exempt) -> CommandResult:
 def _enrol(desk: _Desk, command: Enrol) -> CommandResult:
     if command.account == desk.home:
         return CommandResult(changed=False, says=f"{desk.home} is the home account, which is always enrolled")
+    desk.named("enrolling an account")
 
     def draw(now: datetime) -> _Wanted | str:
         before = desk.settings.enrolment(command.account)
@@ -574,7 +590,7 @@ def _form_of(kind: str, account: str) -> re.Pattern[str]:
         "partition": r"aws[a-z-]*",
         "region": r"[a-z0-9-]+",
         "account": account,
-        "id": r"[^\s*?]{1,512}",
+        "id": ID_FORMS[kind],
     }
     form = re.escape(ARN_FORMS[kind])
     for name, pattern in parts.items():

@@ -33,13 +33,19 @@ def scopes(target: Target, controls: Iterable[str]) -> tuple[str, ...]:
     )
 
 
-def frozen(freezes: Iterable[Freeze]) -> Freeze | None:
+def frozen(freezes: Iterable[Freeze], concerned: Iterable[str]) -> Freeze | None:
     """The switch that is on, if any. The switch of everything must be there to be read: its absence is no 'off'."""
     found = {freeze.scope: freeze for freeze in freezes}
     if FREEZE_ALL not in found:
         message = "the kill switch cannot be read, so nothing is changed; `redress doctor` says whether it was ever set"
         raise StoreError(message)
-    return next((freeze for freeze in found.values() if freeze.frozen), None)
+    return next((found[scope] for scope in concerned if scope in found and found[scope].frozen), None)
+
+
+def frozen_alone(freezes: Iterable[Freeze], target: Target, controls: Iterable[str]) -> frozenset[str]:
+    """The controls whose own switch is on here: they stand back, and no other control with them."""
+    on = {freeze.scope for freeze in freezes if freeze.frozen}
+    return frozenset(control for control in controls if f"CONTROL#{target.account}#{control}" in on)
 
 
 def weigh(

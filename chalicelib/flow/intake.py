@@ -21,22 +21,42 @@ REDACTED = "HIDDEN_DUE_TO_SECURITY_REASONS"
 
 SECRET_FIELDS = frozenset(
     {
-        "secretaccesskey",
-        "sessiontoken",
-        "password",
-        "newpassword",
-        "oldpassword",
-        "masteruserpassword",
         "secretstring",
         "secretbinary",
         "authorization",
-        "clientsecret",
-        "privatekey",
         "plaintext",
-        "authtoken",
     }
 )
-"""The one table of fields that never leave intake, compared in lower case; applied before anything is hashed or kept."""
+SECRET_ENDINGS = (
+    "accesstoken",
+    "apikeyvalue",
+    "authtoken",
+    "bearertoken",
+    "clientsecret",
+    "idtoken",
+    "oauthtoken",
+    "passphrase",
+    "password",
+    "presharedkey",
+    "presignedurl",
+    "privatekey",
+    "refreshtoken",
+    "secretaccesskey",
+    "secretkey",
+    "securitytoken",
+    "sessiontoken",
+    "sharedsecret",
+    "tokenkey",
+)
+"""With the table of whole names, the fields that never leave intake; applied before anything is hashed or kept.
+
+Names are compared in lower case, without `-` and `_`. Tokens that are none of these (nextToken, clientToken,
+clientRequestToken, continuationToken) are no secrets and stay.
+"""
+
+
+FORBIDDEN_IN_IDS = "|"
+"""No id that AWS gives holds it; the engine sets it between an id and what it adds to it."""
 
 
 def parse(body: str) -> dict[str, Any]:
@@ -70,7 +90,8 @@ def read(envelope: Mapping[str, Any]) -> Signal | NotOurs:
     except UnicodeEncodeError as error:
         message = "the event holds half a character (a lone surrogate), which no store takes"
         raise MalformedEventError(message) from error
-    event_id = text(detail.get("eventID")) or text(envelope.get("id")) or seen
+    named = text(detail.get("eventID")) or text(envelope.get("id")) or seen
+    event_id = seen if FORBIDDEN_IN_IDS in named else named
     name = text(detail.get("eventName")) or detail_type
     account, region = (
         text(envelope.get("account")),
@@ -148,12 +169,16 @@ def _time(value: object) -> datetime | None:
         return None
 
 
+def _is_secret(name: str, value: object) -> bool:
+    """Whether a field holds a secret. A bool holds none, whatever its name (`manageMasterUserPassword`)."""
+    plain = name.lower().replace("-", "").replace("_", "")
+    return (plain in SECRET_FIELDS or plain.endswith(SECRET_ENDINGS)) and not isinstance(value, bool | None)
+
+
 def _redacted(value: object) -> Any:  # noqa: ANN401 -- any JSON value, walked by type
     if is_mapping(value):
         return {
-            str(key): REDACTED
-            if str(key).lower() in SECRET_FIELDS and inner is not None
-            else _redacted(inner)
+            str(key): REDACTED if _is_secret(str(key), inner) else _redacted(inner)
             for key, inner in value.items()
         }
     if is_sequence(value):

@@ -25,6 +25,7 @@ from chalicelib.domain.case import (
     case_digest,
     case_of_session,
     cause_of,
+    is_fresh,
     session_name,
 )
 from chalicelib.domain.contract import AnyRemediation, Mode, Outcome, Params, Plan, State, plan_hash
@@ -36,13 +37,13 @@ from chalicelib.domain.errors import (
     ConflictError,
     FrozenError,
     LimitError,
-    RedressError,
+    OversizeError,
     TargetGoneError,
     TransientError,
 )
 from chalicelib.domain.finding import Finding, NotOurs, Signal, Target, partition_of
 from chalicelib.domain.limits import Limits, Reservation, over
-from chalicelib.domain.ports import Aws, Cases, Change, Clock, Gate, Question
+from chalicelib.domain.ports import Aws, Cases, Change, Clock, Exemption, Gate, Notice, Question
 from chalicelib.domain.record import Draft, Head, RecordType, seal
 from chalicelib.domain.shape import sequence
 from chalicelib.flow import act, classify, decide, intake, notify, record
@@ -52,6 +53,9 @@ ATTEMPTS = 8
 
 CAUSES_KEPT = 50
 """Events of the last hour that a case remembers; beyond them the oldest lose their claim to be acted on."""
+
+REST = intake.FORBIDDEN_IN_IDS
+"""Between an event's id and the controls of its second visit."""
 
 EVENT_ID = 256
 """Longer than any id that AWS gives; what is longer (or no ASCII) is somebody's invention and goes by its digest."""
@@ -73,14 +77,14 @@ class Home:
     lease: timedelta
     limits: Limits
 
-    def own_role(self, arn: str | None, account: str) -> bool:
-        """True for exactly one of this deployment's roles, at home or in the account of the event."""
+    def role(self, arn: str | None, account: str, names: Iterable[str]) -> bool:
+        """True for exactly one of this deployment's roles of these names in that account."""
         partition = partition_of(self.region)
-        return arn in {
-            f"arn:{partition}:iam::{owner}:role/{self.prefix}-{name}"
-            for owner in (self.account, account)
-            for name in OWN_ROLES
-        }
+        return arn in {f"arn:{partition}:iam::{account}:role/{self.prefix}-{name}" for name in names}
+
+    def own_role(self, arn: str | None, account: str) -> bool:
+        """True for any of this deployment's roles, at home or in the account of the event."""
+        return self.role(arn, self.account, OWN_ROLES) or self.role(arn, account, OWN_ROLES)
 
 
 @dataclass(frozen=True)
@@ -110,6 +114,8 @@ class Visit:
     target: Target
     controls: tuple[Control, ...]
     opened: tuple[str, ...]
+    own: bool = False
+    """One of our own roles made the change."""
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -118,13 +124,13 @@ class Visit:
 
     @property
     def cause(self) -> JoinedCause:
-        """The event as a cause of the case."""
+        """The event as a cause of the case. What our own role opened is nothing that the engine may act on."""
         return JoinedCause(
             event_id=self.key,
             at=self.signal.at,
             actor=self.signal.actor,
             controls=self.ids,
-            opened=self.opened,
+            opened=() if self.own else self.opened,
         )
 
 
@@ -155,20 +161,17 @@ class Engine:
             return (
                 self._not_ours(_no(signal, "no remediation covers the controls that the event may break")),
             )
-        own = self._own_event(signal, visits)
-        if own:
-            return own
-        return self._all(visits)
+        return self._own_event(signal, visits) or self._all(visits)
 
     def _all(self, visits: list[Visit]) -> tuple[Walked, ...]:
         """Every visit is made, even when one before it failed; then the first failure is raised."""
         walked: list[Walked] = []
-        failures: list[RedressError] = []
+        failures: list[Exception] = []
         while visits:
             visit = visits.pop(0)
             try:
                 done, rest = self._visit(visit)
-            except RedressError as failure:
+            except Exception as failure:  # noqa: BLE001 -- kept and raised below: one visit never stops another
                 failures.append(failure)
                 continue
             walked.append(done)
@@ -196,22 +199,15 @@ class Engine:
     ) -> tuple[Walked, Visit | None]:
         """One try from the gate on; with the controls that are left for a visit of their own."""
         now = self.clock.now()
-        gate = self.cases.look(
-            Question(
-                event_id=visit.key,
-                case=case_digest(visit.remediation.id, visit.target),
-                target=visit.target,
-                controls=visit.ids,
-                actor_key=visit.signal.actor.key,
-            )
-        )
+        gate = self._gate(visit, visit.ids)
         if not gate.enrolled:
             return self._not_ours(_no(visit.signal, f"account {visit.target.account} is not enrolled")), None
         case, running = gate.case, gate.case is not None and gate.case.state is CaseState.RUNNING
         if case and gate.seen and not running and not case.pending:
-            return _walked(
-                visit, case, now, "duplicate", "seen before", "this event has been taken in before"
-            ), None
+            seen = "this event has been taken in before"
+            return _walked(visit, case, now, "duplicate", "seen before", seen), self._levels(
+                visit, gate, now
+            ).rest
         if case and gate.seen and set(visit.ids) != set(case.controls):
             # Events that joined this case may concern other controls: whoever looks again looks for all of them.
             return self._attempt(
@@ -222,18 +218,47 @@ class Engine:
         if case and running:
             settled = self._settle(visit, gate, case, now)
             if gate.seen:
-                return settled, None
+                return settled, self._levels(visit, gate, now).rest
             done, rest = self._visit(visit)
             return (settled if done.verdict == "duplicate" else done), rest
         return self._fresh(visit, gate, now)
+
+    def _gate(self, visit: Visit, controls: Iterable[str]) -> Gate:
+        return self.cases.look(
+            Question(
+                event_id=visit.key,
+                case=case_digest(visit.remediation.id, visit.target),
+                target=visit.target,
+                controls=tuple(sorted(controls)),
+                actor_key=visit.signal.actor.key,
+            )
+        )
+
+    def _levels(self, visit: Visit, gate: Gate, now: datetime) -> "_Levels":
+        """Which of the visit's controls are walked together: those of the highest mode, and none that is frozen alone.
+
+        The rest is a visit of its own, whatever becomes of these: its own key keeps it from being made twice.
+        """
+        exempt = decide.exempted(gate.exemptions, visit.target, now)
+        modes = decide.effective_modes(gate, (c for c in visit.controls if c.id not in exempt))
+        stopped = decide.frozen_alone(gate.freezes, visit.target, modes)
+        level = {name: (name not in stopped, mode.rank) for name, mode in modes.items()}
+        top = max(level.values(), default=None)
+        together = tuple(c for c in visit.controls if c.id in level and level[c.id] == top)
+        rest = tuple(c for c in visit.controls if c.id in level and level[c.id] != top)
+        mode = modes[together[0].id] if together else Mode.OBSERVE
+        return _Levels(exempt, together, mode, _rest(visit, rest))
 
     def _while_held(self, visit: Visit, gate: Gate, lock: Lock, now: datetime) -> Walked:
         """Another run holds the target: join its case, which must then look again; else come back later."""
         case = gate.case
         if case and case.state is CaseState.RUNNING and lock.case == case.id and not gate.seen:
             joined = self._take_in(case, visit, now)
-            drafts = (record.received(visit.signal, joined, visit.key, visit.ids, visit.opened),)
-            self._commit(joined, now, drafts, seen=(visit.key,))
+            drafts = (
+                record.received(visit.signal, joined, visit.key, visit.ids, visit.opened),
+                *_own_drafts(visit, joined),
+            )
+            self._commit(joined, now, drafts, seen=(visit.key,), notices=_own_notices(visit, joined, now))
             return _walked(
                 visit,
                 joined,
@@ -251,23 +276,16 @@ class Engine:
         previous = gate.case
         archive = previous if previous and previous.state.ended and not gate.seen else None
         case = previous if previous and gate.seen else self._opened(visit, previous, now)
-        exempt = decide.exempted(gate.exemptions, visit.target, now)
-        modes = decide.effective_modes(gate, (c for c in visit.controls if c.id not in exempt))
+        levels = self._levels(visit, gate, now)
+        case = case.model_copy(update=case.where(levels.exempt, CaseState.EXEMPT)) if levels.exempt else case
         drafts = (
             [] if gate.seen else [record.received(visit.signal, case, visit.key, visit.ids, visit.opened)]
         )
-        own = self.home.own_role(visit.signal.actor.role_arn, visit.signal.account)
-        if own:
-            drafts.append(record.tamper(visit.signal, case, visit.key))
-        if not modes:
+        drafts += _own_drafts(visit, case)
+        if not levels.together:
             return self._exempt(visit, gate, case, archive, drafts, now), None
-        mode = max(modes.values())
-        controls = tuple(control for control in visit.controls if modes.get(control.id) is mode)
-        rest = tuple(
-            control for control in visit.controls if control.id in modes and modes[control.id] is not mode
-        )
-        step = _Step(visit, gate, case, archive, tuple(drafts), controls, mode, own_role=own)
-        return self._look(step, now), _rest(visit, rest)
+        step = _Step(visit, gate, case, archive, tuple(drafts), levels.together, levels.mode)
+        return self._look(step, now), levels.rest
 
     def _opened(self, visit: Visit, previous: Case | None, now: datetime) -> Case:
         """The case with this event taken in: the open one, or the next episode after one that ended."""
@@ -280,6 +298,7 @@ class Engine:
             target=visit.target,
             state=CaseState.OPEN,
             controls=visit.ids,
+            standing=dict.fromkeys(visit.ids, CaseState.OPEN),
             generation=1,
             causes=(visit.cause,),
             version=previous.version if previous else 0,
@@ -296,6 +315,10 @@ class Engine:
                 "generation": case.generation + 1,
                 "causes": (*kept, visit.cause),
                 "controls": tuple(sorted({*case.controls, *visit.ids})),
+                "standing": {
+                    **case.standing,
+                    **{name: CaseState.OPEN for name in visit.ids if _at_rest(case, name)},
+                },
             }
         )
 
@@ -323,7 +346,8 @@ class Engine:
             at=now, case=case.id, run=case.runs + 1, controls=step.ids, writes=len(plan.calls)
         )
         too_much = over(self.home.limits, step.gate.account_spent, step.gate.actor_spent, wanted)
-        switch = decide.frozen(step.gate.freezes) if step.mode is not Mode.OBSERVE else None
+        concerned = decide.scopes(visit.target, step.ids)
+        switch = decide.frozen(step.gate.freezes, concerned) if step.mode is not Mode.OBSERVE else None
         decision = decide.weigh(
             mode=step.mode,
             state=state,
@@ -332,7 +356,7 @@ class Engine:
             now=now,
             is_frozen=switch is not None,
             over_limit=too_much is not None,
-            own_role=step.own_role,
+            own_role=visit.own,
         )
         if decision.rule == "over a limit" and too_much:
             decision = decision.model_copy(update={"reason": too_much})
@@ -368,13 +392,13 @@ class Engine:
         outcome = Outcome.ALREADY_COMPLIANT if decision.verdict is Verdict.IGNORE else None
         case = step.case.model_copy(
             update={
-                "state": _STATE_OF[decision.verdict],
+                **step.case.where(step.ids, _STATE_OF[decision.verdict]),
                 "assessed": step.case.generation,
                 "decision": decision.verdict.value,
                 "reason": decision.reason,
                 "outcome": outcome,
                 "plan_hash": hashed,
-                "last_state": state.model_dump(mode="json") if state else step.case.last_state,
+                "last_state": state.model_dump(mode="json") if state else None,
             }
         )
         modes = dict.fromkeys(step.ids, step.mode.value)
@@ -382,10 +406,13 @@ class Engine:
             *step.drafts,
             record.decided(case, visit.key, now, decision, modes, plan=plan, plan_hash=hashed, state=state),
         )
-        notices = notify.decided(case, decision, now)
-        if step.own_role:
-            notices = (*notices, notify.tamper(case, visit.signal, now))
-        self._commit(case, now, drafts, seen=step.seen, archive=step.archive, notices=notices)
+        notices = (*notify.decided(case, decision, now), *_own_notices(visit, case, now))
+        try:
+            self._commit(case, now, drafts, seen=step.seen, archive=step.archive, notices=notices)
+        except OversizeError as error:
+            if state is None:
+                raise
+            return self._too_large(step, now, hashed, error)
         return _walked(
             visit,
             case,
@@ -396,6 +423,12 @@ class Engine:
             outcome=outcome,
             controls=step.ids,
         )
+
+    def _too_large(self, step: "_Step", now: datetime, hashed: str, error: OversizeError) -> Walked:
+        """What cannot be recorded is not done: a ticket says so, without the state that does not fit."""
+        reason = f"the target's state is larger than a record may be, so a person has to repair it: {error}"
+        decision = Decision(verdict=Verdict.TICKET, rule="too large", reason=reason[:500])
+        return self._stand_back(step, now, decision, None, None, hashed)
 
     def _exempt(
         self, visit: Visit, gate: Gate, case: Case, archive: Case | None, drafts: list[Draft], now: datetime
@@ -408,7 +441,6 @@ class Engine:
         decision = Decision(verdict=Verdict.IGNORE, rule="exempt", reason=reason)
         case = case.model_copy(
             update={
-                "state": CaseState.EXEMPT,
                 "assessed": case.generation,
                 "decision": Verdict.IGNORE.value,
                 "reason": reason,
@@ -426,7 +458,7 @@ class Engine:
         visit = step.visit
         case = step.case.model_copy(
             update={
-                "state": CaseState.OPEN,
+                **step.case.where(step.ids, CaseState.OPEN),
                 "assessed": step.case.generation,
                 "outcome": Outcome.FAILED,
                 "reason": reason,
@@ -473,16 +505,19 @@ class Engine:
             lease_until=run.lease_until,
             version=gate.lock.version + 1 if gate.lock else 1,
         )
-        case = self._commit(
-            case,
-            now,
-            drafts,
-            seen=step.seen,
-            archive=step.archive,
-            notices=(notify.run_state(case, run, now, None, decision.reason),),
-            lock=lock,
-            spent=(gate.account_spent.plus(wanted), gate.actor_spent.plus(wanted)),
-        )
+        try:
+            case = self._commit(
+                case,
+                now,
+                drafts,
+                seen=step.seen,
+                archive=step.archive,
+                notices=(notify.run_state(case, run, now, None, decision.reason),),
+                lock=lock,
+                spent=(gate.account_spent.plus(wanted), gate.actor_spent.plus(wanted)),
+            )
+        except OversizeError as error:
+            return self._too_large(step, now, run.plan_hash, error)
         return self._finish(visit, case, lock, run, params, remaining=None)
 
     def _finish(
@@ -512,9 +547,11 @@ class Engine:
         scopes = decide.scopes(case.target, run.controls)
 
         def guard() -> None:
-            act.within_lease(run.lease_until, self.clock.now())
             seen = self.cases.guard(scopes, case.target.account)
-            switch = decide.frozen(seen.freezes)
+            act.within_lease(
+                run.lease_until, self.clock.now()
+            )  # after the read, which may have taken its time
+            switch = decide.frozen(seen.freezes, scopes)
             if switch:
                 message = f"frozen by {switch.by} ({switch.scope}): {switch.reason}"
                 raise FrozenError(message)
@@ -533,7 +570,7 @@ class Engine:
         """
         for _ in range(ATTEMPTS):
             now = self.clock.now()
-            ended = self._ended(case, run, achieved, again=again)
+            ended = self._ended(case, run, achieved, again=again or achieved.moved)
             draft = record.result(
                 ended, run, now, achieved.outcome, achieved.reason, achieved.results, achieved.after
             )
@@ -547,6 +584,13 @@ class Engine:
                 )
             except ConflictError:
                 case = self._still_ours(case, run)
+                continue
+            except OversizeError as error:
+                if achieved.after is None:
+                    raise
+                achieved = replace(
+                    achieved, after=None, reason=f"{achieved.reason}; its state is not kept: {error}"
+                )
                 continue
             if ended.pending:
                 looked = self._look_again(visit)
@@ -578,7 +622,7 @@ class Engine:
         pending = generation > run.generation
         return case.model_copy(
             update={
-                "state": CaseState.CLOSED if success and not pending else CaseState.OPEN,
+                **case.where(run.controls, CaseState.CLOSED if success and not pending else CaseState.OPEN),
                 "generation": generation,
                 "assessed": run.generation,
                 "run": None,
@@ -634,6 +678,13 @@ class Engine:
             return self._result(visit, case, lock, run, lost)
         left = visit.remediation.plan(visit.target, params, state, run.cause, now)
         meant = {call.identity: index for index, call in enumerate(run.plan.calls)}
+        forbidden = self._forbidden(visit, run, now) if left.calls else ""
+        if forbidden:
+            remaining = {meant.get(call.identity) for call in left.calls}
+            made = tuple(act.lost(index) for index in meant.values() if index not in remaining)
+            outcome = Outcome.FAILED if made else Outcome.DECLINED
+            stopped = act.Achieved(made, state, outcome, f"the run crashed and is not finished: {forbidden}")
+            return self._result(visit, case, lock, run, stopped, again=True)
         if any(call.identity not in meant for call in left.calls):
             changed = act.Achieved(
                 (),
@@ -646,52 +697,64 @@ class Engine:
             visit, case, lock, run, params, tuple(meant[call.identity] for call in left.calls)
         )
 
+    def _forbidden(self, visit: Visit, run: Run, now: datetime) -> str:
+        """Why a run that died may not go on writing: what permitted it then must permit it still."""
+        gate = self._gate(visit, run.controls)
+        if decide.exempted(gate.exemptions, visit.target, now):
+            return "the resource has been exempted since"
+        modes = decide.effective_modes(gate, (self.controls[name] for name in run.controls))
+        if any(mode is not Mode.ACT for mode in modes.values()):
+            return "the control may no longer act"
+        if not is_fresh(run.cause, now):
+            return "the violation was created more than an hour ago"
+        return ""
+
     # -- our own events -----------------------------------------------------------------------------------------------
 
     def _own_event(self, signal: Signal, visits: list[Visit]) -> tuple[Walked, ...]:
-        """Events of our own runs are verified and never acted on; empty when the event is somebody else's.
+        """Events of our own runs are verified and never acted on; empty when there is a visit to be made.
 
-        Our own role without a run of ours that is known by its session is no event of ours: it goes on as a finding
-        that at most asks, with a record of its own.
+        A run explains what the acting or the undo role did, to its own target and under its own session. Anything else
+        that one of our roles does is a finding like any other, which at most asks, with a record of the suspicion.
         """
-        if not self.home.own_role(signal.actor.role_arn, signal.account):
-            return ()
         claim = case_of_session(signal.actor.session)
-        case = self.cases.case(claim[0], claim[1]) if claim else None
-        if (
-            case is None
-            or signal.actor.session not in case.sessions
-            or self.clock.now() - case.updated_at > REMEMBERED
-        ):
+        if not claim or not self.home.role(signal.actor.role_arn, signal.account, ("act", "undo")):
             return ()
-        return (self._verify_only(signal, visits[0], case),)
+        case = self.cases.case(claim[0], claim[1])
+        if case is None or any(visit.target != case.target for visit in visits):
+            return ()
+        return self._verify_only(signal, visits, case)
 
-    def _verify_only(self, signal: Signal, visit: Visit, case: Case) -> Walked:
+    def _verify_only(self, signal: Signal, visits: list[Visit], named: Case) -> tuple[Walked, ...]:
+        visit = visits[0]
         for _ in range(ATTEMPTS):
             now = self.clock.now()
-            question = Question(
-                event_id=visit.key,
-                case=case.digest,
-                target=case.target,
-                controls=case.controls,
-                actor_key=signal.actor.key,
-            )
-            gate = self.cases.look(question)
+            gate = self._gate(visit, named.controls)
             current = gate.case
-            if gate.seen or current is None or current.id != case.id:
-                return _walked(visit, case, now, "duplicate", "own event", "an event of our own, seen before")
-            kind, data = RecordType.RECONCILED, {}
+            if (
+                current is None
+                or signal.actor.session not in current.sessions
+                or now - current.updated_at > REMEMBERED
+            ):
+                return ()
+            if gate.seen:
+                seen = "an event of our own, seen before"
+                return (_walked(visit, current, now, "duplicate", "own event", seen),)
+            kind, data = RecordType.RECONCILED, dict[str, JsonValue]()
             if current.state is not CaseState.RUNNING:
                 kind, data = RecordType.VERIFIED, self._verified(current)
-            draft = record.own_event(signal, current, now, kind, data)
+                exempt = decide.exempted(gate.exemptions, current.target, now)
+                if not data["compliant"] and set(current.controls) - set(exempt):
+                    # No run of ours leaves a violation behind, but for an undo, which exempts: somebody uses our role.
+                    return ()
+            draft = record.own_event(signal, current, visit.key, kind, data)
             try:
                 self._commit(current, now, (draft,), seen=(visit.key,))
             except ConflictError:
                 continue
-            return _walked(
-                visit, current, now, "verify", "own event", "an event of our own run: verified, not acted on"
-            )
-        message = f"case {case.id} is being changed by others all the time"
+            verified = "an event of our own run: verified, not acted on"
+            return (_walked(visit, current, now, "verify", "own event", verified),)
+        message = f"case {named.id} is being changed by others all the time"
         raise BusyError(message, retry_after=5)
 
     def _verified(self, case: Case) -> dict[str, JsonValue]:
@@ -747,9 +810,20 @@ class Engine:
                 target=target,
                 controls=tuple(self.controls[finding.control] for finding in group),
                 opened=tuple(sorted({rule for finding in group for rule in finding.opened})),
+                own=self.home.own_role(signal.actor.role_arn, signal.account),
             )
             for (_, target), group in grouped.items()
         ]
+
+
+@dataclass(frozen=True)
+class _Levels:
+    """The controls of a visit, sorted out: exempt ones, those walked together at `mode`, and a visit for the rest."""
+
+    exempt: Mapping[str, Exemption]
+    together: tuple[Control, ...]
+    mode: Mode
+    rest: Visit | None
 
 
 @dataclass(frozen=True)
@@ -763,7 +837,6 @@ class _Step:
     drafts: tuple[Draft, ...]
     controls: tuple[Control, ...]
     mode: Mode
-    own_role: bool
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -807,14 +880,21 @@ def _rest(visit: Visit, controls: tuple[Control, ...]) -> Visit | None:
     if not controls:
         return None
     names = "+".join(sorted(control.id for control in controls))
-    return Visit(
-        f"{visit.signal.event_id}/{names}",
-        visit.signal,
-        visit.remediation,
-        visit.target,
-        controls,
-        visit.opened,
-    )
+    return replace(visit, key=f"{visit.signal.event_id}{REST}{names}", controls=controls)
+
+
+def _at_rest(case: Case, control: str) -> bool:
+    """True when nothing is open for the control, so that a new event opens it."""
+    return case.standing.get(control, CaseState.CLOSED).ended
+
+
+def _own_drafts(visit: Visit, case: Case) -> list[Draft]:
+    """One of our own roles made the change, and no run of ours explains it."""
+    return [record.tamper(visit.signal, case, visit.key)] if visit.own else []
+
+
+def _own_notices(visit: Visit, case: Case, now: datetime) -> tuple[Notice, ...]:
+    return (notify.tamper(case, visit.signal, now),) if visit.own else ()
 
 
 def _no(signal: Signal, reason: str) -> NotOurs:

@@ -151,15 +151,12 @@ def unread(case: Case, key: str, at: datetime, controls: tuple[str, ...], reason
     )
 
 
-def own_event(
-    signal: Signal, case: Case, at: datetime, kind: RecordType, data: dict[str, JsonValue]
-) -> Draft:
+def own_event(signal: Signal, case: Case, key: str, kind: RecordType, data: dict[str, JsonValue]) -> Draft:
     """A CloudTrail event of our own making, matched to its run by session name."""
-    del at  # the event's own time is when it occurred
     return _draft(
         kind,
         case,
-        signal.event_id,
+        key,
         "own-event",
         signal.at,
         controls=case.controls,

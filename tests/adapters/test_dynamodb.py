@@ -192,7 +192,7 @@ def test_an_audit_item_is_the_stored_bytes_their_hash_and_index_attributes(
         "hash": digest_of(record.body),
         "record_id": record.record_id,
         "type": "RECEIVED",
-        "at_id": f"2026-08-03T12:00:00.000Z#{record.record_id}",
+        "at_id": f"2026-08-03T12:00:00.000Z#0000000001#{record.record_id}",
         "account_key": f"ACC#{HOME}#20260803#{shard}",
         "control_key": f"CTL#{CONTROL}#20260803#{shard}",
     }

@@ -42,7 +42,9 @@ class Ec2:
     policies: list[str] = field(default_factory=list)
     made: int = 0
 
-    def open(self, port: int, cidr: str = WORLD, *, to: int | None = None, group: str = GROUP, **more: Any) -> str:
+    def open(
+        self, port: int, cidr: str = WORLD, *, to: int | None = None, group: str = GROUP, **more: Any
+    ) -> str:
         self.made += 1
         name = f"sgr-{self.made:017x}"
         family = "CidrIpv6" if ":" in cidr else "CidrIpv4"
@@ -182,7 +184,10 @@ class Ground(House):
 
     def edited(self, rule: dict[str, Any], event_id: str = "event-1") -> dict[str, Any]:
         """CloudTrail's event for a rule edited in place: its answer says nothing, its request is the caller's own text."""
-        request = {"GroupId": GROUP, "SecurityGroupRule": {"SecurityGroupRuleId": "sgr-1", "SecurityGroupRule": rule}}
+        request = {
+            "GroupId": GROUP,
+            "SecurityGroupRule": {"SecurityGroupRuleId": "sgr-1", "SecurityGroupRule": rule},
+        }
         return self.event(
             event_id=event_id,
             eventName="ModifySecurityGroupRules",
@@ -204,6 +209,13 @@ class Ground(House):
             intents = [run for kind, run in runs if kind == "INTENT"]
             results = [run for kind, run in runs if kind == "RESULT" and run is not None]
             assert sorted(map(str, intents)) == sorted(map(str, results)), runs
+
+
+class NoQueue:
+    """For commands that send nothing."""
+
+    def send(self, body: str) -> None:
+        raise AssertionError(f"nothing should be sent, and this was: {body}")
 
 
 def as_ours(session: str, role: str = "redress-test-act") -> dict[str, Any]:

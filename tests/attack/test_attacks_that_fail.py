@@ -1,6 +1,7 @@
 """What was tried and did not work; each would fail if it began to."""
 
 import json
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -15,8 +16,8 @@ from chalicelib.domain.errors import MalformedEventError, RedressError, RefusedC
 from chalicelib.domain.record import broken_at
 from chalicelib.flow import intake
 from chalicelib.flow.command import COMMAND, caller, carry_out
-from tests.attack.ground import GROUP, RDP, REGION, SSH, WORLD, Ground, as_ours
-from tests.fakes.house import ACCOUNT
+from tests.attack.ground import GROUP, RDP, SSH, WORLD, Ground, NoQueue, as_ours
+from tests.fakes.house import ACCOUNT, REGION
 
 
 @pytest.fixture
@@ -48,7 +49,9 @@ def test_no_time_but_the_last_hour_lets_an_event_act(ground: Ground, hours: int)
     untouched(ground)
 
 
-@pytest.mark.parametrize("time", ["", "yesterday", None, 0, "0000-00-00T00:00:00Z", "9999-12-31T23:59:59-23:59"])
+@pytest.mark.parametrize(
+    "time", ["", "yesterday", None, 0, "0000-00-00T00:00:00Z", "9999-12-31T23:59:59-23:59"]
+)
 def test_an_event_without_a_time_that_can_be_read_is_an_old_one(ground: Ground, time: object) -> None:
     event = ground.attack()
     event["detail"]["eventTime"] = event["time"] = time
@@ -95,7 +98,17 @@ def test_an_event_that_contradicts_itself_is_not_ours(ground: Ground, lie: dict[
     untouched(ground)
 
 
-@pytest.mark.parametrize("account", ["１２３４５６７８９０１２", "12345678901", "123456789012\n", 123456789012, None, "*"])
+@pytest.mark.parametrize(
+    "account",
+    [
+        "".join(chr(0xFF10 + n % 10) for n in range(12)),
+        "12345678901",
+        "123456789012\n",
+        123456789012,
+        None,
+        "*",
+    ],
+)
 def test_an_account_is_twelve_plain_digits(ground: Ground, account: object) -> None:
     ground.raise_to(Mode.ACT, SSH)
     event = ground.event((22, ground.ec2.open(22)), recipientAccountId=account)
@@ -108,7 +121,18 @@ def test_an_account_is_twelve_plain_digits(ground: Ground, account: object) -> N
 
 
 @pytest.mark.parametrize(
-    "name", ["a#b", "#", "SYS#123456789012#202608", "EVENT#x", "SEEN#a#b", "lo4thjdtalvtypji4jpk-1", "a\x00b", "../..", "*"]
+    "name",
+    [
+        "a#b",
+        "#",
+        "SYS#123456789012#202608",
+        "EVENT#x",
+        "SEEN#a#b",
+        "lo4thjdtalvtypji4jpk-1",
+        "a\x00b",
+        "../..",
+        "*",
+    ],
 )
 def test_no_event_id_reaches_anybody_elses_chain(ground: Ground, name: str) -> None:
     ground.walk(ground.event((443, "sgr-1"), event_id=name))
@@ -126,7 +150,9 @@ def test_half_a_character_anywhere_is_no_event(ground: Ground) -> None:
 
 
 def test_a_body_with_floats_and_nan_is_read_and_has_a_digest(ground: Ground) -> None:
-    body = json.dumps(ground.event((22, ground.ec2.open(22)), additionalEventData={"a": float("nan"), "b": 1.5}))
+    body = json.dumps(
+        ground.event((22, ground.ec2.open(22)), additionalEventData={"a": float("nan"), "b": 1.5})
+    )
     assert ground.walk(intake.parse(body)).verdict == "observe"
 
 
@@ -137,7 +163,10 @@ LEAVES = st.recursive(
     | st.floats()
     | st.text(st.characters(exclude_categories=("Cs", "N")), max_size=20)
     | st.sampled_from([WORLD, "::/0", "*", "0.0.0.0/0 ", GROUP, "tcp", "-1", "${x}", "{account}", "%s"]),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["items", "arn", "a"]), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["items", "arn", "a"]), inner, max_size=3)
+    ),
     max_leaves=6,
 )
 
@@ -149,7 +178,9 @@ def _paths(value: object, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 @settings(max_examples=150)
 @given(st.data())
-def test_whatever_stands_in_an_event_the_walk_ends_in_words_and_touches_only_what_was_opened(data: st.DataObject) -> None:
+def test_whatever_stands_in_an_event_the_walk_ends_in_words_and_touches_only_what_was_opened(
+    data: st.DataObject,
+) -> None:
     ground = Ground()
     ground.raise_to(Mode.ACT, SSH)
     ground.ec2.open(8080)
@@ -161,10 +192,8 @@ def test_whatever_stands_in_an_event_the_walk_ends_in_words_and_touches_only_wha
         for key in path[:-1]:
             inner = inner[key]
         inner[path[-1]] = data.draw(LEAVES)
-    try:
+    with suppress(RedressError):
         ground.walks(event)
-    except RedressError:
-        pass
     assert [rule for _, _, rule in ground.ec2.effects] in ([], [mine])
     assert all("*" not in json.loads(policy)["Statement"][0]["Resource"] for policy in ground.ec2.policies)
     ground.whole()
@@ -216,7 +245,9 @@ def test_a_group_that_is_full_at_the_default_quota_fits_many_times(ground: Groun
         f"arn:aws:iam::{ACCOUNT}:role/redress-prod-act",
     ],
 )
-def test_a_role_that_looks_like_ours_is_a_stranger_even_in_a_session_of_ours(ground: Ground, issuer: str) -> None:
+def test_a_role_that_looks_like_ours_is_a_stranger_even_in_a_session_of_ours(
+    ground: Ground, issuer: str
+) -> None:
     from chalicelib.domain.case import session_name
 
     assert ground.walk(ground.attack()).outcome == "fixed"
@@ -231,7 +262,7 @@ def test_a_role_that_looks_like_ours_is_a_stranger_even_in_a_session_of_ours(gro
     [
         None, "", {"arn": "x"}, f"arn:aws:iam::{ACCOUNT}:user/", f"arn:aws:iam::{ACCOUNT}:user/a b", "anonymous",
         f"arn:aws:iam::{ACCOUNT}:user/jane\n", f"arn:aws:sts::{ACCOUNT}:assumed-role/x", f"arn:aws:iam::{ACCOUNT}:role/x",
-        f"arn:aws:iam::１２３４５６７８９０１２:user/jane",
+        "arn:aws:iam::" + chr(0xFF11) * 12 + ":user/jane",
     ],
     ids=str,
 )  # fmt: skip
@@ -255,7 +286,16 @@ def test_an_exemption_is_for_one_resource_of_the_account(ground: Ground, resourc
     )  # fmt: skip
     jane = caller(f"arn:aws:iam::{ACCOUNT}:user/jane", "req-1")
     with pytest.raises(RefusedCommandError):
-        carry_out(command, jane, ground.cases, ground.engine().catalog, ground.clock, queue=None, home=ACCOUNT, engine="0")  # type: ignore[arg-type]
+        carry_out(
+            command,
+            jane,
+            ground.cases,
+            ground.engine().catalog,
+            ground.clock,
+            queue=NoQueue(),
+            home=ACCOUNT,
+            engine="0",
+        )
 
 
 # -- the trail --------------------------------------------------------------------------------------------------------------------
@@ -269,7 +309,9 @@ def test_every_way_to_alter_a_chain_is_found(ground: Ground) -> None:
     for n in range(len(whole)):
         assert broken_at(whole[:n] + whole[n + 1 :], case.head), "a record dropped"
         body, digest = whole[n]
-        assert broken_at([*whole[:n], (body.replace("act", "ask"), digest), *whole[n + 1 :]], case.head), "a word changed"
+        assert broken_at([*whole[:n], (body.replace("act", "ask"), digest), *whole[n + 1 :]], case.head), (
+            "a word changed"
+        )
         assert broken_at([*whole[:n], whole[n], *whole[n:]], case.head), "a record twice"
     assert broken_at(whole[::-1], case.head), "the order turned"
     assert broken_at([], case.head), "everything dropped"
@@ -288,5 +330,7 @@ def test_two_controls_with_two_rules_are_each_judged_by_their_own_mode(ground: G
     ground.raise_to(Mode.ACT, SSH)
     ground.walks(ground.event((22, ground.ec2.open(22)), (3389, ground.ec2.open(3389))))
     assert ground.ec2.ports() == [443, 3389]
-    assert {record.draft.controls for record in ground.cases.records if record.draft.type == "INTENT"} == {(SSH,)}
+    assert {record.draft.controls for record in ground.cases.records if record.draft.type == "INTENT"} == {
+        (SSH,)
+    }
     assert RDP in {control for record in ground.cases.records for control in record.draft.controls}

@@ -120,7 +120,13 @@ def holds(ground: Ground, rules: tuple[str, ...], receives: tuple[int, ...]) -> 
 
 
 def interleaved(
-    i: int, j: int, *, late: bool, sleeps: timedelta = timedelta(), second_port: int = 22, skew: timedelta = timedelta()
+    i: int,
+    j: int,
+    *,
+    late: bool,
+    sleeps: timedelta = timedelta(),
+    second_port: int = 22,
+    skew: timedelta = timedelta(),
 ) -> tuple[bool, bool]:
     """One order of things; whether A and B were through before they were overtaken."""
     ground = Ground()
@@ -143,20 +149,23 @@ def interleaved(
     try:
         holds(ground, (first, second), receives)
     except AssertionError as failed:
-        failed.add_note(f"A paused at {i}, B at {j}: {[record.draft.type.value for record in ground.cases.records]}")
+        failed.add_note(
+            f"A paused at {i}, B at {j}: {[record.draft.type.value for record in ground.cases.records]}"
+        )
         raise
     return a_was_through, b_was_through
 
 
 def every_pair(one_order: Callable[[int, int], tuple[bool, bool]]) -> None:
     """Every pair of pause points that there is; a walk that is through earlier has no more of them."""
-    orders = 0
+    orders, a_was_through = 0, False
     for i in count():
+        b_was_through = False
         for j in count():
-            a_was_through, b_was_through = one_order(i, j)
-            orders += 1
             if b_was_through:
                 break
+            a_was_through, b_was_through = one_order(i, j)
+            orders += 1
         if a_was_through:
             break
     assert orders > 20, "the walks were not interleaved"
@@ -164,7 +173,9 @@ def every_pair(one_order: Callable[[int, int], tuple[bool, bool]]) -> None:
 
 @pytest.mark.parametrize("late", [False, True], ids=["both open at once", "the second opens in between"])
 @pytest.mark.parametrize("second_port", [22, 3389])
-def test_whoever_overtakes_whom_every_attack_is_answered_and_every_chain_holds(late: bool, second_port: int) -> None:
+def test_whoever_overtakes_whom_every_attack_is_answered_and_every_chain_holds(
+    late: bool, second_port: int
+) -> None:
     every_pair(lambda i, j: interleaved(i, j, late=late, second_port=second_port))
 
 
@@ -176,7 +187,9 @@ def test_a_lease_that_runs_out_under_a_sleeping_engine_breaks_nothing() -> None:
 def test_a_minute_between_two_clocks_breaks_nothing(skew: int, sleeps: int) -> None:
     """B believes that A's lease is over while A has time left to write by its own clock; or the other way round."""
     every_pair(
-        lambda i, j: interleaved(i, j, late=True, sleeps=timedelta(seconds=sleeps), skew=timedelta(seconds=skew))
+        lambda i, j: interleaved(
+            i, j, late=True, sleeps=timedelta(seconds=sleeps), skew=timedelta(seconds=skew)
+        )
     )
 
 
@@ -198,6 +211,8 @@ def same(i: int, j: int, *, expires: bool) -> tuple[bool, bool]:
     assert max(receives) <= DELIVERIES
     assert ground.ec2.ports() == [443]
     assert len(ground.ec2.effects) == 1
+    attempts = [operation for operation, _ in ground.ec2.asked].count("RevokeSecurityGroupIngress")
+    assert expires or attempts == 1, f"A paused at {i}, B at {j}: both wrote within one lease"
     ground.whole()
     kinds = ground.kinds()
     assert (kinds.count("RECEIVED"), kinds.count("INTENT")) == (1, 1), f"A paused at {i}, B at {j}: {kinds}"
@@ -207,3 +222,20 @@ def same(i: int, j: int, *, expires: bool) -> tuple[bool, bool]:
 @pytest.mark.parametrize("expires", [False, True])
 def test_one_event_delivered_twice_at_once_is_one_run(expires: bool) -> None:
     every_pair(lambda i, j: same(i, j, expires=expires))
+
+
+@pytest.mark.parametrize("seconds, fixed", [(54, True), (55, True), (55.000001, False), (75, False)])
+def test_a_write_begins_twenty_seconds_before_the_lease_ends_or_not_at_all(
+    seconds: float, fixed: bool
+) -> None:
+    ground = Ground()
+    event = ground.attack()
+    a = Walker(ground, event)
+    a.go(3)  # look, describe, commit: the INTENT stands
+    ground.clock.advance(seconds=seconds)
+    a.go()
+    assert bool(ground.ec2.effects) is fixed
+    assert (a.error is None) is fixed
+    assert deliver_until_done(ground, a, event) <= DELIVERIES
+    assert ground.ec2.ports() == [443]
+    ground.whole()

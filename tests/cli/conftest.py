@@ -262,7 +262,7 @@ class FakeLedger:
 
     def tell(self, text: str = "an hour ago the port was opened") -> Case:
         """A case with three records in a chain that holds; `text` is what strangers wrote."""
-        target = Target(account=HOME, region="eu-central-1", type="AWS::EC2::SecurityGroup", id=text or "x")
+        target = Target(account=HOME, region="eu-central-1", type="AWS::EC2::SecurityGroup", id="sg-0a1b2c3d")
         made = plan(
             target, Ports(), Rules(open_rules=("sgr-1",)), Cause(at=NOW, actor=Actor(type="Root")), NOW
         )

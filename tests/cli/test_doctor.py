@@ -162,6 +162,13 @@ def test_tables_without_protection_wide_trust_and_rules_switched_off_are_found(l
 
 
 @pytest.mark.usefixtures("account")
+def test_a_role_that_nobody_may_take_on_is_said_to_be_so(ledger: Any) -> None:
+    deploy(trust={**TRUST, "Effect": "Deny", "Principal": {"AWS": "*"}})
+    (found,) = examine(ledger)["role undo"]
+    assert (found.health, found.says) == (Health.OK, "redress-dev-undo trusts nobody")
+
+
+@pytest.mark.usefixtures("account")
 @pytest.mark.parametrize("principal", ["*", {"AWS": "*"}, None])
 def test_every_form_of_trusting_everybody_is_seen(ledger: Any, principal: Any) -> None:
     trust = {name: value for name, value in {**TRUST, "Principal": principal}.items() if value}

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
+from moto import mock_aws
 from typer.testing import CliRunner
 
 from chalicelib.cli.main import ROOT, app
@@ -148,6 +150,44 @@ def test_every_command_takes_json_and_explains_itself() -> None:
         assert command.help, name
         for option in command.params:
             assert getattr(option, "help", ""), (name, option.name)
+
+
+@pytest.mark.parametrize(
+    "stage, gone, says",
+    [
+        (
+            "dev",
+            ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"),
+            "log in (aws sso login)",
+        ),
+        ("Dev", (), "is no stage"),
+    ],
+)
+def test_a_deployment_that_cannot_begin_says_why_before_it_packages(
+    redress: Any, monkeypatch: pytest.MonkeyPatch, stage: str, gone: tuple[str, ...], says: str
+) -> None:
+    monkeypatch.setattr("chalicelib.cli.package.package", lambda *_: pytest.fail("packaged"))
+    for name in gone:
+        monkeypatch.delenv(name)
+    result = redress("deploy", "--stage", stage)
+    assert result.exit_code in {1, 2}
+    assert says in result.stderr
+
+
+def test_what_aws_refuses_on_the_way_is_a_sentence_and_no_traceback(
+    redress: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise ClientError({"Error": {"Code": "AccessDenied", "Message": "no s3:PutObject"}}, "PutObject")
+
+    monkeypatch.setattr("chalicelib.cli.package.package", lambda *_: None)
+    monkeypatch.setattr("chalicelib.cli.deploy.deploy", refused)
+    with mock_aws():
+        result = redress("deploy", "--stage", "dev")
+    assert result.exit_code == 1
+    assert "redress-dev in account 123456789012, us-east-1" in result.stderr
+    assert "no s3:PutObject" in result.stderr
+    assert "deploy again" in result.stderr
 
 
 def test_no_command_at_all_shows_the_help() -> None:

@@ -13,7 +13,7 @@ from chalicelib.domain.contract import Mode
 from chalicelib.domain.errors import RefusedCommandError, StoreError
 from chalicelib.domain.finding import GLOBAL
 from chalicelib.domain.ports import Enrolment, ModeSetting
-from chalicelib.domain.record import Draft, Head, RecordType, seal
+from chalicelib.domain.record import Draft, Head, RecordType, digest_of, seal
 
 NOW = datetime(2031, 5, 7, 12, 0, tzinfo=UTC)
 HOME, MEMBER = "111122223333", "444455556666"
@@ -160,6 +160,25 @@ def test_a_case_is_shown_whole_and_verified(redress: Any) -> None:
 
 def _forge(stored: list[Any]) -> None:
     stored[1] = type(stored[1])(stored[1].body.replace("observe", "ignored"), stored[1].hash)
+
+
+@pytest.mark.parametrize("body", ["{}", "[]", "no JSON"])
+def test_a_record_that_is_none_is_told_and_the_others_are_shown(redress: Any, body: str) -> None:
+    case, stored = redress.ledger.tell(), redress.ledger.stored
+    found = [stored[0], type(stored[0])(body, digest_of(body)), stored[2]]
+    redress.ledger.case_records = lambda _name: found
+    (shown,) = redress.json("case", case.id, code=1)
+    assert shown["broken"] == "record 2: what is stored is no record"
+    assert [one["seq"] for one in shown["records"]] == [1, 3]
+
+
+def test_a_case_that_is_read_under_another_name_does_not_hold(redress: Any) -> None:
+    case = redress.ledger.tell()
+    other = case.model_copy(update={"episode": 2})
+    redress.ledger.known = [other]
+    redress.ledger.case_records = lambda _name: redress.ledger.stored
+    result = redress("case", other.id)
+    assert (result.exit_code, f"belongs to chain {case.id}" in result.stdout) == (1, True)
 
 
 @pytest.mark.parametrize(

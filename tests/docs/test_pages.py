@@ -1,5 +1,6 @@
 """The generated pages: fresh, complete, and safe to show whatever a name holds."""
 
+import json
 import re
 from dataclasses import fields
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 import typer
 from markdown_it import MarkdownIt
+from typer.testing import CliRunner
 
 from chalicelib.cli import pages
 from chalicelib.cli.main import ROOT, app
@@ -131,6 +133,19 @@ def test_hostile_text_in_a_code_span_stays_in_it(text: str) -> None:
     assert rendered.count("<td>") == 2
     assert rendered.count("<code>") == 1
     assert "<script" not in rendered
+
+
+def test_the_example_of_the_readme_is_decided_as_act_without_any_account() -> None:
+    folder = ROOT / "docs" / "examples"
+    words = ["simulate", f"{folder}/event.json", "--state", f"{folder}/state.json", "--at", "event", "--json"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    (shown,) = json.loads(done.stdout)
+    assert (shown["decision"], [call["operation"] for call in shown["calls"]]) == (
+        "act",
+        ["RevokeSecurityGroupIngress"],
+    )
+    assert " ".join(words[:-1]).replace(f"{ROOT}/", "") in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def links(page: str) -> list[str]:

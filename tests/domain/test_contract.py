@@ -17,7 +17,7 @@ from chalicelib.domain.contract import (
     plan_hash,
 )
 from chalicelib.domain.control import Control, Status
-from chalicelib.domain.finding import Target, digest, partition_of
+from chalicelib.domain.finding import ARN_FORMS, ID_FORMS, Target, digest, is_id_of, partition_of
 
 TARGET = Target(account="111111111111", region="eu-central-1", type="AWS::EC2::SecurityGroup", id="sg-1")
 CALL = Call(service="ec2", operation="RevokeSecurityGroupIngress", params={"GroupId": "sg-1"}, why="because")
@@ -103,6 +103,19 @@ def test_a_permission_is_cut_to_the_one_target() -> None:
     )
 
 
+def test_several_conditions_on_one_key_are_all_kept() -> None:
+    condition = tuple(("StringEquals", "aws:RequestTag/a", value) for value in ("x", "y", "z"))
+    said = Permission("ec2:X", "*", (*condition, ("StringEquals", "aws:RequestTag/b", "x"))).statement("*")
+    assert said["Condition"] == {
+        "StringEquals": {"aws:RequestTag/a": ["x", "y", "z"], "aws:RequestTag/b": "x"}
+    }
+
+
+def test_every_type_that_has_an_arn_has_a_form_for_its_ids() -> None:
+    assert set(ID_FORMS) == set(ARN_FORMS)
+    assert not is_id_of("AWS::Unknown::Thing", "x")
+
+
 def test_canonical_json_has_one_spelling() -> None:
     assert canonical({"b": [1, True, None], "a": "é"}) == '{"a":"é","b":[1,true,null]}'
 
@@ -116,6 +129,17 @@ def test_canonical_json_has_one_spelling() -> None:
         {"type": "AWS::Unknown::Thing"},
         {"id": ""},
         {"id": "x" * 513},
+        {"id": "sg-" + "0" * 65},
+        {"id": "*"},
+        {"id": "sg-*"},
+        {"id": "sg-0123456789abcdef?"},
+        {"id": "sg-1/../../*"},
+        {"id": "${aws:PrincipalTag/x}"},
+        {"id": "SG-1"},
+        {"id": "sg-1\n"},
+        {"id": "sg-\u0661"},
+        {"type": "AWS::::Account", "id": "sg-1"},
+        {"type": "AWS::::Account", "id": "\uff11" * 12},
     ],
 )
 def test_a_target_that_cannot_be_is_refused(change: dict[str, str]) -> None:

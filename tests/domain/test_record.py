@@ -15,6 +15,7 @@ from chalicelib.domain.record import (
     Record,
     RecordType,
     broken_at,
+    digest_of,
     record_id,
     seal,
     stamp,
@@ -107,6 +108,34 @@ def test_a_dropped_tail_is_found_by_the_head_that_the_case_names() -> None:
     assert broken_at(pairs(records), records[-1].head) is None
     assert broken_at(pairs(records[:-1])) is None, "by itself a shorter chain looks whole"
     assert "record 4 is missing" in (broken_at(pairs(records[:-1]), records[-1].head) or "")
+
+
+def test_a_chain_that_is_another_chains_is_no_chain() -> None:
+    records = pairs(chain_of(2))
+    assert broken_at(records, chain="case-1") is None
+    assert broken_at(records, chain="case-2") == "record 1: it belongs to chain case-1, not to case-2"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "{}",
+        "[]",
+        "null",
+        "not json",
+        "[" * 100_000,
+        '{"seq": 1}',
+        '{"chain":"case-1","seq":1}',
+        '{"prev":"x","seq":1}',
+        '{"chain":"case-1","prev":"x","seq":[]}',
+        '{"chain":"case-1","prev":{},"seq":1}',
+    ],
+    ids=lambda body: body[:20],
+)
+def test_what_is_no_record_breaks_the_chain_and_not_the_verifier(body: str) -> None:
+    found = broken_at([*pairs(chain_of(1)), (body, digest_of(body))], chain="case-1")
+    assert found is not None
+    assert found.startswith("record 2")
 
 
 def test_a_float_has_no_place_in_a_record() -> None:

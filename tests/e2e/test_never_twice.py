@@ -144,10 +144,6 @@ def test_six_groups_at_once_are_six_runs(stage: Stage) -> None:
         is_whole(stage, group)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="defect: the redelivered event is a duplicate (flow/pipeline.py, _attempt) before its lower modes were decided",
-)
 def test_a_control_of_a_lower_mode_is_not_lost_when_the_function_dies_between_the_two(stage: Stage) -> None:
     """One event opens 22, which may be repaired, and 3389, about which a person is to be asked."""
     set_mode(stage, Mode.ASK, "ec2-open-rdp")

@@ -26,11 +26,6 @@ from tests.e2e.scenes import (
 
 pytestmark = pytest.mark.emulator
 
-EXCUSED = pytest.mark.xfail(
-    strict=True,
-    reason="defect: _own_event (flow/pipeline.py) takes a session's name for proof, whatever its role, target and call",
-)
-
 
 def repaired(stage: Stage, name: str) -> tuple[str, str]:
     """A group whose port 22 was closed, and the session in which that was done."""
@@ -130,7 +125,6 @@ def test_a_role_named_almost_like_ours_is_anybody(stage: Stage) -> None:
     assert stage.ingress(group) == ONLY_443
 
 
-@EXCUSED
 def test_a_real_session_name_excuses_nothing_on_another_group(stage: Stage) -> None:
     """Session names stand in CloudTrail for all to read: one of ours must not hide what is opened elsewhere."""
     _, session = repaired(stage, "own-excuse")
@@ -144,7 +138,6 @@ def test_a_real_session_name_excuses_nothing_on_another_group(stage: Stage) -> N
     assert "TAMPER_SUSPECTED" in kinds(story(stage, other))
 
 
-@EXCUSED
 def test_a_port_that_verification_finds_open_is_not_shelved_as_an_event_of_our_own(stage: Stage) -> None:
     """The run revoked a rule and ended; what is opened in its name afterwards is nothing that it ever meant to do."""
     group, session = repaired(stage, "own-unplanned")
@@ -157,7 +150,6 @@ def test_a_port_that_verification_finds_open_is_not_shelved_as_an_event_of_our_o
     assert cases(stage, group)[-1].state.value == "waiting"
 
 
-@EXCUSED
 def test_only_the_role_that_acts_is_excused_by_a_session_name(stage: Stage) -> None:
     group, session = repaired(stage, "own-reader")
     rule = open_quietly(stage, group, SSH)
@@ -168,10 +160,6 @@ def test_only_the_role_that_acts_is_excused_by_a_session_name(stage: Stage) -> N
     assert "TAMPER_SUSPECTED" in kinds(story(stage, group))
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="defect: what our own role opened stays among the case's causes (flow/pipeline.py), so the next event acts on it",
-)
 def test_what_our_own_role_opened_is_not_acted_on_behind_somebody_elses_event(stage: Stage) -> None:
     group = stage.security_group("own-behind")
     rule = open_quietly(stage, group, SSH)

@@ -42,7 +42,7 @@ def attack(built: House) -> tuple[Group, dict[str, Any]]:
 
     group = Group(built)
     built.raise_to(Mode.ACT, SSH)
-    opened = [(22, group.open(22, cidr)) for cidr in (WORLD, "128.0.0.0/1", "0.0.0.0/1")]
+    opened = [(22, group.open(22, cidr)) for cidr in (WORLD, "1.2.3.4/0", "5.6.7.8/0")]
     return group, group.event(*opened)
 
 

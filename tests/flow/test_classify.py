@@ -79,7 +79,18 @@ def permission(
         (permission(22, 22, "127.0.0.1/32"), set()),
         (permission(22, 22, "10.0.0.0/8"), set()),
         (permission(22, 22, "0.0.0.0/0", protocol="udp"), set()),
-        (permission(22, 22, "not a network"), set()),
+        (permission(22, 22, "not a network"), {"ec2-open-ssh"}),
+        (permission(22, 22, "0.0.0.0/0%"), {"ec2-open-ssh"}),
+        (permission(22, 22, "000.000.000.000/0"), {"ec2-open-ssh"}),
+        (permission("--22", "²²", "0.0.0.0/0"), {"ec2-open-ssh", "ec2-open-rdp"}),
+        (permission("9" * 5000, 22, "0.0.0.0/0"), {"ec2-open-ssh", "ec2-open-rdp"}),
+        (permission(22, 22, "0.0.0.0/0", protocol="TCP"), {"ec2-open-ssh"}),
+        (permission(22, 22, "0.0.0.0/0", protocol="06"), {"ec2-open-ssh"}),
+        (permission(22, 22, "0.0.0.0/0", protocol="017"), set()),
+        (permission(22, 22, "0.0.0.0/0", protocol="0" * 5000), set()),
+        (permission(22, 22, "0.0.0.0/0", protocol="ICMP"), set()),
+        (permission(443, 443, "0.0.0.0/0", protocol="9" * 5000), {"ec2-open-ssh", "ec2-open-rdp"}),
+        (permission(443, 443, "0.0.0.0/0", protocol="六"), {"ec2-open-ssh", "ec2-open-rdp"}),
         ({**permission(22, 22), "groups": {"items": [{"groupId": "sg-2"}]}}, set()),
     ],
 )
@@ -153,10 +164,42 @@ def test_a_group_named_only_in_the_answer_is_found_there() -> None:
 
 
 @pytest.mark.parametrize(
-    "request_", [None, "", [], {}, {"groupId": ""}, {"groupId": 7}, {"groupId": "sg-" + "x" * 600}]
+    "request_",
+    [
+        None,
+        "",
+        [],
+        {},
+        *(
+            {**authorize(permission(22, 22, "0.0.0.0/0"))["detail"]["requestParameters"], "groupId": name}
+            for name in ("", 7, "sg-" + "x" * 600, "<redacted>", "*", "sg-*", "sg-1/../*", "SG-1", "sg-1\n")
+        ),
+    ],
 )
 def test_a_group_that_the_event_does_not_name_is_no_finding(request_: object) -> None:
     assert found(event("AuthorizeSecurityGroupIngress", request_)) == {}
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"IpProtocol": "TCP", "FromPort": 22, "ToPort": 22, "CidrIpv4": "0.0.0.0/0"},
+        {"IpProtocol": "Tcp", "FromPort": 22, "ToPort": 22, "CidrIpv6": "::/0"},
+        {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "CidrIpv4": "000.000.000.000/0"},
+        {"IpProtocol": "06", "FromPort": 22, "ToPort": 22, "CidrIpv4": "0.0.0.0/0"},
+    ],
+    ids=["TCP", "Tcp v6", "leading zeros", "06"],
+)
+def test_however_the_callers_own_words_are_spelt_the_edit_of_a_rule_is_looked_at(
+    rule: dict[str, Any],
+) -> None:
+    """EC2 takes what it is given and canonicalises it; the event of an edit holds only what it was given."""
+    edit = {
+        "GroupId": "sg-9",
+        "SecurityGroupRule": {"SecurityGroupRuleId": "sgr-1", "SecurityGroupRule": rule},
+    }
+    raw = event("ModifySecurityGroupRules", {"ModifySecurityGroupRulesRequest": edit})
+    assert set(found(raw)) == {"ec2-open-ssh"}
 
 
 def test_switching_off_default_encryption_is_a_finding_on_the_account_that_the_event_created() -> None:

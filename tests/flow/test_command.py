@@ -245,8 +245,68 @@ def test_who_cannot_be_named_is_nobody(arn: object) -> None:
         caller(arn, "req")
 
 
+ROOT = f"arn:aws:iam::{HOME}:root"
+UNNAMED = (
+    ROOT,
+    f"arn:aws:sts::{HOME}:assumed-role/ci-deploy/jane",
+    f"arn:aws:sts::{HOME}:federated-user/jane",
+)
+
+
+@pytest.mark.parametrize("by", UNNAMED)
+@pytest.mark.parametrize(
+    "command",
+    [
+        SetMode(control="ec2-no-world-ssh", account=MEMBER, mode=Mode.TICKET, reason="r"),
+        SetMode(control="ec2-no-world-ssh", account=MEMBER, mode=Mode.ACT, reason="r"),
+        SetFreeze(on=False, reason="r"),
+        SetFreeze(on=False, account=MEMBER, reason="r"),
+        Enrol(account="777788889999", reason="r"),
+        Exempt(
+            resource=GROUP,
+            control="ec2-no-world-ssh",
+            account=MEMBER,
+            owner="network team",
+            code=ReasonCode.COMPENSATING,
+            reason="r",
+            expires_at=NOW + timedelta(days=30),
+        ),
+    ],
+    ids=["ticket", "act", "freeze off", "account's freeze off", "enrol", "exempt"],
+)
+def test_what_lets_us_do_more_or_look_away_needs_a_named_person(
+    desk: Desk, command: AnyCommand, by: str
+) -> None:
+    with pytest.raises(RefusedCommandError, match="log in through Identity Center, or as an IAM user"):
+        desk.does(command, by=by)
+    assert desk.settings.changes == []
+
+
+@pytest.mark.parametrize("by", UNNAMED)
+def test_whoever_is_authenticated_may_lower_a_mode_and_freeze(desk: Desk, by: str) -> None:
+    desk.does(mode(Mode.ACT))
+    assert desk.does(mode(Mode.ASK), by=by).changed
+    assert not desk.does(mode(Mode.ASK), by=by).changed
+    assert desk.does(mode(Mode.OBSERVE), by=by).changed
+    assert desk.does(SetFreeze(on=True, reason="incident"), by=by).changed
+    with pytest.raises(RefusedCommandError, match="raising a mode is for a named person"):
+        desk.does(mode(Mode.TICKET), by=by)
+
+
+def test_a_mode_that_somebody_lowered_meanwhile_is_not_raised_again_by_the_unnamed(desk: Desk) -> None:
+    def lowered_first(settings: FakeSettings, _change: SettingChange) -> None:
+        settings.before_apply = lambda _settings, _change: None
+        desk.does(mode(Mode.OBSERVE))
+
+    desk.does(mode(Mode.ACT))
+    desk.settings.before_apply = lowered_first
+    with pytest.raises(RefusedCommandError, match="raising a mode"):
+        desk.does(mode(Mode.ASK), by=ROOT)
+    assert desk.settings.modes[MEMBER, "ec2-no-world-ssh"].mode is Mode.OBSERVE
+
+
 def test_root_may_command_and_is_recorded_as_root(desk: Desk) -> None:
-    desk.does(mode(Mode.TICKET), by=f"arn:aws:iam::{HOME}:root")
+    desk.does(SetFreeze(on=True, reason="incident"), by=ROOT)
     record = desk.settings.changes[-1].record
     assert record.draft.actor is not None
     assert record.draft.actor.type == "Root"
@@ -442,6 +502,7 @@ def test_nobody_grants_an_exemption_to_himself(desk: Desk, owner: str) -> None:
         GROUP.replace(MEMBER, HOME),
         f"arn:aws:s3:::{MEMBER}",
         GROUP.replace("sg-0a1b2c3d", "*"),
+        GROUP.replace("sg-0a1b2c3d", "SG-0A1B2C3D"),
         f"{GROUP} x",
         f"x{GROUP}",
     ],

@@ -185,6 +185,31 @@ def test_secrets_are_gone_before_anything_is_hashed() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "preSharedKey", "accessToken", "refreshToken", "idToken", "apiKeyValue", "userPassword", "tokenKey",
+        "certificatePrivateKey", "masterPassword", "adminPassword", "oAuthToken", "presignedUrl", "client-secret",
+        "Private_Key", "SECRETKEY", "authToken", "x-amz-security-token", "secretString", "Plaintext",
+    ],
+)  # fmt: skip
+def test_a_secret_by_any_other_name_is_hidden(name: str) -> None:
+    signal = signal_of(envelope(responseElements={"deep": [{name: "s3cret"}]}))
+    assert "s3cret" not in json.dumps(signal.detail)
+
+
+@pytest.mark.parametrize(
+    "name", ["nextToken", "clientToken", "clientRequestToken", "continuationToken", "secretId", "kmsKeyId"]
+)
+def test_what_only_sounds_like_a_secret_stays(name: str) -> None:
+    assert "needed" in json.dumps(signal_of(envelope(requestParameters={name: "needed"})).detail)
+
+
+def test_a_setting_that_is_named_after_a_secret_stays() -> None:
+    said = {"manageMasterUserPassword": True, "password": None}
+    assert signal_of(envelope(requestParameters=said)).detail["requestParameters"] == said
+
+
 def test_a_megabyte_of_event_is_read_like_any_other() -> None:
     assert signal_of(envelope(requestParameters={"x": "y" * 1_000_000})).event_id == "event-1"
 

@@ -14,6 +14,7 @@ from chalicelib.domain.errors import (
     AwsError,
     BusyError,
     ConflictError,
+    OversizeError,
     StoreError,
     TransientError,
 )
@@ -530,11 +531,36 @@ def test_somebody_else_closing_it_first_is_no_success_of_ours(built: House, grou
 def test_the_fix_that_did_not_take_is_not_verified(built: House, group: Group) -> None:
     built.raise_to(Mode.ACT, SSH)
     rule = group.open(22)
+    engine = built.engine()
+
+    class Deaf:
+        """EC2 says yes and does nothing."""
+
+        reader = engine.aws.reader
+
+        def executor(self, *args: Any, **options: Any) -> Any:
+            return self
+
+        def perform(self, call: Call, token: str, earlier: Any) -> tuple[CallResult, dict[str, Any]]:
+            return CallResult(index=0, request_id="r", observed_by="response"), {}
+
+    from dataclasses import replace
+
+    (walked,) = replace(engine, aws=Deaf()).walk(group.event((22, rule)))
+    assert walked.outcome == "not_verified"
+    assert "still needs them" in walked.reason
+    assert built.only_case().state is CaseState.OPEN
+    assert sum(built.clock.slept) >= 5
+
+
+def test_whoever_opens_another_rule_meanwhile_is_waited_for_by_nobody(built: House, group: Group) -> None:
+    built.raise_to(Mode.ACT, SSH)
+    rule = group.open(22)
     again = Meddler(built, "ec2.RevokeSecurityGroupIngress", lambda: group.open(22), after=True)
     walked = again.walk(group.event((22, rule)))
     assert walked.outcome == "not_verified"
-    assert built.only_case().state is CaseState.OPEN
-    assert sum(built.clock.slept) >= 5
+    assert "meanwhile" in walked.reason
+    assert built.clock.slept == []
 
 
 class Refuses:
@@ -779,12 +805,34 @@ def test_our_own_event_is_verified_and_never_acted_on(built: House, group: Group
     built.walk(attacked(built, group))
     case = built.only_case()
     event = own(built, group, session_name(case.id, 1))
+    closed = [
+        r for r in group.ec2.describe_security_group_rules()["SecurityGroupRules"] if r["FromPort"] == 22
+    ]
+    group.close(closed[0]["SecurityGroupRuleId"])
     walked = built.walk(event)
     assert walked.verdict == "verify"
-    assert group.ports == [22, 443], "whatever the event says, an own event changes nothing"
     assert built.kinds() == ["RECEIVED", "DECIDED", "INTENT", "RESULT", "VERIFIED"]
-    assert built.record("VERIFIED")["compliant"] is False
+    assert built.record("VERIFIED")["compliant"] is True
     assert built.walk(event).verdict == "duplicate"
+
+
+def test_what_is_open_in_the_name_of_a_run_that_ended_is_suspected_and_asked_about(
+    built: House, group: Group
+) -> None:
+    built.walk(attacked(built, group))
+    walked = built.walk(own(built, group, session_name(built.only_case().id, 1)))
+    assert (walked.verdict, walked.rule) == ("ask", "our own role")
+    assert group.ports == [22, 443], "whatever the event says, an own event changes nothing"
+    assert built.kinds() == ["RECEIVED", "TAMPER_SUSPECTED", "DECIDED"]
+    assert "tamper_suspected" in [notice.kind for notice in built.cases.notices]
+
+
+def test_what_an_undo_of_ours_opened_under_its_exemption_is_verified(built: House, group: Group) -> None:
+    built.walk(attacked(built, group))
+    built.cases.set(exemption(built, group))
+    event = own(built, group, session_name(built.only_case().id, 1), role="redress-test-undo")
+    assert built.walk(event).verdict == "verify"
+    assert built.record("VERIFIED")["compliant"] is False
 
 
 def test_our_own_event_during_the_run_is_noted_for_reconciliation(built: House, group: Group) -> None:
@@ -803,6 +851,9 @@ def test_an_own_event_that_keeps_losing_gives_the_message_back(built: House, gro
 
     built.walk(attacked(built, group))
     event = own(built, group, session_name(built.only_case().id, 1))
+    for rule in group.ec2.describe_security_group_rules()["SecurityGroupRules"]:
+        if rule["FromPort"] == 22:
+            group.close(rule["SecurityGroupRuleId"])
     with pytest.raises(BusyError, match="being changed by others"):
         replace(built.engine(), cases=NeverYields(built.cases)).walk(event)
 
@@ -956,11 +1007,13 @@ def test_contained_is_no_success(built: House, group: Group) -> None:
     assert built.only_case().state is CaseState.OPEN
 
 
-def test_an_own_event_of_an_episode_that_has_passed_is_seen_and_left(built: House, group: Group) -> None:
+def test_an_own_event_of_an_episode_that_has_passed_is_known_by_its_session(
+    built: House, group: Group
+) -> None:
     assert built.walk(attacked(built, group)).outcome == "fixed"
     session = session_name(built.only_case().id, 1)
     assert built.walk(group.event((22, group.open(22)), event_id="event-2")).outcome == "fixed"
-    assert built.walk(own(built, group, session)).verdict == "duplicate"
+    assert built.walk(own(built, group, session)).verdict == "ask", "an open port is never shelved"
     assert group.ports == [22, 443]
 
 
@@ -988,3 +1041,68 @@ def test_a_call_that_failed_is_one_record(built: House, group: Group) -> None:
     event = group.event((22, "sgr-1"), errorCode="Client.UnauthorizedOperation")
     assert built.walk(event).verdict == "not_ours"
     assert "the call failed" in str(built.record("NOT_OURS")["reason"])
+
+
+# -- what is too large to be recorded --------------------------------------------------------------------------------------
+
+
+class Narrow(NeverYields):
+    """A store whose items hold no state (or, with `always`, nothing at all)."""
+
+    def __init__(self, inner: Any, *kinds: str, always: bool = False) -> None:
+        super().__init__(inner)
+        self.kinds, self.always = kinds, always
+
+    def commit(self, change: Change) -> None:
+        for record in change.records:
+            said = record.draft.data
+            if record.draft.type.value in self.kinds and (
+                self.always or said.get("before") or said.get("after")
+            ):
+                raise OversizeError(f"{record.draft.type.value} is larger than an item")
+        self._inner.commit(change)
+
+
+def test_what_cannot_be_recorded_is_not_done_and_becomes_a_ticket(built: House, group: Group) -> None:
+    from dataclasses import replace
+
+    event = attacked(built, group)
+    (walked,) = replace(built.engine(), cases=Narrow(built.cases, "INTENT")).walk(event)
+    assert (walked.verdict, walked.rule) == ("ticket", "too large")
+    assert group.ports == [22, 443]
+    assert built.kinds() == ["RECEIVED", "DECIDED"]
+    assert [notice.kind for notice in built.cases.notices] == ["ticket"]
+
+
+def test_what_is_only_observed_is_recorded_without_a_state_that_does_not_fit(
+    built: House, group: Group
+) -> None:
+    from dataclasses import replace
+
+    event = attacked(built, group, Mode.OBSERVE)
+    (walked,) = replace(built.engine(), cases=Narrow(built.cases, "DECIDED")).walk(event)
+    assert (walked.verdict, walked.rule) == ("ticket", "too large")
+    assert built.record("DECIDED")["before"] is None
+
+
+def test_a_record_that_fits_nowhere_keeps_the_message(built: House, group: Group) -> None:
+    from dataclasses import replace
+
+    event = attacked(built, group, Mode.OBSERVE)
+    with pytest.raises(OversizeError):
+        replace(built.engine(), cases=Narrow(built.cases, "DECIDED", always=True)).walk(event)
+    assert built.cases.records == ()
+
+
+def test_a_run_whose_result_does_not_fit_is_recorded_without_the_state(built: House, group: Group) -> None:
+    from dataclasses import replace
+
+    event = attacked(built, group)
+    (walked,) = replace(built.engine(), cases=Narrow(built.cases, "RESULT")).walk(event)
+    assert walked.outcome == "fixed"
+    assert built.record("RESULT")["after"] is None
+    assert "not kept" in str(built.record("RESULT")["reason"])
+    with pytest.raises(OversizeError):
+        replace(built.engine(), cases=Narrow(built.cases, "RESULT", always=True)).walk(
+            group.event((22, group.open(22)), event_id="event-2")
+        )

@@ -140,7 +140,8 @@ def test_its_plan_is_pure_and_uses_only_what_it_declares(remediation: AnyRemedia
 
 def target_of(remediation: AnyRemediation) -> Target:
     resource = catalog.load().by_id(remediation.controls[0]).resource
-    return Target(account=ACCOUNT, region="us-east-1", type=resource, id="sg-0123456789abcdef0")
+    ids = {"AWS::::Account": ACCOUNT, "AWS::EC2::SecurityGroup": "sg-0123456789abcdef0"}
+    return Target(account=ACCOUNT, region="us-east-1", type=resource, id=ids[resource])
 
 
 def ids_in(state: State) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ import fnmatch
 import json
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from chalicelib import catalog
 from chalicelib.adapters import dynamodb
 from chalicelib.cli import generate, patterns, policies
 from chalicelib.domain.control import Status
+from chalicelib.domain.record import system_chain
 from local.emulator import names
 
 ROLES = ("engine", "read", "act", "undo", "http")
@@ -208,6 +210,22 @@ def test_who_may_write_which_settings_follows_the_keys_of_the_store() -> None:
     assert not fits(spent, policies.SETTINGS)
 
 
+def test_the_records_of_commands_are_the_http_functions_and_all_others_the_engines(root: Path) -> None:
+    said = {name: json.loads((root / generate.POLICIES / f"{name}.json").read_text()) for name in ROLES}
+    audit = [
+        condition
+        for action, resource, condition in allowed(said["http"])
+        if (action, resource) == ("dynamodb:PutItem", policies.table("audit"))
+    ]
+    assert audit == [{"ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["SYS#*"]}}]
+    (denied,) = [one for one in said["engine"]["Statement"] if one["Sid"] == "NoCommands"]
+    assert (denied["Effect"], denied["Action"]) == ("Deny", ["dynamodb:PutItem"])
+    assert denied["Resource"] == [policies.table("audit")]
+    assert denied["Condition"] == {"ForAnyValue:StringLike": {"dynamodb:LeadingKeys": ["SYS#*"]}}
+    chain = system_chain("1" * 12, datetime(2031, 5, 7, tzinfo=UTC))
+    assert fnmatch.fnmatchcase(chain, "SYS#*")
+
+
 def test_the_policies_are_the_union_of_what_is_declared(root: Path) -> None:
     for role, field in (("read", "reads"), ("act", "writes"), ("undo", "undo_writes")):
         declared = {
@@ -261,7 +279,7 @@ def test_the_functions_roles_are_lambdas_alone(home: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("fixture, account", [("home", "${AWS::AccountId}"), ("member", "${HomeAccount}")])
-def test_read_and_act_trust_the_engine_and_undo_trusts_the_undoer(
+def test_read_and_act_trust_the_engine_and_undo_trusts_nobody(
     fixture: str, account: str, request: pytest.FixtureRequest
 ) -> None:
     template = request.getfixturevalue(fixture)
@@ -269,12 +287,22 @@ def test_read_and_act_trust_the_engine_and_undo_trusts_the_undoer(
     engine = {"Principal": {"AWS": {"Fn::Sub": f"{iam}:role/redress-${{Stage}}-engine"}}}
     assert trusted(template, "ReadRole") == engine
     assert trusted(template, "ActRole") == engine
-    assert trusted(template, "UndoRole") == {
-        "Principal": {"AWS": {"Fn::Sub": f"{iam}:root"}},
-        "Condition": {
-            "ArnEquals": {"aws:PrincipalArn": {"Fn::Sub": f"{iam}:role/redress-${{Stage}}-undoer"}}
-        },
+    (nobody,) = template["Resources"]["UndoRole"]["Properties"]["AssumeRolePolicyDocument"]["Statement"]
+    assert nobody == {
+        "Sid": "Nobody",
+        "Effect": "Deny",
+        "Principal": {"AWS": "*"},
+        "Action": "sts:AssumeRole",
     }
+
+
+def test_every_role_of_ours_that_is_trusted_is_made(home: dict[str, Any], member: dict[str, Any]) -> None:
+    """Trust in a name that nobody has is trust in whoever takes it first."""
+    made = {one["Properties"]["RoleName"]["Fn::Sub"] for one in of_type(home, "AWS::IAM::Role").values()}
+    for template in (home, member):
+        for role in of_type(template, "AWS::IAM::Role").values():
+            said = json.dumps(role["Properties"]["AssumeRolePolicyDocument"])
+            assert set(re.findall(r":role/([^\"]+)", said)) <= made
 
 
 # --------------------------------------------------------------------------------------------------------------- events
@@ -345,14 +373,40 @@ def test_only_our_rules_may_send(template: dict[str, Any]) -> None:
         for rule in rules(template)
         for bus in ["redress-${Stage}/" if "EventBusName" in rule else ""]
     }
-    found = of_type(template, "AWS::SQS::QueuePolicy")
+    found = [
+        statement
+        for one in of_type(template, "AWS::SQS::QueuePolicy").values()
+        for statement in one["Properties"]["PolicyDocument"]["Statement"]
+        if statement["Effect"] == "Allow"
+    ]
     assert found
-    for one in found.values():
-        (statement,) = one["Properties"]["PolicyDocument"]["Statement"]
+    for statement in found:
         assert statement["Principal"] == {"Service": "events.amazonaws.com"}
         assert statement["Action"] == "sqs:SendMessage"
         (sources,) = statement["Condition"]["ArnEquals"].values()
         assert {source["Fn::Sub"] for source in sources} == by_bus
+
+
+@pytest.mark.parametrize(
+    "queue, senders", [("events", ["engine"]), ("commands", ["engine", "http"]), ("undo", ["engine"])]
+)
+def test_nobody_but_its_own_senders_may_write_to_a_queue(
+    home: dict[str, Any], queue: str, senders: list[str]
+) -> None:
+    """An Allow adds; only a Deny keeps out whoever has sqs:SendMessage on * in the home account."""
+    wanted = {"Ref": f"{queue.capitalize()}Queue"}
+    (document,) = [
+        one["Properties"]["PolicyDocument"]
+        for one in of_type(home, "AWS::SQS::QueuePolicy").values()
+        if one["Properties"]["Queues"] == [wanted]
+    ]
+    (denied,) = [one for one in document["Statement"] if one["Effect"] == "Deny"]
+    assert (denied["Principal"], denied["Action"]) == ("*", "sqs:SendMessage")
+    assert denied["Resource"] == {"Fn::Sub": policies.queue(queue)}
+    assert denied["Condition"] == {
+        "Bool": {"aws:PrincipalIsAWSService": "false"},
+        "ArnNotEquals": {"aws:PrincipalArn": [{"Fn::Sub": policies.role(name)} for name in senders]},
+    }
 
 
 def test_the_home_bus_admits_the_organization_or_nobody(home: dict[str, Any]) -> None:

@@ -112,8 +112,11 @@ def look(aws: Account, target: Target = HERE) -> EbsDefault:
     return REMEDIATION.assess(target, NoParams(), aws.reader)
 
 
-def decide(state: EbsDefault, target: Target = HERE) -> Plan:
-    return REMEDIATION.plan(target, NoParams(), state, cause("ebs-default-encryption"), AT)
+def decide(state: EbsDefault, target: Target = HERE, last: EbsDefault | None = None) -> Plan:
+    known = {"last_state": last.model_dump(mode="json") if last else None}
+    return REMEDIATION.plan(
+        target, NoParams(), state, cause("ebs-default-encryption").model_copy(update=known), AT
+    )
 
 
 def remedy(aws: Account) -> RunRecord[EbsDefault]:
@@ -255,8 +258,19 @@ def test_an_unknown_key_is_asked_about(aws: Account) -> None:
 
 
 def test_every_doubt_together_can_still_be_said() -> None:
-    plan = decide(EbsDefault(encrypted=False, key=CUSTOMERS, shared=("ami-1",)))
-    assert plan.calls[0].why.count(".") == 3
+    off = EbsDefault(encrypted=False, key=CUSTOMERS, shared=("ami-1",))
+    plan = decide(off, last=off)
+    assert plan.calls[0].why.count(".") == 4
+
+
+def test_what_was_off_already_is_asked_about() -> None:
+    """DisableEbsEncryptionByDefault succeeds where it was off for years, and then its event opened nothing."""
+    off = EbsDefault(encrypted=False, key=AWS_MANAGED, shared=())
+    plan = decide(off, last=off)
+    assert plan.at_most is Mode.ASK
+    assert "off already" in plan.calls[0].why
+    for known in (None, EbsDefault(encrypted=True), EbsDefault(encrypted=None)):
+        assert decide(off, last=known).at_most is Mode.ACT
 
 
 def test_an_answer_without_the_setting_is_declined(aws: Account) -> None:

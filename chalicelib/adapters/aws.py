@@ -12,6 +12,7 @@ TransientError, and the engine looks at the resource before it does anything els
 import base64
 import json
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, overload
@@ -31,7 +32,6 @@ from botocore.exceptions import (
     PartialCredentialsError,
     ResponseStreamingError,
 )
-from botocore.loaders import create_loader
 from botocore.response import StreamingBody
 from pydantic import JsonValue
 
@@ -180,15 +180,12 @@ def _kind_of(code: str, status: int) -> type[AwsError]:
 
 
 def reading_models_once() -> Sessions:
-    """Makes sessions that share what botocore reads from disk: endpoints and service models, 70 ms for each session."""
-    loader = create_loader()
+    """Makes sessions that share what botocore reads from disk and sets up, 70 ms for each session that does so anew.
 
-    def made() -> botocore.session.Session:
-        session = botocore.session.Session()
-        session.register_component("data_loader", loader)
-        return session
-
-    return made
+    A copy has credentials of its own: setting them on one session leaves the others as they were, which a test holds.
+    """
+    first = botocore.session.Session()
+    return lambda: copy(first)
 
 
 @overload

@@ -553,7 +553,7 @@ def set_mode(
     api: Url = None,
     json: Json = False,
 ) -> None:
-    """Set the most that a control may do in an account."""
+    """Set the most that a control may do in an account. Raising it takes a named person: Identity Center or an IAM user."""
     from chalicelib.flow.command import SetMode
 
     wanted = _mode(mode)
@@ -576,7 +576,7 @@ def freeze(
     api: Url = None,
     json: Json = False,
 ) -> None:
-    """Stop all changes at once: everywhere, in one account, or of one control there. --off lifts it."""
+    """Stop all changes at once: everywhere, in one account, or of one control there. --off lifts it, as a named person."""
     from chalicelib.flow.command import SetFreeze
 
     with _well_formed():
@@ -599,7 +599,7 @@ def exempt(
     api: Url = None,
     json: Json = False,
 ) -> None:
-    """Leave one resource alone for one control, for at most 180 days."""
+    """Leave one resource alone for one control, for at most 180 days. Takes a named person."""
     from chalicelib.flow.command import COMMAND
 
     fields = {"resource": resource, "control": control, "account": account, "owner": owner, "code": code}
@@ -634,7 +634,7 @@ def enrol(
     api: Url = None,
     json: Json = False,
 ) -> None:
-    """Take an account in: from now on its events are ours. Every control there starts at observe."""
+    """Take an account in, as a named person: from now on its events are ours. Every control there starts at observe."""
     from chalicelib.flow.command import Enrol
 
     with _well_formed():

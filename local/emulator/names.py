@@ -77,6 +77,7 @@ PARSE_ARN: Final = Name("ministack.core.arn", "parse_arn")
 # MiniStack: IAM and STS.
 FIND_KEY_ACCOUNT: Final = Name(_EVALUATOR, "find_iam_access_key_account")
 RESOLVE_CREDENTIAL: Final = Name(_EVALUATOR, "resolve_credential")
+CONDITION_KEY: Final = Name(_EVALUATOR, "_resolve_condition_key")
 IAM_NAMESPACES: Final = Name(_ACTIONS, "SERVICE_TO_IAM_NAMESPACE")
 BOTOCORE_ROUTES: Final = Name(_ACTIONS, "_BOTOCORE_SERVICE_MAP")
 ACCESS_KEYS: Final = Name(_IAM, "_access_keys")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import threading
 from collections.abc import Mapping
 from contextvars import ContextVar
@@ -41,6 +42,9 @@ GAPS: Final[tuple[Gap, ...]] = (
     Gap("moto ec2", "no GetEbsDefaultKmsKeyId, no ResetEbsDefaultKmsKeyId", "added; alias/aws/ebs at first"),
     Gap("moto", "not safe for threads", "one lock"),
     Gap("ministack iam", "aws:ResourceTag is unknown for EC2, whose tags moto holds", "read from moto"),
+    Gap("ministack iam", "aws:PrincipalIsAWSService is unknown", "false for every request"),
+    Gap("ministack sqs", "aws:PrincipalArn of a role's session is the session's own ARN", "the role's"),
+    Gap("ministack iam", "dynamodb:LeadingKeys is unknown: ForAllValues holds, ForAnyValue never does", ""),
     Gap(
         "ministack iam",
         "guardduty, securityhub, macie2, redshift: not authorised",
@@ -91,6 +95,7 @@ def patch_ministack(concurrency: int) -> None:
     _deliver_like_eventbridge()
     _apply_table_settings()
     _answer_key_use()
+    _tell_people_from_services()
     names.TAG_COLLECTORS.get()["ec2"] = _ec2_tags
 
 
@@ -296,6 +301,23 @@ def _answer_key_use() -> None:
 
     names.KEY_LAST_USED.put(last_used)
     names.IAM_HANDLERS.get()["GetAccessKeyLastUsed"] = last_used
+
+
+def _tell_people_from_services() -> None:
+    """Every request that comes in over the wire is somebody's; MiniStack asks no policy when a service delivers."""
+    resolve = names.CONDITION_KEY.get()
+
+    def resolved(key: str, context: Any) -> Any:
+        if key.lower() == "aws:principalisawsservice":
+            return "false"
+        value = resolve(key, context)
+        if key.lower() == "aws:principalarn" and isinstance(value, str):
+            return re.sub(
+                r"^arn:([a-z-]+):sts::(\d+):assumed-role/([^/]+)/.*$", r"arn:\1:iam::\2:role/\3", value
+            )
+        return value
+
+    names.CONDITION_KEY.put(resolved)
 
 
 def _ec2_tags() -> list[tuple[str, list[dict[str, str]]]]:

@@ -16,7 +16,16 @@ from botocore.exceptions import (
 )
 from pydantic import JsonValue
 
-from chalicelib.adapters.aws import AwsAccounts, Clients, Session, aws_error, plain, resolved, session_policy
+from chalicelib.adapters.aws import (
+    AwsAccounts,
+    Clients,
+    Session,
+    aws_error,
+    plain,
+    reading_models_once,
+    resolved,
+    session_policy,
+)
 from chalicelib.domain.contract import AnyRemediation, Call, Permission, Plan, Ref, Remediation
 from chalicelib.domain.errors import (
     AccessDeniedError,
@@ -652,3 +661,13 @@ def test_an_answer_is_json_in_the_forms_that_we_keep() -> None:
         "N": 1,
     }
     json.dumps(plain(said))
+
+
+def test_sessions_that_share_their_models_share_no_credentials() -> None:
+    make = reading_models_once()
+    one, other = make(), make()
+    one.set_credentials("one", "secret", "token")
+    other.set_credentials("other", "secret", "token")
+    found = [made.get_credentials() for made in (one, other, make())]
+    assert [credentials and credentials.access_key for credentials in found] == ["one", "other", "testing"]
+    assert one.get_component("data_loader") is other.get_component("data_loader")

@@ -3,35 +3,28 @@
 Ranked as in the report: the number before each block is the finding's.
 """
 
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
-import yaml
 from moto import mock_aws
 
 from chalicelib.adapters.aws import own_client
 from chalicelib.adapters.dynamodb import DynamoCases, DynamoSettings
 from chalicelib.domain.case import CaseState, session_name
-from chalicelib.domain.contract import Mode, Permission
-from chalicelib.domain.errors import RedressError, RefusedCommandError, StoreError
-from chalicelib.domain.finding import Signal, Target
+from chalicelib.domain.contract import Mode
+from chalicelib.domain.errors import RedressError, StoreError
 from chalicelib.domain.ports import Exemption
-from chalicelib.domain.record import Draft, Head, RecordType, broken_at, seal
-from chalicelib.flow import classify, intake
+from chalicelib.domain.record import Draft, Head, RecordType, seal
 from chalicelib.settings import Settings
 from tests.adapters.tables import create_tables
-from tests.attack.ground import EBS, GROUP, RDP, SSH, WORLD, Ground, NoQueue, as_ours
+from tests.attack.ground import GROUP, RDP, SSH, Ground, as_ours
 from tests.fakes.clock import START
 from tests.fakes.faults import Crash, Faults, Kind
-from tests.fakes.house import ACCOUNT, AFTER_THE_LEASE, REGION, house, scenario_of
+from tests.fakes.house import ACCOUNT, AFTER_THE_LEASE, REGION
 
-ROOT = Path(__file__).resolve().parents[2]
 RESOURCE = f"arn:aws:ec2:{REGION}:{ACCOUNT}:security-group/{GROUP}"
 
 
@@ -223,28 +216,6 @@ def test_freezing_rdp_does_not_shield_ssh_that_is_opened_in_the_same_call(ground
     assert ground.ec2.ports() == [443, 3389]
 
 
-# -- 5. a rule edited in place is not recognised --------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "rule",
-    [
-        {"IpProtocol": "TCP", "FromPort": 22, "ToPort": 22, "CidrIpv4": WORLD},
-        {"IpProtocol": "Tcp", "FromPort": 22, "ToPort": 22, "CidrIpv6": "::/0"},
-        {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "CidrIpv4": "000.000.000.000/0"},
-        {"IpProtocol": "06", "FromPort": 22, "ToPort": 22, "CidrIpv4": WORLD},
-    ],
-    ids=["TCP", "Tcp v6", "leading zeros", "06"],
-)
-def test_however_the_callers_own_words_are_spelt_the_event_is_looked_at(
-    ground: Ground, rule: dict[str, Any]
-) -> None:
-    """EC2 takes what it is given and canonicalises it; the event of an edit holds only what it was given."""
-    ground.raise_to(Mode.ACT, SSH)
-    ground.ec2.open(22)
-    assert ground.walk(ground.edited(rule)).verdict == "ask"
-
-
 # -- 6. our role's session name is taken for proof (known: tests/e2e/test_own_events.py) ---------------------------------
 
 
@@ -331,13 +302,6 @@ def test_a_remediation_that_breaks_does_not_stop_another_one(ground: Ground) -> 
     assert ground.ec2.ports() == [443, 3389]
 
 
-@pytest.mark.parametrize("port", ["--22", "²²", "9" * 5000], ids=["two signs", "superscript", "endless"])
-def test_a_port_that_is_no_number_counts_as_every_port(ground: Ground, port: str) -> None:
-    event = ground.attack(Mode.ASK)
-    event["detail"]["responseElements"]["securityGroupRuleSet"]["items"][0]["fromPort"] = port
-    assert ground.walk(event).verdict == "ask"
-
-
 def test_an_exemption_without_a_zone_is_an_unreadable_one(ground: Ground) -> None:
     """Written by hand, read by us: that must be a StoreError with advice, not a TypeError."""
     event = ground.attack()
@@ -387,162 +351,7 @@ def test_the_lease_is_looked_at_after_the_switches_were_read_and_not_before(grou
     assert ground.ec2.effects == []
 
 
-# -- 10. ids with wildcards -------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "name", ["*", "sg-*", "sg-0123456789abcdef?", "sg-1/../../*", "${aws:PrincipalTag/x}", "SG-1"]
-)
-def test_no_session_policy_is_wider_than_one_resource(name: str) -> None:
-    form = "arn:{partition}:ec2:{region}:{account}:security-group/{id}"
-    try:
-        target = Target(account=ACCOUNT, region=REGION, type="AWS::EC2::SecurityGroup", id=name)
-        said = Permission("ec2:X", form).for_target(target)["Resource"]
-    except (ValueError, RedressError):
-        return
-    pytest.fail(f"a session may act on {said}")
-
-
-def test_an_alias_of_a_group_is_no_way_around_its_exemption(ground: Ground) -> None:
-    """EC2's filters take wildcards, so `sg-0123*` reads the exempt group under a name that has no exemption."""
-    ground.raise_to(Mode.ACT, SSH)
-    ground.cases.set(exemption(SSH))
-    event = ground.event((22, ground.ec2.open(22)), group=GROUP[:-1] + "*")
-    ground.walks(event)
-    assert "RevokeSecurityGroupIngress" not in {operation for operation, _ in ground.ec2.asked}
-
-
-# -- 11. rights that nobody needs -------------------------------------------------------------------------------------------
-
-
-def template(name: str = "resources") -> dict[str, Any]:
-    loaded: dict[str, Any] = yaml.safe_load((ROOT / ".chalice" / f"{name}.yaml").read_text(encoding="utf-8"))[
-        "Resources"
-    ]
-    return loaded
-
-
-def granted(role: str, action: str, table: str) -> list[dict[str, Any]]:
-    said = json.loads((ROOT / ".chalice" / "policies" / f"{role}.json").read_text(encoding="utf-8"))[
-        "Statement"
-    ]
-    return [
-        one for one in said
-        if one["Effect"] == "Allow" and action in one["Action"] and any(r.endswith(table) for r in one["Resource"])
-    ]  # fmt: skip
-
-
-@pytest.mark.parametrize("where", ["resources", "member"])
-def test_the_undo_role_trusts_nobody_who_does_not_exist(where: str) -> None:
-    """`redress-<stage>-undoer` is in no template: whoever may make a role of that name may undo in every account."""
-    resources, home = template(where), template("resources")
-    trusted = json.dumps(resources["UndoRole"]["Properties"]["AssumeRolePolicyDocument"])
-    made = json.dumps(
-        [one["Properties"].get("RoleName") for one in home.values() if one.get("Type") == "AWS::IAM::Role"]
-    )
-    assert "undoer" not in trusted or "undoer" in made
-
-
-@pytest.mark.parametrize("queue", ["EventsQueue", "CommandsQueue", "UndoQueue"])
-def test_nobody_but_its_own_senders_may_write_to_a_queue(queue: str) -> None:
-    """An Allow adds; only a Deny keeps out whoever has sqs:SendMessage on * in the home account."""
-    policies = [
-        one["Properties"]["PolicyDocument"]["Statement"] for one in template().values()
-        if one.get("Type") == "AWS::SQS::QueuePolicy" and {"Ref": queue} in one["Properties"]["Queues"]
-    ]  # fmt: skip
-    denied = [
-        one
-        for said in policies
-        for one in said
-        if one["Effect"] == "Deny" and "SendMessage" in str(one["Action"])
-    ]
-    assert denied
-
-
-def test_the_http_function_writes_no_record_of_the_engines() -> None:
-    for one in granted("http", "dynamodb:PutItem", "-audit"):
-        assert "SYS#*" in json.dumps(one.get("Condition", {})), "it may overwrite any record of any case"
-
-
-def test_the_engine_writes_no_record_of_a_persons_command() -> None:
-    for one in granted("engine", "dynamodb:PutItem", "-audit"):
-        assert "LeadingKeys" in json.dumps(one.get("Condition", {})), "it may overwrite SYS# chains"
-
-
-# -- 12. raising a mode is the act of a named person -------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "arn",
-    [
-        f"arn:aws:sts::{ACCOUNT}:assumed-role/ci-deploy/anybody",
-        f"arn:aws:sts::{ACCOUNT}:federated-user/anybody",
-        f"arn:aws:iam::{ACCOUNT}:root",
-    ],
-)
-def test_nobody_unnamed_raises_a_mode_to_act(arn: str) -> None:
-    from chalicelib.flow.command import SetMode, caller, carry_out
-
-    ground = Ground()
-    command = SetMode(control=SSH, account=ACCOUNT, mode=Mode.ACT, reason="because")
-    with pytest.raises(RefusedCommandError):
-        carry_out(command, caller(arn, "req-1"), ground.cases, ground.engine().catalog, ground.clock,
-                  queue=NoQueue(), home=ACCOUNT, engine="0")  # fmt: skip
-
-
-# -- 13. what was there before the event -------------------------------------------------------------------------------------
-
-
-def test_switching_off_what_was_off_already_created_nothing() -> None:
-    """DisableEbsEncryptionByDefault succeeds where it was off for years; the first look must not change that."""
-    with house() as built:
-        scenario = scenario_of("ec2_enable_ebs_encryption_by_default")
-        target, opened = scenario.violate(built.session)
-        seen = built.walk(scenario.event(target, opened, built.clock.now()))
-        assert seen.verdict == "observe"
-        built.clock.advance(timedelta(days=400))
-        built.raise_to(Mode.ACT, EBS)
-        again = scenario.event(target, opened, built.clock.now())
-        again["detail"]["eventID"] = "disabled-once-more"
-        assert built.walk(again).verdict == "ask"
-
-
-def test_an_exemption_of_one_region_leaves_the_others() -> None:
-    """The account has one name in all Regions, so that an exemption for one of them is one for all."""
-    with house() as built:
-        scenario = scenario_of("ec2_enable_ebs_encryption_by_default")
-        target, _ = scenario.violate(built.session)
-        elsewhere = target.model_copy(update={"region": "ap-south-1"})
-        assert target.resource != elsewhere.resource
-
-
-# -- 14. what the verifier believes ------------------------------------------------------------------------------------------
-
-
-def test_a_chain_that_is_another_chains_is_no_chain() -> None:
-    """A record names its chain; whoever copies a whole chain under another name is not found out."""
-    draft = Draft(
-        type=RecordType.NOT_OURS, source_id="a", step="s", occurred_at=START, account="1", region="r"
-    )
-    (record,) = seal("EVENT#a", Head(), (draft,), START, "0")
-    assert broken_at([(record.body, record.hash)], chain="EVENT#b") is not None  # type: ignore[call-arg]
-
-
-@pytest.mark.parametrize("body", ["{}", "[]", "null", "not json", '{"seq": 1}'])
-def test_a_record_that_is_no_record_breaks_the_chain_and_not_the_verifier(body: str) -> None:
-    import hashlib
-
-    assert broken_at([(body, hashlib.sha256(body.encode()).hexdigest())]) is not None
-
-
 # -- 15. small things -----------------------------------------------------------------------------------------------------------
-
-
-def test_two_conditions_on_one_key_are_both_kept() -> None:
-    condition = (("StringEquals", "aws:RequestTag/a", "x"), ("StringEquals", "aws:RequestTag/a", "y"))
-    said = json.dumps(Permission("ec2:X", "*", condition).statement("*"))
-    assert '"x"' in said
-    assert '"y"' in said
 
 
 def test_no_event_id_can_be_the_key_of_another_events_second_visit(ground: Ground) -> None:
@@ -551,41 +360,3 @@ def test_no_event_id_can_be_the_key_of_another_events_second_visit(ground: Groun
     ground.walks(ground.event((22, "sgr-none"), event_id=f"event-1/{RDP}"))
     ground.walks(ground.event((22, ground.ec2.open(22)), (3389, ground.ec2.open(3389))))
     assert "ask" in {notice.kind for notice in ground.cases.notices}
-
-
-def test_a_message_that_only_had_to_wait_does_not_end_among_the_dead_letters() -> None:
-    """Each time that a deferred message is shown again is one of its five receives."""
-    with mock_aws():
-        sqs = boto3.client("sqs", region_name=REGION)
-        dead_letters = sqs.create_queue(QueueName="redress-test-events-dlq")["QueueUrl"]
-        arn = sqs.get_queue_attributes(QueueUrl=dead_letters, AttributeNames=["QueueArn"])["Attributes"][
-            "QueueArn"
-        ]
-        redrive = json.dumps({"deadLetterTargetArn": arn, "maxReceiveCount": 5})
-        url = sqs.create_queue(QueueName="redress-test-events", Attributes={"RedrivePolicy": redrive})[
-            "QueueUrl"
-        ]
-        sqs.send_message(QueueUrl=url, MessageBody="{}")
-        from chalicelib.adapters.queues import SqsQueues
-
-        queues = SqsQueues(sqs)
-        for _ in range(6):
-            found = sqs.receive_message(QueueUrl=url, WaitTimeSeconds=0).get("Messages", [])
-            assert found, "it was put off five times, and nothing had failed"
-            queues.defer(url, found[0]["ReceiptHandle"], 0)
-
-
-def test_a_secret_by_any_other_name_is_hidden() -> None:
-    """Fields of real CloudTrail requests and answers that hold secrets and are not in the one table."""
-    names = ("preSharedKey", "accessToken", "refreshToken", "idToken", "apiKeyValue", "userPassword", "tokenKey",
-             "certificatePrivateKey", "masterPassword", "adminPassword", "oAuthToken", "presignedUrl")  # fmt: skip
-    envelope = Ground().event(responseElements=dict.fromkeys(names, "s3cret"))
-    signal = intake.read(envelope)
-    assert isinstance(signal, Signal)
-    assert "s3cret" not in json.dumps(signal.detail)
-
-
-def test_the_widest_reading_is_what_an_unreadable_source_gets() -> None:
-    """`_Rule` promises that what cannot be read counts as the widest; an unreadable CIDR counts as none."""
-    rule = classify._rule({"ipProtocol": "tcp", "fromPort": 22, "toPort": 22}, ("0.0.0.0/0%", None), None)
-    assert rule.sources or rule.prefix_list

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from botocore.exceptions import ClientError
 
 from chalicelib.flow.command import Redrive
 from local.stage import Stage
@@ -18,9 +19,15 @@ def test_what_is_no_event_is_kept_intact_after_five_tries_and_is_tried_again_on_
     drain(stage, "events-dlq")
     receives(stage, visibility=1)
     stage.world.clear_calls()
-    sqs = stage.world.client("sqs", quiet=True)
+    sqs, url = stage.world.client("sqs", quiet=True), stage.queue_url("events")
+    # The queue's policy denies everybody but AWS's services and the engine, root too: it is lifted for these two.
+    policy = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["Policy"])["Attributes"]["Policy"]
+    with pytest.raises(ClientError, match="AccessDenied"):
+        sqs.send_message(QueueUrl=url, MessageBody=MALFORMED)
+    sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": ""})
     for body in (MALFORMED, UNKNOWN_SHAPE):
-        sqs.send_message(QueueUrl=stage.queue_url("events"), MessageBody=body)
+        sqs.send_message(QueueUrl=url, MessageBody=body)
+    sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": policy})
     stage.world.wait_for(lambda: waiting(stage, "events-dlq") == 2, 60.0, "two dead letters")
     dead = peek(stage, "events-dlq")
     assert sorted(dead.values()) == sorted((MALFORMED, UNKNOWN_SHAPE))

@@ -4,6 +4,9 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+SHORTEST_LEASE = 25
+"""Seconds. No write is begun in a lease's last 20 (flow/act.py): a shorter one would never let any begin."""
+
 REQUIRED = ("REDRESS_STAGE", "REDRESS_ACCOUNT", "AWS_REGION")
 
 
@@ -58,13 +61,13 @@ def from_environment(environment: Mapping[str, str] | None = None) -> Settings:
         limit_per_control=_whole(env, "REDRESS_LIMIT_PER_CONTROL", 5),
         limit_per_account=_whole(env, "REDRESS_LIMIT_PER_ACCOUNT", 20),
         limit_per_actor=_whole(env, "REDRESS_LIMIT_PER_ACTOR", 20),
-        lease_seconds=_whole(env, "REDRESS_LEASE_SECONDS", 75),
+        lease_seconds=_whole(env, "REDRESS_LEASE_SECONDS", 75, SHORTEST_LEASE),
     )
 
 
-def _whole(env: Mapping[str, str], name: str, default: int) -> int:
+def _whole(env: Mapping[str, str], name: str, default: int, least: int = 0) -> int:
     text = env.get(name, str(default))
-    if not text.isdigit():
-        message = f"{name} is {text!r}, but must be a whole number of zero or more"
+    if not (text.isascii() and text.isdigit() and int(text) >= least):
+        message = f"{name} is {text!r}, but must be a whole number of {least} or more"
         raise MissingSettingError(message)
     return int(text)

@@ -200,7 +200,8 @@ def _parameters() -> dict[str, Resource]:
         ),
         "LimitPerAccount": number(20, 0, "Writes per hour in one account"),
         "LimitPerActor": number(20, 0, "Writes per hour that undo what one actor does"),
-        "LeaseSeconds": number(75, 1, "How long a run holds its target; longer than the engine's 60 s"),
+        # No write is begun in a lease's last 20 s (flow/act.py), so a shorter lease would never let one begin.
+        "LeaseSeconds": number(75, 25, "How long a run holds its target; longer than the engine's 60 s"),
         "VisibilitySeconds": number(
             360, 1, "How long a message stays with a run: six times the engine's 60 s", 43200
         ),

@@ -126,13 +126,15 @@ def plan(target: Target, params: WatchedPorts, state: Ingress, cause: Cause, as_
     culprits, lists = _what_opens(state, frozenset(cause.opened))
     kept, relied_on, crowded = _replacements(state, culprits)
     revoked = [culprit for culprit in culprits if culprit not in crowded]
-    at_once = [culprit for culprit in revoked if culprit.may_act(cause)]
-    asked = [culprit for culprit in revoked if not culprit.may_act(cause)]
+    # One revoke for all, so that a run that dies leaves nothing but calls that were planned: with the opened rules gone
+    # first, fewer of the others would be to blame.
+    at_most: Literal[Mode.ASK, Mode.ACT] = (
+        Mode.ACT if all(culprit.may_act(cause) for culprit in revoked) else Mode.ASK
+    )
     return Plan(
         calls=(
-            *_revoke(state, at_once, cause, Mode.ACT),
             *_authorise(state, kept, f"Keep open what else passes besides {_ports(state.ports)}"),
-            *_revoke(state, asked, cause, Mode.ASK),
+            *_revoke(state, revoked, cause, at_most),
         ),
         declined=(*(_without_room(culprit) for culprit in crowded), *lists),
         depends_on={

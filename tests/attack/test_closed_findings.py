@@ -1,7 +1,4 @@
-"""What an attacker gets today. Each of these fails until the engine is mended; then it moves to its place.
-
-Ranked as in the report: the number before each block is the finding's.
-"""
+"""What an attacker once got, and gets no more: each test failed against the engine of 2026-11-22 before it was mended."""
 
 from collections.abc import Iterator
 from dataclasses import replace

@@ -159,7 +159,8 @@ def said_plainly(error: ValidationError) -> str:
     said: list[str] = []
     for problem in error.errors(include_url=False, include_input=False, include_context=False):
         where = ".".join(str(part) for part in problem["loc"])
-        said.append(f"{where[:100]}: {problem['msg'][:300]}" if where else problem["msg"][:300])
+        message = problem["msg"].removeprefix("Value error, ")[:300]
+        said.append(f"{where[:100]}: {message}" if where else message)
     return "; ".join(said[:10])
 
 
@@ -459,7 +460,7 @@ def _set_freeze(desk: _Desk, command: SetFreeze) -> CommandResult:
         )
         return _Wanted(
             type=RecordType.FREEZE_ON if command.on else RecordType.FREEZE_OFF,
-            says=f"{command.where} is {state} from now on",
+            says=f"{command.where} is frozen" if command.on else f"the freeze of {command.where} is lifted",
             before=before,
             after=after,
             freeze=after,

@@ -229,8 +229,8 @@ def test_the_environment_is_small_and_complete(template: dict[str, Any]) -> None
             assert len(json.dumps(variables)) <= 2048, (
                 "Lambda holds 4 KB; names filled in are shorter than that again"
             )
-            given = dict.fromkeys(variables, "1") | {"AWS_REGION": "us-east-1"}
-            assert settings.from_environment(given).stage == "1"
+            given = dict.fromkeys(variables, "30") | {"AWS_REGION": "us-east-1"}
+            assert settings.from_environment(given).stage == "30"
 
 
 def test_the_engine_takes_one_message_at_a_time_from_two_queues(template: dict[str, Any]) -> None:

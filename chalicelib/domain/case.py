@@ -112,7 +112,6 @@ class Case(Model):
     plan_hash: str = ""
     last_state: dict[str, JsonValue] | None = None
     sessions: tuple[str, ...] = ()
-    requests: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:

@@ -629,9 +629,6 @@ class Engine:
                 "outcome": achieved.outcome,
                 "reason": achieved.reason,
                 "last_state": achieved.after.model_dump(mode="json") if achieved.after else None,
-                "requests": tuple(done.request_id for done in achieved.results if done.request_id)[
-                    -SESSIONS_KEPT:
-                ],
             }
         )
 

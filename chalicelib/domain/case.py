@@ -13,9 +13,11 @@ from typing import Any
 
 from pydantic import Field, JsonValue
 
+from chalicelib.domain.approval import Ask
 from chalicelib.domain.contract import CallResult, Cause, Outcome, Plan
 from chalicelib.domain.finding import Actor, Model, Target, digest
 from chalicelib.domain.record import Head
+from chalicelib.domain.ticket import Ticket
 
 FRESH = timedelta(hours=1)
 """A violation older than this is never repaired without a person (ARCHITECTURE §1, sentence 12)."""
@@ -85,10 +87,22 @@ class Run(Model):
     plan: Plan
     plan_hash: str
     results: tuple[CallResult, ...] = ()
+    approved_by: str = ""
+
+
+class Denied(Model):
+    """A person's no to one plan, and when."""
+
+    plan_hash: str
+    at: datetime
 
 
 class Case(Model):
-    """The case as it stands now. `version` rises with every write and guards every write."""
+    """The case as it stands now. `version` rises with every write and guards every write.
+
+    `ask` is what a person is being asked (while waiting), `ticket` the newest ticket on this digest, `wakes_at` when an
+    exemption or a snooze ends, `inherited` true for what stood in the baseline report and nobody asked for since.
+    """
 
     digest: str
     episode: int
@@ -112,6 +126,15 @@ class Case(Model):
     plan_hash: str = ""
     last_state: dict[str, JsonValue] | None = None
     sessions: tuple[str, ...] = ()
+    ask: Ask | None = None
+    asks: int = 0
+    ticket: Ticket | None = None
+    denied: Denied | None = None
+    wakes_at: datetime | None = None
+    inherited: bool = False
+    owner: str = ""
+    acted_at: datetime | None = None
+    acted_before: dict[str, JsonValue] | None = None
 
     @property
     def id(self) -> str:
@@ -165,7 +188,14 @@ def cause_of(case: Case, now: datetime) -> Cause:
     """The causes of a case as one: the newest event's time and actor, and all that fresh events opened."""
     newest = max(case.causes, key=lambda cause: cause.at)
     opened = sorted({rule for cause in case.causes if _fresh(cause.at, now) for rule in cause.opened})
-    return Cause(at=newest.at, actor=newest.actor, opened=tuple(opened), last_state=case.last_state)
+    return Cause(
+        at=newest.at,
+        actor=newest.actor,
+        opened=tuple(opened),
+        last_state=case.last_state,
+        acted_at=case.acted_at,
+        acted_before=case.acted_before,
+    )
 
 
 def _fresh(at: datetime, now: datetime) -> bool:

@@ -6,15 +6,18 @@ house promises in `tests/house/test_promises.py` hold every remediation to this 
 
 import hashlib
 import json
+import re
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from pydantic import Field, JsonValue
 
-from chalicelib.domain.finding import Actor, Model, Target
+from chalicelib.domain.finding import Actor, Model, Target, is_global
 from chalicelib.domain.shape import mapping, sequence
 
 CONTRACT_VERSION = "1"
@@ -73,6 +76,11 @@ class State(Model):
     def compliant(self) -> bool:
         """True when the target is as the control wants it."""
         raise NotImplementedError  # Every State defines it; a house promise calls it on generated states.
+
+    @property
+    def since(self) -> datetime | None:
+        """For a time-based control, when the violation began: the moment at which the threshold was crossed."""
+        return None
 
     def content(self) -> dict[str, JsonValue]:
         """The state without the identifiers that AWS assigns anew: what an undo must bring back exactly."""
@@ -152,6 +160,16 @@ class Declined(Model):
     why: str = Field(min_length=1, max_length=500)
 
 
+class Step(Model):
+    """One thing that a person does by hand: in the console's words, and as a command where there is one.
+
+    A command is complete and safe to paste: names that others chose are quoted (`shell`).
+    """
+
+    console: str = Field(min_length=1, max_length=1000)
+    command: str = Field(default="", max_length=20_000)
+
+
 class MonthlyCost(Model):
     """What the plan would cost each month from now on, in US cents, with its basis; `None` is unknown."""
 
@@ -194,13 +212,16 @@ class Cause(Model):
     """Why the engine looks at the target now: when and by whom it was changed, and what the change opened.
 
     `opened` holds only sub-resources opened within the freshness window; `last_state` is the state that the engine
-    had assessed of this target before, or None.
+    had assessed of this target before, or None. `acted_at` and `acted_before` are when the engine last began to change
+    this target, and the state before: within a run and after it, they tell what is done from what is still to do.
     """
 
     at: datetime
     actor: Actor
     opened: tuple[str, ...] = ()
     last_state: dict[str, JsonValue] | None = None
+    acted_at: datetime | None = None
+    acted_before: dict[str, JsonValue] | None = None
 
 
 class CallResult(Model):
@@ -242,7 +263,14 @@ class RunRecord(Generic[S]):
 class Remediation(Generic[S, P]):
     """One remediation, whole: what it is for, what it may do, and the functions that say how.
 
-    Assess reads, plan and undo are pure. `settle_seconds` is how long the service may take to show the new state.
+    Assess and survey read; plan, undo, by_hand and as_code are pure. `survey` is given the account in one Region (or,
+    when `everywhere` is "account", in place of all Regions) and answers, from reads that tell of many resources at once,
+    with those that may break a control; it may name too many, never too few. `by_hand` is what a person does when no call
+    is planned, or part of it is declined. `as_code` is the same in HCL, for what Terraform manages. `tags` reads the
+    target's tags, for its owner. `settle_seconds` is how long the service may take to show the new state. With
+    `undo_by_hand`, an undo is a ticket with the commands: the role that undoes must not switch off what watches.
+
+    A remediation without writes is ticket-only: its plan never holds a call.
     """
 
     id: str
@@ -257,10 +285,44 @@ class Remediation(Generic[S, P]):
     assess: Callable[[Target, P, Reader], S]
     plan: Callable[[Target, P, S, Cause, datetime], Plan]
     undo: Callable[[Target, RunRecord[S], S], Plan]
+    survey: Callable[[Target, P, Reader], tuple[Target, ...]]
+    by_hand: Callable[[Target, S], tuple[Step, ...]]
+    as_code: Callable[[Target, S], str]
+    tags: Callable[[Target, Reader], Mapping[str, str]] | None = None
+    everywhere: Literal["region", "account"] = "region"
     settle_seconds: int = 0
+    undo_by_hand: bool = False
 
 
 AnyRemediation = Remediation[Any, Any]
+
+
+def shell(*words: str) -> str:
+    """`words` as one command line for a POSIX shell, each quoted where it must be."""
+    return shlex.join(words)
+
+
+def command_of(call: Call, target: Target) -> str:
+    """A call as the AWS CLI makes it, in the target's Region; the parameters are the plan's own, as JSON.
+
+    A reference to an earlier answer stays readable in the JSON: whoever runs it by hand fills it in.
+    """
+    words = ["aws", _CLI_NAMES.get(call.service, call.service), _kebab(call.operation)]
+    if not is_global(target.region):
+        words += ["--region", target.region]
+    if call.params:
+        words += ["--cli-input-json", json.dumps(call.params, ensure_ascii=False)]
+    return shell(*words)
+
+
+_CLI_NAMES = MappingProxyType({"s3": "s3api", "config": "configservice"})
+"""Where the AWS CLI calls a service otherwise than boto3 does."""
+
+
+def _kebab(operation: str) -> str:
+    """An operation as the AWS CLI spells it: `PutBucketACL` is `put-bucket-acl`."""
+    parted = re.sub(r"([a-z0-9])([A-Z])", r"\1-\2", operation)
+    return re.sub(r"([A-Z]+)([A-Z][a-z])", r"\1-\2", parted).lower()
 
 
 def canonical(value: Mapping[str, Any] | list[Any]) -> str:

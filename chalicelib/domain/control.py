@@ -50,7 +50,13 @@ class EdgeCase(Model):
 
 
 class Control(Model):
-    """A catalog entry. The title states the compliant condition; `ceiling` is the most that any account may set."""
+    """A catalog entry. The title states the compliant condition; `ceiling` is the most that any account may set.
+
+    `security_hub` holds consolidated and legacy control ids (`EC2.13`, `PCI.EC2.5`; CIS numbers stand in `frameworks`),
+    `config_rules` identifiers of managed rules and `config_rule_names` the names that AWS gives rules made of them,
+    `guardduty` finding types, `access_analyzer` the resource types whose public access is this control's matter.
+    With `regional = false` the resource has no Region (IAM), or is the account as a whole.
+    """
 
     id: str = Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")
     version: str
@@ -64,12 +70,16 @@ class Control(Model):
     frameworks: dict[str, tuple[str, ...]]
     security_hub: tuple[str, ...] = ()
     config_rules: tuple[str, ...] = ()
+    config_rule_names: tuple[str, ...] = ()
+    guardduty: tuple[str, ...] = ()
+    access_analyzer: tuple[str, ...] = ()
     prowler: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
     parameters: dict[str, JsonValue] = Field(default_factory=dict)
     events: tuple[EventRule, ...] = ()
     edge_cases: tuple[EdgeCase, ...] = ()
     time_based: bool = False
+    regional: bool = True
     wait_after_create_minutes: int = Field(default=10, ge=0)
 
     @model_validator(mode="after")

@@ -31,7 +31,14 @@ class Decision(Model):
 
 @dataclass(frozen=True)
 class Facts:
-    """All that a decision rests on. `mode` is the account's setting capped by the control's ceiling."""
+    """All that a decision rests on. `mode` is the account's setting capped by the control's ceiling.
+
+    `crossed_since_raised`: a time-based violation began after the control was raised to act. `baseline`: nobody has had
+    the first report on this control in this account yet. `inherited`: the violation stood in that report, and nobody has
+    asked for it since. `denied`: a person said no to this very plan. `approved`: a person agreed to this very plan.
+    `stale`: a person agreed to another plan, once (1) or again (2). `deployed_as_code`: a configured deployment role made
+    the change.
+    """
 
     mode: Mode
     compliant: bool
@@ -45,6 +52,13 @@ class Facts:
     over_limit: bool
     own_role: bool
     starts_cost: bool
+    crossed_since_raised: bool = False
+    baseline: bool = False
+    inherited: bool = False
+    denied: bool = False
+    approved: bool = False
+    stale: int = 0
+    deployed_as_code: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,9 +82,30 @@ RULES: tuple[Rule, ...] = (
         "the resource is already as the control wants it",
     ),
     Rule(
+        "contained",
+        lambda f: not f.has_calls and not f.has_declined,
+        Verdict.OBSERVE,
+        "all that may be done for now is done, and the control still fails: it is looked at again",
+    ),
+    Rule(
         "observing", lambda f: f.mode is Mode.OBSERVE, Verdict.OBSERVE, "the control is set to observe here"
     ),
     Rule("frozen", lambda f: f.frozen, Verdict.OBSERVE, "the kill switch is on for this scope"),
+    Rule(
+        "baseline",
+        lambda f: f.baseline,
+        Verdict.OBSERVE,
+        "this is the first look at the control in this account: it goes into the baseline report",
+    ),
+    Rule(
+        "inherited",
+        lambda f: f.inherited,
+        Verdict.OBSERVE,
+        "it stood in the baseline report, and nobody has asked for it since",
+    ),
+    Rule(
+        "denied", lambda f: f.denied, Verdict.OBSERVE, "a person said no to exactly this plan, and not long ago"
+    ),
     Rule(
         "nothing to offer",
         lambda f: not f.has_calls,
@@ -78,12 +113,26 @@ RULES: tuple[Rule, ...] = (
         "there is no change that the engine could make, so a person has to",
     ),
     Rule("ticketing", lambda f: f.mode is Mode.TICKET, Verdict.TICKET, "the control is set to ticket here"),
+    Rule(
+        "stale twice",
+        lambda f: f.stale > 1,
+        Verdict.TICKET,
+        "it changed again while a person was deciding, so that no approval fits it",
+    ),
+    Rule("approved", lambda f: f.approved, Verdict.ACT, "a person approved exactly this plan"),
+    Rule("stale", lambda f: f.stale > 0, Verdict.ASK, "a person approved another plan than is needed now"),
     Rule("asking", lambda f: f.mode is Mode.ASK, Verdict.ASK, "the control is set to ask here"),
     Rule(
         "our own role",
         lambda f: f.own_role,
         Verdict.ASK,
         "the change was made with one of our own roles, outside any run of ours",
+    ),
+    Rule(
+        "deployed as code",
+        lambda f: f.deployed_as_code,
+        Verdict.ASK,
+        "a configured deployment role made the change: its next run would bring back what is changed here",
     ),
     Rule(
         "the plan needs a person",
@@ -93,18 +142,23 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "not created by the event",
-        lambda f: not f.created_by_event,
+        lambda f: not f.created_by_event and not f.crossed_since_raised,
         Verdict.ASK,
         "the event did not create this violation: what was there before is changed only by a person",
     ),
-    Rule("not fresh", lambda f: not f.fresh, Verdict.ASK, "the violation was created more than an hour ago"),
+    Rule(
+        "not fresh",
+        lambda f: not f.fresh and not f.crossed_since_raised,
+        Verdict.ASK,
+        "the violation was created more than an hour ago",
+    ),
     Rule("starts a cost", lambda f: f.starts_cost, Verdict.ASK, "the change would start a recurring charge"),
     Rule("over a limit", lambda f: f.over_limit, Verdict.ASK, "a limit on writes per hour is reached"),
     Rule(
         "acting",
         lambda _: True,
         Verdict.ACT,
-        "the event created the violation just now and the control may act",
+        "the event created the violation just now, or time did since the control was raised, and the control may act",
     ),
 )
 

@@ -24,15 +24,17 @@ class Model(BaseModel):
 
 
 GLOBAL = "global"
-"""The Region of what has none (IAM): written in place of a Region name."""
+"""The Region of what has none (IAM): written in place of a Region name. Other partitions have their own (`global_in`)."""
 
 AccountId = Annotated[str, StringConstraints(pattern=r"^[0-9]{12}$")]
-RegionName = Annotated[str, StringConstraints(pattern=r"^(global|[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2})$")]
+RegionName = Annotated[str, StringConstraints(pattern=r"^(([a-z]{2,4}(-[a-z]+)+-)?global|[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2})$")]
 
 ARN_FORMS = MappingProxyType(
     {
         "AWS::::Account": "AWS::::Account:{account}",
         "AWS::EC2::SecurityGroup": "arn:{partition}:ec2:{region}:{account}:security-group/{id}",
+        "AWS::IAM::User": "arn:{partition}:iam::{account}:user/{id}",
+        "AWS::S3::Bucket": "arn:{partition}:s3:::{id}",
     }
 )
 """How a resource of a type is written: its ARN, or Security Hub's form for an account, which has none."""
@@ -41,9 +43,14 @@ ID_FORMS = MappingProxyType(
     {
         "AWS::::Account": r"[0-9]{12}",
         "AWS::EC2::SecurityGroup": r"sg-[0-9a-z]{1,64}",
+        "AWS::IAM::User": r"([A-Za-z0-9_+=,.@-]{1,64}/){0,8}[A-Za-z0-9_+=,.@-]{1,64}",
+        "AWS::S3::Bucket": r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]",
     }
 )
-"""What an id of a type looks like, whole. A wildcard, a slash or a policy variable would mean other resources too."""
+"""What an id of a type looks like, whole. A wildcard or a policy variable would mean other resources too.
+
+A user's id is its path and name as its ARN has them (`division/alice`): the name alone would be another user's ARN.
+"""
 
 _PARTITION_OF_PREFIX = MappingProxyType(
     {
@@ -58,8 +65,20 @@ _PARTITION_OF_PREFIX = MappingProxyType(
 
 def partition_of(region: str) -> str:
     """The AWS partition that a Region belongs to, by its name's prefix; `aws` for all commercial Regions."""
+    if region.endswith(f"-{GLOBAL}"):
+        return region.removesuffix(f"-{GLOBAL}")
     head = region.rsplit("-", 2)[0]
     return _PARTITION_OF_PREFIX.get(head, "aws")
+
+
+def global_in(partition: str) -> str:
+    """What stands in place of a Region's name for a resource of that partition that has none."""
+    return GLOBAL if partition == "aws" else f"{partition}-{GLOBAL}"
+
+
+def is_global(region: str) -> bool:
+    """True for what stands in place of a Region's name, in any partition."""
+    return region == GLOBAL or region.endswith(f"-{GLOBAL}")
 
 
 def is_id_of(kind: str, text: object) -> bool:
@@ -117,6 +136,11 @@ class Target(Model):
         )
 
     @property
+    def name(self) -> str:
+        """The last part of the id: what a user, a bucket or a group is called where its path does not matter."""
+        return self.id.rpartition("/")[2]
+
+    @property
     def key(self) -> str:
         """A stable digest of account, Region and resource: what a lock is taken on."""
         return digest(self.account, self.region, self.type, self.id)
@@ -139,8 +163,42 @@ class Actor(Model):
         return self.role_arn or self.arn or f"unknown:{self.type}"
 
 
+def target_of(kind: str, resource: str, account: str, region: str) -> Target | None:
+    """The target that a resource's own name means, or None when it means none in that account and Region.
+
+    The name is an ARN, `AWS::::Account:<id>`, or a bare id, as services write them. An ARN of another partition, Region,
+    account or type means nothing here.
+    """
+    if kind not in ARN_FORMS:
+        return None
+    blank = {"partition": partition_of(region), "region": region, "account": account}
+    before, _, after = ARN_FORMS[kind].partition("{id}")
+    form = before.format(**blank)
+    if not after and before == ARN_FORMS[kind]:  # an account's name is all form and no id
+        named = account if resource in {form, account} else ""
+    else:
+        named = resource.removeprefix(form)
+    if not is_id_of(kind, named):
+        return None
+    return Target(account=account, region=region, type=kind, id=named)
+
+
+class Origin(StrEnum):
+    """Why the engine looks. Only an event tells of a change; everything else is somebody's word about a state."""
+
+    EVENT = "event"
+    CLAIM = "claim"
+    REQUEST = "request"
+    SWEEP = "sweep"
+    WAKE = "wake"
+
+
 class Signal(Model):
-    """One event after intake: an envelope that we can read, redacted, with nothing decided about it yet."""
+    """One thing that we were told, after intake: readable, redacted, with nothing decided about it yet.
+
+    An event of CloudTrail is one signal; an event of Security Hub is one signal for each finding in it, whose `detail`
+    is that finding, and whose account, Region and time are the finding's own.
+    """
 
     event_id: str
     source: str
@@ -153,6 +211,8 @@ class Signal(Model):
     request_id: str | None
     sha256: str
     detail: dict[str, object]
+    origin: Origin = Origin.EVENT
+    user_agent: str | None = None
 
 
 class NotOurs(Model):

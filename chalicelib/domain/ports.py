@@ -1,15 +1,19 @@
 """What the flow needs from the outside, as Protocols. Adapters implement them; tests use hand-made fakes."""
 
+from collections.abc import Iterator
 from datetime import datetime
-from typing import Protocol
+from typing import Literal, Protocol
 
 from pydantic import AwareDatetime, JsonValue
 
-from chalicelib.domain.case import Case, Lock
+from chalicelib.domain.approval import Answers, Ask
+from chalicelib.domain.case import Case, CaseState, Lock
 from chalicelib.domain.contract import AnyRemediation, Call, CallResult, Mode, Plan, Reader
 from chalicelib.domain.finding import Model, Target
 from chalicelib.domain.limits import Spent
 from chalicelib.domain.record import Head, Record
+from chalicelib.domain.sweep import Baseline, Sweep
+from chalicelib.domain.ticket import Ticket
 
 FREEZE_ALL = "ALL"
 """The scope of the kill switch that stops everything. Its item exists from the first raised mode on."""
@@ -58,6 +62,29 @@ class Enrolment(Model):
     at: datetime
 
 
+class DeploymentRole(Model):
+    """A role under which code is deployed in an account, as an operator configured it: what it changes is code's matter.
+
+    With `removed`, it is one no longer; settings are never taken away.
+    """
+
+    account: str
+    role_arn: str
+    tool: Literal["terraform", "cdk", "cloudformation", "other"]
+    by: str
+    at: datetime
+    removed: bool = False
+
+
+class Owner(Model):
+    """Who answers for an account where a resource's own tags name nobody: a mail address, a team, a channel."""
+
+    account: str
+    owner: str
+    by: str
+    at: datetime
+
+
 class Question(Model):
     """What the gate asks the store in one consistent read."""
 
@@ -66,6 +93,7 @@ class Question(Model):
     target: Target
     controls: tuple[str, ...]
     actor_key: str
+    role_arn: str | None = None
 
 
 class Gate(Model):
@@ -80,6 +108,9 @@ class Gate(Model):
     enrolled: bool
     account_spent: Spent
     actor_spent: Spent
+    baselines: tuple[Baseline, ...] = ()
+    deployment_role: DeploymentRole | None = None
+    owner: Owner | None = None
 
 
 class Notice(Model):
@@ -96,7 +127,8 @@ class Change(Model):
     """One transaction on one case: all of it happens, or ConflictError and none of it.
 
     `case` is stored at `case.version` if the stored version is one lower (0: it must not exist). `archive` is the ended
-    episode that `case` replaces. `lock`, when given, is stored likewise. `seen` marks events as taken in.
+    episode that `case` replaces. `lock`, when given, is stored likewise. `seen` marks events as taken in. `ticket` is
+    stored as it is: whoever writes it holds the case. `exemptions` are those that an undo brings with it.
     """
 
     case: Case
@@ -106,6 +138,8 @@ class Change(Model):
     spent: tuple[Spent, ...] = ()
     records: tuple[Record, ...] = ()
     notices: tuple[Notice, ...] = ()
+    ticket: Ticket | None = None
+    exemptions: tuple[Exemption, ...] = ()
 
 
 class Guard(Model):
@@ -120,10 +154,44 @@ class SettingChange(Model):
 
     mode: ModeSetting | None = None
     freezes: tuple[Freeze, ...] = ()
-    exemption: Exemption | None = None
+    exemptions: tuple[Exemption, ...] = ()
     enrolment: Enrolment | None = None
+    deployment_role: DeploymentRole | None = None
+    owner: Owner | None = None
+    notices: tuple[Notice, ...] = ()
     record: Record
     expected_head: Head
+
+
+class AnswerChange(Model):
+    """One transaction of a person's answer: the answers at their new version, the record, and the errand for the engine.
+
+    Only if the case `case` still waits with this very ask (its number and its plan's hash) and `at` is before the ask's
+    end, whatever else stands in the item; else ConflictError and none of it.
+    """
+
+    case: str
+    ask: Ask
+    at: datetime
+    answers: Answers
+    record: Record
+    notice: Notice
+
+
+class SweepChange(Model):
+    """One transaction of a sweep: its item at its new version; at its end also the baselines, the record, the report."""
+
+    sweep: Sweep
+    baselines: tuple[Baseline, ...] = ()
+    record: Record | None = None
+    notices: tuple[Notice, ...] = ()
+
+
+class Swept(Model):
+    """How far the sweeps of an account are: the newest sweep, and the baselines that stand."""
+
+    sweep: Sweep | None
+    baselines: tuple[Baseline, ...]
 
 
 class Cases(Protocol):
@@ -149,9 +217,53 @@ class Cases(Protocol):
         """A chain of one record (an event that is not ours); False when it already stands."""
         ...
 
+    def answers(self, case: str, ask: int) -> Answers | None:
+        """What people said to that ask of that case, read consistently; None when nobody said anything."""
+        ...
+
+    def in_state(self, state: CaseState) -> Iterator[Case]:
+        """The current cases in that state, page by page: the one call each, and one for the bodies of a page."""
+        ...
+
+    def bodies(self, chain: str) -> tuple[str, ...]:
+        """The stored bodies of a chain, in order."""
+        ...
+
+    def swept(self, account: str, controls: tuple[str, ...]) -> Swept:
+        """The newest sweep of the account and the baselines of these controls there, read consistently in one call."""
+        ...
+
+    def keep(self, change: SweepChange) -> None:
+        """All of it or none; ConflictError when somebody else moved the sweep on."""
+        ...
+
 
 class Settings(Protocol):
-    """The settings that people change, seen from the commands route."""
+    """The settings that people change, and the asks that they answer, seen from the commands route."""
+
+    def case(self, digest: str, episode: int) -> Case | None:
+        """The case of that name, whether it is current or archived."""
+        ...
+
+    def answers(self, case: str, ask: int) -> Answers | None:
+        """What people said to that ask, read consistently."""
+        ...
+
+    def answer(self, change: AnswerChange) -> None:
+        """All of it or none; ConflictError when the ask is no longer what it was, or somebody answered meanwhile."""
+        ...
+
+    def note(self, record: Record) -> bool:
+        """A chain of one record (an answer that was refused); False when it already stands."""
+        ...
+
+    def deployment_role(self, account: str, role_arn: str) -> DeploymentRole | None:
+        """What was last configured about that role, or None."""
+        ...
+
+    def owner(self, account: str) -> Owner | None:
+        """Who answers for the account, or None."""
+        ...
 
     def head(self, chain: str) -> Head:
         """The end of a system chain; Head() when it has no record yet."""
@@ -199,6 +311,18 @@ class Aws(Protocol):
         self, remediation: AnyRemediation, target: Target, plan: Plan, session: str, *, undo: bool = False
     ) -> Executor:
         """A session of the acting (or undo) role whose policy is made from this one plan and target."""
+        ...
+
+    def regions(self, account: str) -> tuple[str, ...]:
+        """The Regions that are switched on in the account, sorted, read now under the read-only role."""
+        ...
+
+
+class Tickets(Protocol):
+    """Where people keep their tickets. The embedded default is our own table, written with the case itself."""
+
+    def deliver(self, ticket: Ticket) -> str:
+        """Bring the ticket there as it stands now, once per id; the name under which people find it."""
         ...
 
 

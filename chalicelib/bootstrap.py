@@ -14,7 +14,8 @@ from chalicelib import catalog
 from chalicelib.adapters.aws import AwsAccounts, own_client, reading_models_once
 from chalicelib.adapters.clock import SystemClock
 from chalicelib.adapters.dynamodb import DynamoCases, DynamoSettings
-from chalicelib.adapters.queues import SqsQueue, SqsQueues
+from chalicelib.adapters.outbox import Outbox
+from chalicelib.adapters.queues import SqsQueues
 from chalicelib.adapters.telemetry import Telemetry
 from chalicelib.adapters.worker import Worker
 from chalicelib.catalog import Catalog
@@ -22,7 +23,8 @@ from chalicelib.domain.contract import AnyRemediation
 from chalicelib.domain.errors import ContractError
 from chalicelib.domain.limits import Limits
 from chalicelib.domain.ports import Aws, Cases, Clock
-from chalicelib.flow.pipeline import Engine, Home
+from chalicelib.flow.pipeline import Engine
+from chalicelib.flow.visit import Home
 from chalicelib.settings import Settings, from_environment
 
 if TYPE_CHECKING:
@@ -44,6 +46,20 @@ def engine() -> Worker:
     )
 
 
+@cache
+def undoer() -> Worker:
+    """The function behind the undo queue."""
+    return engine()
+
+
+@cache
+def outbox() -> Outbox:
+    """The function behind the outbox's stream."""
+    settings, own = from_environment(), reading_models_once()()
+    queues = SqsQueues(own_client("sqs", settings, lambda: own))
+    return Outbox(queues=queues, telemetry=Telemetry(), commands=settings.queue("commands"))
+
+
 class Commands:
     """What the commands route calls: one command of one authenticated caller, carried out."""
 
@@ -51,9 +67,12 @@ class Commands:
         self._settings = settings
         own = reading_models_once()()
         self._store = DynamoSettings(own_client("dynamodb", settings, lambda: own), settings)
-        queues = SqsQueues(own_client("sqs", settings, lambda: own))
-        self._queue = SqsQueue(queues, settings.queue("commands"))
         self._catalog = catalog.load()
+
+    @property
+    def stage(self) -> str:
+        """Which deployment this is."""
+        return self._settings.stage
 
     def __call__(self, command: "AnyCommand", caller: "Caller") -> "CommandResult":
         """The command's result, or RefusedCommandError."""
@@ -65,7 +84,6 @@ class Commands:
             self._store,
             self._catalog,
             SystemClock(),
-            queue=self._queue,
             home=self._settings.account,
             engine=self._settings.version,
         )

@@ -37,11 +37,11 @@ class Settings:
         return f"{self.prefix}-{name.replace('_', '-')}"
 
     def queue(self, name: str) -> str:
-        """The full name of one of our queues: events, commands, undo, or one of them with `-dlq`."""
+        """The full name of one of our queues: events, commands, undo, one of them with `-dlq`, or outbox-dlq."""
         return f"{self.prefix}-{name}"
 
     def role(self, name: str) -> str:
-        """The full name of one of our roles: engine, read, act, undo, http."""
+        """The full name of one of our roles: engine, read, act, undo, http, outbox, undoer."""
         return f"{self.prefix}-{name}"
 
 

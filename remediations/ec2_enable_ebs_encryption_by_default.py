@@ -28,6 +28,8 @@ from chalicelib.domain.contract import (
     Risk,
     RunRecord,
     State,
+    Step,
+    command_of,
 )
 from chalicelib.domain.errors import AwsError
 from chalicelib.domain.finding import Target
@@ -77,20 +79,7 @@ def plan(target: Target, params: NoParams, state: EbsDefault, cause: Cause, as_o
 
     doubts = tuple(_doubts(state, cause))
     return Plan(
-        calls=(
-            Call(
-                service="ec2",
-                operation="EnableEbsEncryptionByDefault",
-                params={},
-                why=" ".join(
-                    (
-                        f"Encrypt every new EBS volume in {target.region}; existing ones stay as they are.",
-                        *doubts,
-                    )
-                ),
-                at_most=Mode.ASK if doubts else Mode.ACT,
-            ),
-        ),
+        calls=(_turn_on(target, doubts),),
         monthly_cost=NO_COST if _is_aws_managed(state.key) else _KEY_REQUESTS,
         depends_on={
             "encrypted": state.encrypted,
@@ -128,11 +117,54 @@ def undo(target: Target, run: RunRecord[EbsDefault], now: EbsDefault) -> Plan:
     )
 
 
+# -- where else, and by hand ------------------------------------------------------------------------------------------
+
+
+def survey(place: Target, params: NoParams, aws: Reader) -> tuple[Target, ...]:
+    """The account in this Region: there is one setting, and assessing it is no more than reading it."""
+    return (place,)
+
+
+def by_hand(target: Target, state: EbsDefault) -> tuple[Step, ...]:
+    look = Call(service="ec2", operation="GetEbsEncryptionByDefault", params={}, why="To see it.")
+    settings = f"EC2 ({target.region}) > Dashboard > Account attributes > Data protection and security"
+    return (
+        Step(
+            console=f"{settings} > EBS encryption: see whether it is on, and which key is the default.",
+            command=command_of(look, target),
+        ),
+        Step(
+            console=f"{settings} > EBS encryption > Manage: choose Enable, keep the key, Update EBS encryption.",
+            command=command_of(_turn_on(target), target),
+        ),
+    )
+
+
+def as_code(target: Target, state: EbsDefault) -> str:
+    return f"""# In the configuration whose provider is set to {target.region}.
+resource "aws_ebs_encryption_by_default" "this" {{
+  enabled = true
+}}
+"""
+
+
 # -- what turning it on may break -------------------------------------------------------------------------------------
 
 _EXAMINED_AT_MOST = 20
 _KEY_REQUESTS = MonthlyCost(usd_cents=None, basis="KMS requests under a key that is not the AWS managed one")
 _GONE = frozenset({"InvalidAMIID.NotFound", "InvalidAMIID.Unavailable", "InvalidSnapshot.NotFound"})
+
+
+def _turn_on(target: Target, doubts: tuple[str, ...] = ()) -> Call:
+    return Call(
+        service="ec2",
+        operation="EnableEbsEncryptionByDefault",
+        params={},
+        why=" ".join(
+            (f"Encrypt every new EBS volume in {target.region}; existing ones stay as they are.", *doubts)
+        ),
+        at_most=Mode.ASK if doubts else Mode.ACT,
+    )
 
 
 def _doubts(state: EbsDefault, cause: Cause) -> Iterator[str]:
@@ -238,5 +270,8 @@ REMEDIATION = Remediation(
     assess=assess,
     plan=plan,
     undo=undo,
+    survey=survey,
+    by_hand=by_hand,
+    as_code=as_code,
     settle_seconds=5,
 )

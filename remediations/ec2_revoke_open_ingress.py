@@ -9,7 +9,7 @@ shared VPC), and a rule whose replacements the group has no room for. Rules that
 touched. Connections that are established when a rule is revoked may live on: EC2 tracks them.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -30,9 +30,12 @@ from chalicelib.domain.contract import (
     Risk,
     RunRecord,
     State,
+    Step,
+    command_of,
 )
 from chalicelib.domain.errors import AwsError
 from chalicelib.domain.finding import Model, Target
+from chalicelib.domain.hcl import quoted
 from chalicelib.domain.ingress import Network, admits_port, covers_world, network, on_the_internet
 
 
@@ -102,19 +105,9 @@ def assess(target: Target, params: WatchedPorts, aws: Reader) -> Ingress:
         "SecurityGroupRules",
         Filters=[{"Name": "group-id", "Values": [target.id]}],
     )
-    rules = sorted((_rule(item) for item in told if not item["IsEgress"]), key=lambda rule: rule.id)
-    lists = {
-        rule.prefix_list
-        for rule in rules
-        if rule.prefix_list and any(_admits(rule, port) for port in params.ports)
-    }
-    return Ingress(
-        group=target.id,
-        owner=next((item.get("GroupOwnerId") for item in told), None),
-        ports=tuple(sorted(params.ports)),
-        rules=tuple(rules),
-        prefix_lists=tuple(_prefix_list(aws, name) for name in sorted(lists)),
-    )
+    state = _ingress(target.id, params, told)
+    lists = tuple(_prefix_list(aws, name) for name in _lists_that_count(state))
+    return state.model_copy(update={"prefix_lists": lists})
 
 
 def plan(target: Target, params: WatchedPorts, state: Ingress, cause: Cause, as_of: datetime) -> Plan:
@@ -124,6 +117,7 @@ def plan(target: Target, params: WatchedPorts, state: Ingress, cause: Cause, as_
         return Plan(declined=(_of_another_account(state),))
 
     culprits, lists = _what_opens(state, frozenset(cause.opened))
+    declined_lists = tuple(_opened_by_list(state, name, ports) for name, ports in lists.items())
     kept, relied_on, crowded = _replacements(state, culprits)
     revoked = [culprit for culprit in culprits if culprit not in crowded]
     # One revoke for all, so that a run that dies leaves nothing but calls that were planned: with the opened rules gone
@@ -136,7 +130,7 @@ def plan(target: Target, params: WatchedPorts, state: Ingress, cause: Cause, as_
             *_authorise(state, kept, f"Keep open what else passes besides {_ports(state.ports)}"),
             *_revoke(state, revoked, cause, at_most),
         ),
-        declined=(*(_without_room(culprit) for culprit in crowded), *lists),
+        declined=(*(_without_room(culprit) for culprit in crowded), *declined_lists),
         depends_on={
             "rules": [_facts(rule) for rule in sorted((*(c.rule for c in revoked), *relied_on), key=_by_id)]
         },
@@ -173,6 +167,74 @@ def undo(target: Target, run: RunRecord[Ingress], now: Ingress) -> Plan:
             *_withdraw(now, added),
         ),
         depends_on={"rules": [_facts(rule) for rule in (*missing, *added)]},
+    )
+
+
+# -- where else, whose, and by hand -----------------------------------------------------------------------------------
+
+
+def survey(place: Target, params: WatchedPorts, aws: Reader) -> tuple[Target, ...]:
+    """The groups that open a watched port to the world, or have a prefix list on it, which only assess looks into.
+
+    EC2 is asked for every rule of the Region: it has no filter for ports or sources that would miss nothing.
+    """
+    told: dict[str, list[dict[str, Any]]] = {}
+    for item in aws.pages("ec2", "DescribeSecurityGroupRules", "SecurityGroupRules", MaxResults=_PAGE):
+        told.setdefault(item["GroupId"], []).append(item)
+    states = (_ingress(group, params, told[group]) for group in sorted(told))
+    return tuple(
+        Target(account=place.account, region=place.region, type="AWS::EC2::SecurityGroup", id=state.group)
+        for state in states
+        if _lists_that_count(state) or not state.compliant
+    )
+
+
+def tags(target: Target, aws: Reader) -> Mapping[str, str]:
+    (group,) = aws.read("ec2", "DescribeSecurityGroups", GroupIds=[target.id])["SecurityGroups"]
+    return {tag["Key"]: tag["Value"] for tag in group.get("Tags", [])}
+
+
+def by_hand(target: Target, state: Ingress) -> tuple[Step, ...]:
+    if state.owner != target.account:
+        owner = f"account {state.owner}" if state.owner else "whoever owns it, whom EC2 does not name,"
+        return (
+            Step(
+                console=f"Ask {owner} to change the rules of security group {state.group}: only there can it be."
+            ),
+        )
+
+    culprits, lists = _what_opens(state, frozenset())
+    crowded = _replacements(state, culprits)[2]
+    edit = f"VPC ({target.region}) > Security groups > {state.group} > Inbound rules > Edit inbound rules"
+    return (
+        Step(
+            console=f"{edit}: see which rules admit {_ports(state.ports)}, and find out who needs it from where.",
+            command=_command(
+                target,
+                "DescribeSecurityGroupRules",
+                {"Filters": [{"Name": "group-id", "Values": [state.group]}]},
+            ),
+        ),
+        *(Step(console=f"{edit}: {_closed_by_hand(culprit, culprit in crowded)}.") for culprit in culprits),
+        *(step for name, ports in lists.items() for step in _list_by_hand(target, state, name, ports)),
+    )
+
+
+def as_code(target: Target, state: Ingress) -> str:
+    culprits, lists = _what_opens(state, frozenset())
+    kept = _replacements(state, culprits)[0]
+    return "\n".join(
+        (
+            "# Inbound rules whose source is neither the Internet nor a prefix list that opens a port to it.",
+            *(f"# Take out {culprit.rule.id}: {_words(culprit.rule)}." for culprit in culprits),
+            *(f"# Take out what refers to {name}, or narrow that list." for name in lists),
+            'variable "known_sources" {',
+            "  type        = set(string)",
+            '  description = "IPv4 ranges that need the watched ports"',
+            "}",
+            *(_in_hcl(state.group, f"port_{port}", _known(port)) for port in state.ports),
+            *(_in_hcl(state.group, f"kept_{place}", _kept(rule)) for place, rule in enumerate(kept, 1)),
+        )
     )
 
 
@@ -221,10 +283,12 @@ class _Culprit:
         )
 
 
-def _what_opens(state: Ingress, opened: frozenset[str]) -> tuple[tuple[_Culprit, ...], tuple[Declined, ...]]:
+def _what_opens(
+    state: Ingress, opened: frozenset[str]
+) -> tuple[tuple[_Culprit, ...], dict[str, tuple[int, ...]]]:
     """The rules to blame, port by port and family by family: those that the event opened if without them it is closed.
 
-    With them, a refusal for each prefix list that keeps a port open, or may.
+    With them, the prefix lists that keep a port open, or may, and those ports.
     """
     everything = frozenset(rule.id for rule in state.rules)
     ports: dict[str, set[int]] = {}
@@ -242,7 +306,7 @@ def _what_opens(state: Ingress, opened: frozenset[str]) -> tuple[tuple[_Culprit,
                 for rule in _widest(state, rest, version):
                     lists.setdefault(str(rule.prefix_list), set()).add(port)
     culprits = (_Culprit(rule, tuple(sorted(ports[rule.id]))) for rule in state.rules if rule.id in ports)
-    return tuple(culprits), tuple(_opened_by_list(state, name, lists[name]) for name in sorted(lists))
+    return tuple(culprits), {name: tuple(sorted(lists[name])) for name in sorted(lists)}
 
 
 def _closing(state: Ingress, port: int, version: int, among: frozenset[str]) -> tuple[list[Rule], list[Rule]]:
@@ -488,12 +552,12 @@ def _of_another_account(state: Ingress) -> Declined:
     )
 
 
-def _opened_by_list(state: Ingress, name: str, ports: set[int]) -> Declined:
+def _opened_by_list(state: Ingress, name: str, ports: Sequence[int]) -> Declined:
     unseen = any(one.id == name and one.cidrs is None for one in state.prefix_lists)
     admits = "cannot be read, so it may open" if unseen else "opens"
     return Declined(
         what=f"prefix list {name}",
-        why=f"it {admits} {_ports(sorted(ports))} to the Internet; its owner changes it, or the group stops using it",
+        why=f"it {admits} {_ports(ports)} to the Internet; its owner changes it, or the group stops using it",
     )
 
 
@@ -509,6 +573,81 @@ def _drifted(rule: Rule, which: str) -> Declined:
         what=f"{_words(rule)}, {which}",
         why="it is not as the run left it, so somebody has changed the group since",
     )
+
+
+# -- what a person does, in the console, on the command line and in Terraform -----------------------------------------
+
+
+def _closed_by_hand(culprit: _Culprit, without_room: bool) -> str:  # noqa: FBT001 -- one caller, which names it
+    rule = f"{culprit.rule.id} ({_words(culprit.rule)})"
+    if _for_all_traffic(culprit.rule):
+        return f"add rules for the ports that are needed, from sources that you know, and only then delete {rule}"
+    if without_room:
+        return (
+            f"make room under {_QUOTA} (Service Quotas > Amazon VPC raises it), add rules for the other ports of {rule},"
+            " and only then delete it"
+        )
+    if culprit.spans:
+        return f"add rules for the other ports of {rule}, and only then delete it"
+    return f"give {rule} a source that you know, or delete it"
+
+
+def _list_by_hand(target: Target, state: Ingress, name: str, ports: Sequence[int]) -> Iterable[Step]:
+    """Two ways: the list is narrowed by its owner, or the group stops using it."""
+    rules = [
+        rule.id for rule in state.rules if rule.prefix_list == name and any(_admits(rule, p) for p in ports)
+    ]
+    yield Step(
+        console=f"VPC ({target.region}) > Managed prefix lists > {name} > Entries: if the list is yours, and nobody else"
+        " needs them, remove the entries that make up the Internet.",
+        command=_command(target, "GetManagedPrefixListEntries", {"PrefixListId": name}),
+    )
+    yield Step(
+        console=f"Otherwise VPC ({target.region}) > Security groups > {state.group} > Inbound rules > Edit inbound rules:"
+        f" add rules for the sources that you know, and only then delete {', '.join(rules)}.",
+        command=_command(
+            target, "RevokeSecurityGroupIngress", {"GroupId": state.group, "SecurityGroupRuleIds": [*rules]}
+        ),
+    )
+
+
+def _command(target: Target, operation: str, params: dict[str, JsonValue]) -> str:
+    return command_of(Call(service="ec2", operation=operation, params=params, why="By hand."), target)
+
+
+def _known(port: int) -> tuple[tuple[str, str], ...]:
+    return (
+        ("for_each", "var.known_sources"),
+        ("cidr_ipv4", "each.value"),
+        ("ip_protocol", quoted("tcp")),
+        ("from_port", f"{port}"),
+        ("to_port", f"{port}"),
+    )
+
+
+def _kept(rule: Rule) -> tuple[tuple[str, str], ...]:
+    """A rule that keeps other ports open, with the description and the tags that somebody gave it."""
+    low, high = _span(rule)
+    return (
+        ("cidr_ipv4", quoted(rule.cidr_v4)) if rule.cidr_v4 else ("cidr_ipv6", quoted(f"{rule.cidr_v6}")),
+        ("ip_protocol", quoted(_protocol(rule))),
+        ("from_port", f"{low}"),
+        ("to_port", f"{high}"),
+        *((("description", quoted(rule.description)),) if rule.description else ()),
+        *((("tags", _tags_in_hcl(rule.tags)),) if rule.tags else ()),
+    )
+
+
+def _in_hcl(group: str, label: str, given: tuple[tuple[str, str], ...]) -> str:
+    """One rule as Terraform's AWS provider has it, laid out as `terraform fmt` does."""
+    arguments = (*given[:1], ("security_group_id", quoted(group)), *given[1:])
+    width = max(len(name) for name, _ in arguments)
+    body = "".join(f"  {name:<{width}} = {value}\n" for name, value in arguments)
+    return f'\nresource "aws_vpc_security_group_ingress_rule" "{label}" {{\n{body}}}'
+
+
+def _tags_in_hcl(tags: tuple[tuple[str, str], ...]) -> str:
+    return f"{{ {', '.join(f'{quoted(key)} = {quoted(value)}' for key, value in tags)} }}"
 
 
 # -- undo -------------------------------------------------------------------------------------------------------------
@@ -579,6 +718,33 @@ _UNSEEN = frozenset({"InvalidPrefixListID.NotFound", "InvalidPrefixListId.NotFou
 """One code in EC2's two spellings: the list is another account's, which shares it no longer."""
 
 
+_PAGE = 1000
+"""The most that EC2 gives at once."""
+
+
+def _ingress(group: str, params: WatchedPorts, told: Sequence[dict[str, Any]]) -> Ingress:
+    """A group as its rules alone tell it: no prefix list is looked into yet."""
+    return Ingress(
+        group=group,
+        owner=next((item.get("GroupOwnerId") for item in told), None),
+        ports=tuple(sorted(params.ports)),
+        rules=tuple(sorted((_rule(item) for item in told if not item["IsEgress"]), key=_by_id)),
+    )
+
+
+def _lists_that_count(state: Ingress) -> tuple[str, ...]:
+    """The prefix lists on which a watched port depends."""
+    return tuple(
+        sorted(
+            {
+                rule.prefix_list
+                for rule in state.rules
+                if rule.prefix_list and any(_admits(rule, port) for port in state.ports)
+            }
+        )
+    )
+
+
 def _rule(item: dict[str, Any]) -> Rule:
     """The rule as we compare it: one for all traffic has no ports, whatever number stands in their place."""
     ports = (None, None) if item["IpProtocol"] in _ALL else (item.get("FromPort"), item.get("ToPort"))
@@ -631,6 +797,7 @@ REMEDIATION = Remediation(
     risk=Risk.MEDIUM,
     reads=(
         Permission("ec2:DescribeSecurityGroupRules"),
+        Permission("ec2:DescribeSecurityGroups"),
         # Lists of AWS belong to the account `aws`, shared ones to whoever shares them.
         Permission("ec2:GetManagedPrefixListEntries", "arn:{partition}:ec2:{region}:*:prefix-list/*"),
     ),
@@ -641,5 +808,9 @@ REMEDIATION = Remediation(
     assess=assess,
     plan=plan,
     undo=undo,
+    survey=survey,
+    by_hand=by_hand,
+    as_code=as_code,
+    tags=tags,
     settle_seconds=5,
 )

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, overload
 
 import botocore.session
@@ -46,7 +47,7 @@ from chalicelib.domain.errors import (
     TransientError,
     UndeclaredCallError,
 )
-from chalicelib.domain.finding import GLOBAL, Target, partition_of
+from chalicelib.domain.finding import Target, is_global, partition_of
 from chalicelib.domain.ports import Clock
 from chalicelib.domain.record import stamp
 
@@ -75,7 +76,6 @@ READ_PAUSE_SECONDS = 0.5
 
 DENIED = frozenset(
     {
-        "403",
         "AccessDenied",
         "AccessDeniedException",
         "AllAccessDisabled",
@@ -137,6 +137,9 @@ TRANSIENT = frozenset(
 )
 """Codes of what may go through later. Not LimitExceeded: that is a quota, and waiting does not raise it."""
 
+BARE_CODES = MappingProxyType({"301": "PermanentRedirect", "403": "AccessDenied", "404": "NotFound"})
+"""S3 answers a HEAD without a body; botocore then gives the status as the code. These are the codes it would have said."""
+
 _LOST = (
     ConnectionError,
     ConnectionClosedError,
@@ -154,6 +157,9 @@ def aws_error(error: ClientError | BotoCoreError, service: str, operation: str) 
     if isinstance(error, ClientError):
         said: Any = error.response
         code = str(said.get("Error", {}).get("Code") or "Unknown").removeprefix("Client.")
+        code = BARE_CODES.get(code, code)
+        if (operation, code) == ("HeadBucket", "NotFound"):
+            code = "NoSuchBucket"
         message = str(said.get("Error", {}).get("Message") or error)
         answered: Any = said.get("ResponseMetadata", {})
         request_id = answered.get("RequestId")
@@ -239,7 +245,9 @@ class Clients:
         # Replaces the process's own credentials: a client of this session can only sign with what is put on.
         self._session.set_credentials("", "", "")
         self._worn: Any = self._session.get_credentials()
-        self._config = _config(deployment, connect=5, read=10, attempts=1)
+        # The S3 endpoint of us-east-1 is otherwise the one that answers for every Region.
+        regional = Config(s3={"us_east_1_regional_endpoint": "regional"})
+        self._config = _config(deployment, connect=5, read=10, attempts=1).merge(regional)
         self._home_region = deployment.region
         self._made: dict[tuple[str, str], BaseClient] = {}
 
@@ -252,7 +260,7 @@ class Clients:
         how: Callable[["BaseClient"], T],
     ) -> T:
         """What `how` does with the client, signed as `session`; our own errors instead of botocore's."""
-        client = self._client(service, self._home_region if region == GLOBAL else region)
+        client = self._client(service, self._home_region if is_global(region) else region)
         self._wear(session)
         try:
             return how(client)
@@ -262,12 +270,28 @@ class Clients:
     def _client(self, service: str, region: str) -> "BaseClient":
         if (service, region) not in self._made:
             try:
-                self._made[service, region] = self._session.create_client(
-                    service, region_name=region, config=self._config
-                )
+                made = self._session.create_client(service, region_name=region, config=self._config)
             except BotoCoreError as error:
                 raise ContractError(f"there is no client for {service} in {region}: {error}") from error
+            if service == "s3":
+                made.meta.events.register_last("before-parameter-build.s3", self._bucket_call)
+            self._made[service, region] = made
         return self._made[service, region]
+
+    def _bucket_call(self, params: Mapping[str, Any], model: Any, context: Any, **_: object) -> None:  # noqa: ANN401 -- botocore's own
+        """Hold a call to the bucket's owner and Region, before it is sent.
+
+        A bucket's name says nothing of whose it is, so every call on one names the session's account as its owner. And a
+        bucket in another Region is another target: botocore, told that it redirected the request already, does not look
+        for the bucket with a read that nobody declared and send the request again there.
+        """
+        context["s3_redirect"]["redirected"] = True
+        owner, ours = params.get("ExpectedBucketOwner"), self._worn.account_id
+        takes_owner = model.input_shape is not None and "ExpectedBucketOwner" in model.input_shape.members
+        if takes_owner and owner != ours:
+            raise GuardError(
+                f"s3 {model.name} names {owner or 'nobody'} as the bucket's owner and not account {ours}: nothing was sent"
+            )
 
     def _wear(self, session: Session) -> None:
         worn = self._worn
@@ -418,13 +442,19 @@ class DeclaredReader:
         _refuse_undeclared(actions, self._remediation.reads, self._remediation.id, service, operation)
 
     def _send(self, service: str, operation: str, once: Callable[["BaseClient"], T]) -> T:
-        """`once`, and once more after a pause when the service was throttled or away: reading twice does no harm."""
-        for _ in range(READ_TRIES - 1):
-            try:
-                return self._clients.send(self._session(), self._region, service, operation, once)
-            except TransientError:
-                self._clock.sleep(READ_PAUSE_SECONDS)
-        return self._clients.send(self._session(), self._region, service, operation, once)
+        return _twice(
+            self._clock, lambda: self._clients.send(self._session(), self._region, service, operation, once)
+        )
+
+
+def _twice(clock: Clock, read: Callable[[], T]) -> T:
+    """`read`, and once more after a pause when the service was throttled or away: reading twice does no harm."""
+    for _ in range(READ_TRIES - 1):
+        try:
+            return read()
+        except TransientError:
+            clock.sleep(READ_PAUSE_SECONDS)
+    return read()
 
 
 def _method(client: "BaseClient", service: str, operation: str) -> Callable[..., Mapping[str, Any]]:
@@ -559,6 +589,7 @@ class AwsAccounts:
         self._clients = Clients(deployment, sessions)
         self._roles = _Roles(deployment, own or sessions)
         self._clock = clock
+        self._home_region = deployment.region
         self._reading: dict[str, Session] = {}
 
     def reader(self, remediation: AnyRemediation, target: Target) -> DeclaredReader:
@@ -575,6 +606,27 @@ class AwsAccounts:
         role = "undo" if undo else "act"
         assumed = self._roles.assume(role, target.account, session, ACT_SECONDS, policy)
         return PlanExecutor(self._clients, remediation, target, plan, assumed, undo=undo)
+
+    def regions(self, account: str) -> tuple[str, ...]:
+        """The Regions that are switched on in the account, sorted. Rights: ec2:DescribeRegions of the role `read`.
+
+        AwsError when they cannot be read, and when there are none: no account is without a Region.
+        """
+
+        def once(client: Any) -> list[str]:  # noqa: ANN401 -- botocore makes the client's class at run time
+            return [region["RegionName"] for region in client.describe_regions(AllRegions=False)["Regions"]]
+
+        found = _twice(
+            self._clock,
+            lambda: self._clients.send(
+                self._read_session(account), self._home_region, "ec2", "DescribeRegions", once
+            ),
+        )
+        if not found:
+            raise AwsError(
+                "ec2", "DescribeRegions", "NoRegions", f"account {account} has no Region switched on"
+            )
+        return tuple(sorted(found))
 
     def _read_session(self, account: str) -> Session:
         kept = self._reading.get(account)

@@ -2,7 +2,8 @@
 
 The store fails closed. A body that cannot be read, a table that is not there or a right that is missing is a StoreError
 with a sentence that says what to do; only a lost race is a ConflictError. Nothing here deletes, and nothing updates in
-place: every write is a PutItem, so that a role needs `dynamodb:PutItem` and can be denied the rest.
+place: every write is a PutItem, so that a role needs `dynamodb:PutItem` and can be denied the rest. Whoever takes an
+answer needs `dynamodb:ConditionCheckItem` besides, and no right to write the case that is answered about.
 """
 
 import hashlib
@@ -20,13 +21,16 @@ from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import ValidationError
 
 from chalicelib.adapters.deployment import Deployment
+from chalicelib.domain.approval import Answers
 from chalicelib.domain.case import Case, CaseState, Lock
 from chalicelib.domain.contract import canonical
 from chalicelib.domain.errors import ConflictError, ContractError, OversizeError, StoreError
 from chalicelib.domain.finding import Model, Target, digest
 from chalicelib.domain.limits import Spent
 from chalicelib.domain.ports import (
+    AnswerChange,
     Change,
+    DeploymentRole,
     Enrolment,
     Exemption,
     Freeze,
@@ -34,10 +38,15 @@ from chalicelib.domain.ports import (
     Guard,
     ModeSetting,
     Notice,
+    Owner,
     Question,
     SettingChange,
+    SweepChange,
+    Swept,
 )
 from chalicelib.domain.record import Head, Record, RecordType, stamp, system_chain
+from chalicelib.domain.sweep import Baseline, Sweep
+from chalicelib.domain.ticket import Ticket, TicketState
 from chalicelib.flow.decide import scopes
 
 if TYPE_CHECKING:
@@ -47,6 +56,7 @@ Item = dict[str, dict[str, str]]
 """An item as DynamoDB's API spells it; ours hold strings (`S`) and versions (`N`) only."""
 
 M = TypeVar("M", bound=Model)
+Stateful = TypeVar("Stateful", Case, Ticket)
 
 # --------------------------------------------------------------------------------------------------------- the tables
 
@@ -137,6 +147,11 @@ MADE_BY_PEOPLE = frozenset(
         RecordType.FREEZE_ON,
         RecordType.FREEZE_OFF,
         RecordType.EXEMPTION_GRANTED,
+        RecordType.EXEMPTION_REVOKED,
+        RecordType.SNOOZED,
+        RecordType.REQUESTED,
+        RecordType.ANSWERED,
+        RecordType.ANSWER_REFUSED,
         RecordType.CONFIG_CHANGED,
         RecordType.ENROLLED,
     }
@@ -164,6 +179,14 @@ def _case_key(case_digest: str, episode: int | None = None) -> str:
     return f"CASE#{case_digest}" if episode is None else f"CASE#{case_digest}#{episode}"
 
 
+def _answers_key(case_id: str, ask: int) -> str:
+    return f"ANSWERS#{case_id}#{ask}"
+
+
+def _ticket_key(ticket: Ticket) -> str:
+    return f"TICKET#{ticket.digest}#{ticket.number}"
+
+
 def _lock_key(target: Target) -> str:
     return f"LOCK#{target.key}"
 
@@ -189,6 +212,22 @@ def _enrolment_key(account: str) -> str:
     return f"ENROLMENT#{account}"
 
 
+def _deployer_key(account: str, role_arn: str) -> str:
+    return f"DEPLOYER#{account}#{_sha(role_arn)}"
+
+
+def _owner_key(account: str) -> str:
+    return f"OWNER#{account}"
+
+
+def _sweep_key(account: str) -> str:
+    return f"SWEEP#{account}"
+
+
+def _baseline_key(account: str, control: str) -> str:
+    return f"BASELINE#{account}#{control}"
+
+
 def _spent_key(key: str) -> str:
     return f"SPENT#{key}"
 
@@ -210,6 +249,14 @@ class _Put:
 
     table: str
     item: Item
+    condition: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class _Check:
+    """A condition on an item of `cases` that a transaction rests on and leaves as it is."""
+
+    pk: str
     condition: Mapping[str, Any]
 
 
@@ -239,7 +286,7 @@ def _versioned(pk: str, body: str, version: int, **attributes: str) -> Item:
 
 
 def _case_item(pk: str, case: Case) -> Item:
-    return _versioned(
+    item = _versioned(
         pk,
         case.model_dump_json(),
         case.version,
@@ -247,6 +294,48 @@ def _case_item(pk: str, case: Case) -> Item:
         updated_at=stamp(case.updated_at),
         account=case.target.account,
     )
+    if case.state is CaseState.WAITING and case.ask:
+        ask = case.ask
+        item |= {
+            "case": {"S": case.id},
+            "ask": {"N": str(ask.seq)},
+            "ask_hash": {"S": ask.plan_hash},
+            "ask_expires": {"S": stamp(ask.expires_at)},
+        }
+    return item
+
+
+def _still_asked(change: AnswerChange) -> _Check:
+    """The case of that very episode waits with that very ask, and the ask ends later than now. Stamps sort as times do."""
+    names = ("case", "state", "ask", "ask_hash", "ask_expires")
+    return _Check(
+        _case_key(change.case.rpartition("-")[0]),
+        {
+            "ConditionExpression": "#case = :case AND #state = :state AND #ask = :ask AND #ask_hash = :ask_hash"
+            " AND #ask_expires > :at",
+            "ExpressionAttributeNames": {f"#{name}": name for name in names},
+            "ExpressionAttributeValues": {
+                ":case": {"S": change.case},
+                ":state": {"S": CaseState.WAITING.value},
+                ":ask": {"N": str(change.ask.seq)},
+                ":ask_hash": {"S": change.ask.plan_hash},
+                ":at": {"S": stamp(change.at)},
+            },
+        },
+    )
+
+
+def _ticket_item(ticket: Ticket) -> Item:
+    return _item(
+        _ticket_key(ticket),
+        ticket.model_dump_json(),
+        state=_TICKET_STATES[ticket.state],
+        updated_at=stamp(ticket.updated_at),
+    )
+
+
+_TICKET_STATES = MappingProxyType({state: f"ticket_{state.value}" for state in TicketState})
+"""How the index of cases by state tells tickets from cases."""
 
 
 def _audit_item(record: Record) -> Item:
@@ -294,29 +383,29 @@ def _puts(change: Change) -> Iterator[_Put]:
     for spent in change.spent:
         item = _versioned(_spent_key(spent.key), spent.model_dump_json(), spent.version, kind="SPENT")
         yield _Put("control_state", item, _after(spent.version))
-    for record in change.records:
-        yield _Put("audit", _audit_item(record), _ABSENT)
-    # A transaction may touch an item once: of two states of one notice, the later stands.
-    for notice in {notice.id: notice for notice in change.notices}.values():
-        yield _Put("outbox", _notice_item(notice), _ALWAYS)
+    if change.ticket:
+        yield _Put("cases", _ticket_item(change.ticket), _ALWAYS)
+    yield from map(_exemption_put, change.exemptions)
+    yield from map(_record_put, change.records)
+    yield from _notice_puts(change.notices)
 
 
 def _setting_puts(change: SettingChange) -> Iterator[_Put]:
     if change.mode:
         mode = change.mode
-        yield _Put("control_state", _setting(_mode_key(mode.account, mode.control), "MODE", mode), _ALWAYS)
+        yield _setting(_mode_key(mode.account, mode.control), "MODE", mode)
     for freeze in change.freezes:
-        yield _Put("control_state", _setting(_freeze_key(freeze.scope), "FREEZE", freeze), _ALWAYS)
-    if change.exemption:
-        exemption = change.exemption
-        key = _exemption_key(exemption.account, exemption.control, exemption.resource)
-        yield _Put("control_state", _setting(key, "EXEMPTION", exemption), _ALWAYS)
+        yield _setting(_freeze_key(freeze.scope), "FREEZE", freeze)
+    yield from map(_exemption_put, change.exemptions)
     if change.enrolment:
-        enrolment = change.enrolment
-        yield _Put(
-            "control_state", _setting(_enrolment_key(enrolment.account), "ENROLMENT", enrolment), _ALWAYS
-        )
-    yield _Put("audit", _audit_item(change.record), _ABSENT)
+        yield _setting(_enrolment_key(change.enrolment.account), "ENROLMENT", change.enrolment)
+    if change.deployment_role:
+        role = change.deployment_role
+        yield _setting(_deployer_key(role.account, role.role_arn), "DEPLOYER", role)
+    if change.owner:
+        yield _setting(_owner_key(change.owner.account), "OWNER", change.owner)
+    yield _record_put(change.record)
+    yield from _notice_puts(change.notices)
     before, head = change.expected_head, change.record.head
     if head.seq != before.seq + 1:
         raise ContractError(f"record {head.seq} of {change.record.chain} does not follow record {before.seq}")
@@ -326,8 +415,46 @@ def _setting_puts(change: SettingChange) -> Iterator[_Put]:
     yield _Put("control_state", item, _follows(before))
 
 
-def _setting(pk: str, kind: str, setting: Model) -> Item:
-    return _item(pk, setting.model_dump_json(), kind=kind)
+def _answer_puts(change: AnswerChange) -> Iterator[_Put]:
+    answers, ask = change.answers, change.ask
+    if (answers.case, answers.ask, answers.plan_hash) != (change.case, ask.seq, ask.plan_hash):
+        raise ContractError(
+            f"answers to ask {answers.ask} of {answers.case} are none to {ask.seq} of {change.case}"
+        )
+    key = _answers_key(answers.case, answers.ask)
+    yield _Put("cases", _versioned(key, answers.model_dump_json(), answers.version), _after(answers.version))
+    yield _record_put(change.record)
+    yield from _notice_puts((change.notice,))
+
+
+def _sweep_puts(change: SweepChange) -> Iterator[_Put]:
+    sweep = change.sweep
+    item = _versioned(_sweep_key(sweep.account), sweep.model_dump_json(), sweep.version, kind="SWEEP")
+    yield _Put("control_state", item, _after(sweep.version))
+    for baseline in change.baselines:
+        yield _setting(_baseline_key(baseline.account, baseline.control), "BASELINE", baseline)
+    if change.record:
+        yield _record_put(change.record)
+    yield from _notice_puts(change.notices)
+
+
+def _setting(pk: str, kind: str, setting: Model) -> _Put:
+    return _Put("control_state", _item(pk, setting.model_dump_json(), kind=kind), _ALWAYS)
+
+
+def _exemption_put(exemption: Exemption) -> _Put:
+    key = _exemption_key(exemption.account, exemption.control, exemption.resource)
+    return _setting(key, "EXEMPTION", exemption)
+
+
+def _record_put(record: Record) -> _Put:
+    return _Put("audit", _audit_item(record), _ABSENT)
+
+
+def _notice_puts(notices: Iterable[Notice]) -> Iterator[_Put]:
+    # A transaction may touch an item once: of two states of one notice, the later stands.
+    for notice in {notice.id: notice for notice in notices}.values():
+        yield _Put("outbox", _notice_item(notice), _ALWAYS)
 
 
 def _follows(before: Head) -> Mapping[str, Any]:
@@ -353,7 +480,7 @@ def _bytes(item: Item) -> int:
 
 
 class _Door:
-    """The three operations that the tables are reached by, with every failure told in our own words."""
+    """The operations that the tables are reached by, with every failure told in our own words."""
 
     def __init__(self, client: "DynamoDBClient", deployment: Deployment) -> None:
         self._client = client
@@ -397,18 +524,28 @@ class _Door:
             f"DynamoDB left reads of {names} undone {TRIES} times: the table is throttled, and the message waits"
         )
 
-    def transact(self, puts: Iterable[_Put], what: str) -> None:
-        """All of `puts` or none, in ONE TransactWriteItems. ConflictError when a condition does not hold."""
+    def transact(self, puts: Iterable[_Put], what: str, *checks: _Check) -> None:
+        """All of `puts` or none, in ONE TransactWriteItems. ConflictError when a condition or a check does not hold."""
         puts = list(puts)
         sizes = [_bytes(put.item) for put in puts]
         for put, size in zip(puts, sizes, strict=True):
             _check_size(put, size)
-        if len(puts) > TRANSACTION_ITEMS or sum(sizes) > TRANSACTION_BYTES:
+        if len(puts) + len(checks) > TRANSACTION_ITEMS or sum(sizes) > TRANSACTION_BYTES:
             raise OversizeError(
                 f"{what} is {len(puts)} items and {sum(sizes)} bytes; a transaction holds {TRANSACTION_ITEMS}"
                 f" and {TRANSACTION_BYTES}"
             )
         items: Any = [{"Put": self._request(put)} for put in puts]
+        items += [
+            {
+                "ConditionCheck": {
+                    "TableName": self._deployment.table("cases"),
+                    "Key": {"pk": {"S": check.pk}},
+                    **check.condition,
+                }
+            }
+            for check in checks
+        ]
         try:
             self._client.transact_write_items(TransactItems=items)
         except ClientError as error:
@@ -462,6 +599,13 @@ class _Door:
             if "LastEvaluatedKey" not in page:
                 return
             request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
+
+    def bodies(self, table: str, keys: Iterator[Item], model: type[M]) -> Iterator[M]:
+        """What the items behind index entries hold, in the same order, fetched consistently by the hundred."""
+        for part in _parts(keys):
+            wanted = [key["pk"]["S"] for key in part]
+            found = self.get({table: wanted})
+            yield from (_read(model, found[pk]) for pk in wanted if pk in found)
 
     def _request(self, put: _Put) -> dict[str, Any]:
         return {"TableName": self._deployment.table(put.table), "Item": put.item, **put.condition}
@@ -557,15 +701,38 @@ def _read(model: type[M], item: Item) -> M:
 # ---------------------------------------------------------------------------------------------------------- the ports
 
 
-class DynamoCases:
-    """`ports.Cases` on DynamoDB.
-
-    Rights: `look`, `case`, `guard` need dynamodb:BatchGetItem on cases and control_state; `commit` needs
-    dynamodb:PutItem on cases, control_state, audit and outbox; `note` needs dynamodb:PutItem on audit.
-    """
+class _Told:
+    """What both ports tell of a case: itself, what people answered, and that a record of its own stands."""
 
     def __init__(self, client: "DynamoDBClient", deployment: Deployment) -> None:
         self._door = _Door(client, deployment)
+
+    def case(self, digest: str, episode: int) -> Case | None:
+        """The case of that digest and episode: the current one if it is it, else the archived one."""
+        current, archived = _case_key(digest), _case_key(digest, episode)
+        found = self._door.get({"cases": [current, archived]})
+        cases = (_parsed(Case, found.get(key)) for key in (current, archived))
+        return next((case for case in cases if case and case.episode == episode), None)
+
+    def answers(self, case: str, ask: int) -> Answers | None:
+        """What people said to that ask of that case, read consistently; None when nobody said anything."""
+        return _answers(self._door, case, ask)
+
+    def note(self, record: Record) -> bool:
+        """One conditional PutItem into the audit trail; False when that record already stands, untouched."""
+        return self._door.put(_record_put(record))
+
+
+class DynamoCases(_Told):
+    """`ports.Cases` on DynamoDB.
+
+    Rights: `look`, `case`, `guard`, `answers`, `swept` need dynamodb:BatchGetItem on cases and control_state; `in_state`
+    needs it too, and dynamodb:Query on the index by_state; `bodies` needs dynamodb:Query on audit; `commit` needs
+    dynamodb:PutItem on cases, control_state, audit and outbox, `keep` on the last three; `note` needs it on audit.
+    """
+
+    def __init__(self, client: "DynamoDBClient", deployment: Deployment) -> None:
+        super().__init__(client, deployment)
         self._home = deployment.account
 
     def look(self, question: Question) -> Gate:
@@ -579,6 +746,9 @@ class DynamoCases:
         modes = [_mode_key(target.account, control) for control in controls]
         exemptions = [_exemption_key(target.account, control, target.resource) for control in controls]
         freezes = [_freeze_key(scope) for scope in scopes(target, controls)]
+        baselines = [_baseline_key(target.account, control) for control in controls]
+        owner = _owner_key(target.account)
+        deployers = [_deployer_key(target.account, question.role_arn)] if question.role_arn else []
         account, actor = account_spent(target.account), actor_spent(question.actor_key)
         enrolment = _enrolment_key(target.account)
         found = self._door.get(
@@ -588,6 +758,9 @@ class DynamoCases:
                     *modes,
                     *exemptions,
                     *freezes,
+                    *baselines,
+                    *deployers,
+                    owner,
                     enrolment,
                     _spent_key(account),
                     _spent_key(actor),
@@ -604,14 +777,10 @@ class DynamoCases:
             enrolled=target.account == self._home or _parsed(Enrolment, found.get(enrolment)) is not None,
             account_spent=_spent(account, found),
             actor_spent=_spent(actor, found),
+            baselines=_all(Baseline, baselines, found),
+            deployment_role=next(iter(_all(DeploymentRole, deployers, found)), None),
+            owner=_parsed(Owner, found.get(owner)),
         )
-
-    def case(self, digest: str, episode: int) -> Case | None:
-        """The case of that digest and episode: the current one if it is it, else the archived one."""
-        current, archived = _case_key(digest), _case_key(digest, episode)
-        found = self._door.get({"cases": [current, archived]})
-        cases = (_parsed(Case, found.get(key)) for key in (current, archived))
-        return next((case for case in cases if case and case.episode == episode), None)
 
     def commit(self, change: Change) -> None:
         """All of `change` in one TransactWriteItems; ConflictError and none of it when somebody was faster."""
@@ -623,9 +792,34 @@ class DynamoCases:
         found = self._door.get({"control_state": [*freezes, _spent_key(key)]})
         return Guard(freezes=_all(Freeze, freezes, found), account_spent=_spent(key, found))
 
-    def note(self, record: Record) -> bool:
-        """One conditional PutItem into the audit trail; False when that record already stands, untouched."""
-        return self._door.put(_Put("audit", _audit_item(record), _ABSENT))
+    def in_state(self, state: CaseState) -> Iterator[Case]:
+        """The current cases in that state, once each, the one that has stood still longest first."""
+        keys = self._door.query("cases", "by_state", "#state = :state", {":state": state.value})
+        # A case that is written meanwhile moves to the end of the index, where it is met again.
+        current, met = (key for key in keys if key["pk"]["S"].count("#") == 1), set[str]()
+        for case in self._door.bodies("cases", current, Case):
+            if case.state is state and case.digest not in met:
+                met.add(case.digest)
+                yield case
+
+    def bodies(self, chain: str) -> tuple[str, ...]:
+        """The stored bodies of a chain, in order of its sequence, read consistently."""
+        return tuple(record.body for record in _chain(self._door, chain))
+
+    def swept(self, account: str, controls: tuple[str, ...]) -> Swept:
+        """The newest sweep of the account and the baselines of these controls there, in one consistent BatchGetItem."""
+        sweep, baselines = _sweep_key(account), [_baseline_key(account, control) for control in controls]
+        found = self._door.get({"control_state": [sweep, *baselines]})
+        return Swept(sweep=_parsed(Sweep, found.get(sweep)), baselines=_all(Baseline, baselines, found))
+
+    def keep(self, change: SweepChange) -> None:
+        """All of `change` in one TransactWriteItems; ConflictError and none of it when somebody was faster."""
+        self._door.transact(_sweep_puts(change), f"the sweep of {change.sweep.account}")
+
+
+def _answers(door: _Door, case: str, ask: int) -> Answers | None:
+    key = _answers_key(case, ask)
+    return _parsed(Answers, door.get({"cases": [key]}).get(key))
 
 
 def _all(model: type[M], keys: Iterable[str], found: Mapping[str, Item]) -> tuple[M, ...]:
@@ -637,15 +831,25 @@ def _spent(key: str, found: Mapping[str, Item]) -> Spent:
     return _parsed(Spent, found.get(_spent_key(key))) or Spent(key=key)
 
 
-class DynamoSettings:
+class DynamoSettings(_Told):
     """`ports.Settings` on DynamoDB.
 
-    Rights: `apply` needs dynamodb:PutItem on control_state and audit; everything else needs dynamodb:BatchGetItem on
-    control_state.
+    Rights: `apply` needs dynamodb:PutItem on control_state, audit and outbox; `answer` on cases (keys ANSWERS#*), audit
+    and outbox, and dynamodb:ConditionCheckItem on cases; `note` needs dynamodb:PutItem on audit; everything else needs
+    dynamodb:BatchGetItem, `case` and `answers` on cases, the rest on control_state.
     """
 
-    def __init__(self, client: "DynamoDBClient", deployment: Deployment) -> None:
-        self._door = _Door(client, deployment)
+    def answer(self, change: AnswerChange) -> None:
+        """The answers, their record and the errand in one TransactWriteItems, if the case still waits with that ask."""
+        self._door.transact(_answer_puts(change), f"the answer to case {change.case}", _still_asked(change))
+
+    def deployment_role(self, account: str, role_arn: str) -> DeploymentRole | None:
+        """What was last configured about that role, also that it is one no longer, or None."""
+        return self._stands(DeploymentRole, _deployer_key(account, role_arn))
+
+    def owner(self, account: str) -> Owner | None:
+        """Who answers for the account, or None."""
+        return self._stands(Owner, _owner_key(account))
 
     def head(self, chain: str) -> Head:
         """The end of a system chain; Head() when it has no record yet."""
@@ -691,7 +895,7 @@ class Stored:
 
 
 class Ledger:
-    """What people read: records, cases and settings, in pages that are fetched only as far as they are asked for.
+    """What people read: records, cases, tickets and settings, in pages that are fetched only as far as they are asked for.
 
     Rights: dynamodb:Query on the table audit and on the indexes by_account, by_resource, by_state and by_kind;
     dynamodb:BatchGetItem on audit, cases and control_state. Nothing is ever scanned or filtered by DynamoDB.
@@ -702,11 +906,11 @@ class Ledger:
 
     def case_records(self, case_id: str) -> Iterator[Stored]:
         """A case's whole chain, in the order of its sequence. The chain is called as the case is."""
-        return self._chain(case_id)
+        return _chain(self._door, case_id)
 
     def system_records(self, account: str, month: datetime) -> Iterator[Stored]:
         """The chain of what people set in `account` in the month of that time, in the order of its sequence."""
-        return self._chain(system_chain(account, month))
+        return _chain(self._door, system_chain(account, month))
 
     def records(
         self, account: str, since: datetime, until: datetime, control: str | None = None
@@ -740,8 +944,17 @@ class Ledger:
 
     def cases(self, state: CaseState | None = None) -> Iterator[Case]:
         """The cases in `state`, or all of them, the one that moved last first. Archived episodes are among the ended."""
-        found = [self._cases_in(one) for one in ([state] if state else CaseState)]
+        found = [self._in(one.value, Case, one) for one in ([state] if state else CaseState)]
         return heapq.merge(*found, key=attrgetter("updated_at"), reverse=True)
+
+    def tickets(self, state: TicketState | None = None) -> Iterator[Ticket]:
+        """The tickets in `state`, or all of them, the one that moved last first."""
+        found = [self._in(_TICKET_STATES[one], Ticket, one) for one in ([state] if state else TicketState)]
+        return heapq.merge(*found, key=attrgetter("updated_at"), reverse=True)
+
+    def answers(self, case: str, ask: int) -> Answers | None:
+        """What people said to that ask of that case; None when nobody said anything."""
+        return _answers(self._door, case, ask)
 
     def modes(self) -> tuple[ModeSetting, ...]:
         """Every mode that was set, in every account."""
@@ -759,12 +972,25 @@ class Ledger:
         """The member accounts."""
         return self._kind("ENROLMENT", Enrolment)
 
+    def deployment_roles(self) -> tuple[DeploymentRole, ...]:
+        """Every role that was ever configured to deploy code, those that no longer do too."""
+        return self._kind("DEPLOYER", DeploymentRole)
+
+    def owners(self) -> tuple[Owner, ...]:
+        """Who answers for which account."""
+        return self._kind("OWNER", Owner)
+
+    def sweeps(self) -> tuple[Sweep, ...]:
+        """The newest sweep of each account."""
+        return self._kind("SWEEP", Sweep)
+
+    def baselines(self) -> tuple[Baseline, ...]:
+        """Every first look at a control in an account that is over."""
+        return self._kind("BASELINE", Baseline)
+
     def spent(self) -> tuple[Spent, ...]:
         """What was reserved, by account and by actor."""
         return self._kind("SPENT", Spent)
-
-    def _chain(self, chain: str) -> Iterator[Stored]:
-        return map(_stored, self._door.query("audit", None, "#pk = :pk", {":pk": chain}))
 
     def _indexed(self, index: str, key: str, value: str, since: datetime, until: datetime) -> Iterator[Item]:
         return self._door.query(
@@ -793,24 +1019,14 @@ class Ledger:
                 if control is None or control in _controls(record):
                     yield record
 
-    def _cases_in(self, state: CaseState) -> Iterator[Case]:
-        keys = self._door.query(
-            "cases", "by_state", "#state = :state", {":state": state.value}, newest_first=True
-        )
-        for case in self._bodies("cases", keys, Case):
-            # An index lags behind its table: a case that has moved on stands under its new state as well.
-            if case.state is state:
-                yield case
+    def _in(self, entry: str, model: type[Stateful], state: CaseState | TicketState) -> Iterator[Stateful]:
+        keys = self._door.query("cases", "by_state", "#state = :state", {":state": entry}, newest_first=True)
+        # An index lags behind its table: what has moved on stands under its new state as well.
+        return (one for one in self._door.bodies("cases", keys, model) if one.state is state)
 
     def _kind(self, kind: str, model: type[M]) -> tuple[M, ...]:
         keys = self._door.query("control_state", "by_kind", "#kind = :kind", {":kind": kind})
-        return tuple(self._bodies("control_state", keys, model))
-
-    def _bodies(self, table: str, keys: Iterator[Item], model: type[M]) -> Iterator[M]:
-        for part in _parts(keys):
-            wanted = [key["pk"]["S"] for key in part]
-            found = self._door.get({table: wanted})
-            yield from (_read(model, found[pk]) for pk in wanted if pk in found)
+        return tuple(self._door.bodies("control_state", keys, model))
 
 
 def _parts(keys: Iterator[Item]) -> Iterator[list[Item]]:
@@ -823,6 +1039,10 @@ def _parts(keys: Iterator[Item]) -> Iterator[list[Item]]:
             part = []
     if part:
         yield part
+
+
+def _chain(door: _Door, chain: str) -> Iterator[Stored]:
+    return map(_stored, door.query("audit", None, "#pk = :pk", {":pk": chain}))
 
 
 def _stored(item: Item) -> Stored:

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 LONGEST_SECONDS = 12 * 60 * 60
 """For how long SQS hides a message at most, counted from when it was received."""
 
+LONGEST_DELAY_SECONDS = 15 * 60
+"""For how long SQS holds back a message at most before anybody sees it."""
+
 COUNTED = (
     "ApproximateNumberOfMessages",
     "ApproximateNumberOfMessagesNotVisible",
@@ -67,9 +70,12 @@ class SqsQueues:
         answer = self._ask("get_queue_attributes", queue, AttributeNames=list(COUNTED))
         return sum(int(answer["Attributes"][name]) for name in COUNTED)
 
-    def send(self, queue: str, body: str) -> None:
-        """Put one message on the queue."""
-        self._ask("send_message", queue, MessageBody=body)
+    def send(self, queue: str, body: str, delay_seconds: int = 0) -> None:
+        """Put one message on the queue, to be seen after `delay_seconds`, or after the longest that SQS can hold it."""
+        # A number of seconds, even 0, would overrule the queue's own delay.
+        within = min(delay_seconds, LONGEST_DELAY_SECONDS)
+        delay = {"DelaySeconds": within} if within > 0 else {}
+        self._ask("send_message", queue, MessageBody=body, **delay)
 
     def _ask(self, method: str, queue: str, **request: Any) -> Any:  # noqa: ANN401 -- as each operation has it
         try:
@@ -98,6 +104,6 @@ class SqsQueue:
         self._queues = queues
         self._name = name
 
-    def send(self, body: str) -> None:
-        """Put one message on the queue, or raise StoreError."""
-        self._queues.send(self._name, body)
+    def send(self, body: str, delay_seconds: int = 0) -> None:
+        """Put one message on the queue, to be seen after `delay_seconds`, or raise StoreError."""
+        self._queues.send(self._name, body, delay_seconds)

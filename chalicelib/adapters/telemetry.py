@@ -13,7 +13,7 @@ from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 
 from chalicelib.domain.contract import Outcome
 from chalicelib.domain.decision import Verdict
-from chalicelib.flow.pipeline import Walked
+from chalicelib.flow.visit import Walked
 
 SERVICE = "redress"
 NAMESPACE = "Redress"

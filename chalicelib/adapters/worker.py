@@ -1,19 +1,23 @@
-"""The function behind the queues: a Lambda SQS event in, the walk, the failures that must come back out.
+"""The functions behind the queues: a Lambda SQS event in, the walk, the failures that must come back out.
 
 Anything that is not a clear end raises: Lambda then leaves the message to its queue, and after five receives to the
 dead-letter queue, from which `redress redrive` returns it. Nothing is dropped on an error.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+from pydantic import ValidationError
 
 from chalicelib.adapters.telemetry import Telemetry
 from chalicelib.domain.errors import BusyError, MalformedEventError, RedressError
 from chalicelib.domain.shape import mapping
 from chalicelib.flow import intake
 from chalicelib.flow.pipeline import Engine
+
+if TYPE_CHECKING:
+    from chalicelib.flow.errand import AnyErrand
 
 
 class Queues(Protocol):
@@ -27,10 +31,18 @@ class Queues(Protocol):
         """Move at most `most` messages back; how many were moved."""
         ...
 
+    def send(self, queue: str, body: str) -> None:
+        """Put one message on the queue."""
+        ...
+
 
 @dataclass(frozen=True)
 class Worker:
-    """Takes messages of the events and the commands queue; `prefix` names the queues of this deployment."""
+    """Takes messages of the events, the commands and the undo queue; `prefix` names the queues of this deployment.
+
+    Which of them reach it, and which roles it can assume, is the deployment's matter: one function has the first two and
+    the acting role, another the third and the undo role.
+    """
 
     engine: Engine
     queues: Queues
@@ -48,31 +60,56 @@ class Worker:
 
     def _done(self, message: Mapping[str, Any]) -> bool:
         queue = str(message["eventSourceARN"]).rsplit(":", 1)[-1]
-        body = intake.parse(str(message["body"]))
-        if queue == f"{self.prefix}-commands":
-            self._command(body)
-            return True
+        name = str(message["messageId"])
         try:
-            for walked in self.engine.walk(body):
-                self.telemetry.walked(walked)
+            if queue == f"{self.prefix}-commands":
+                self._errand(str(message["body"]), name)
+            elif queue == f"{self.prefix}-undo":
+                self._undo(str(message["body"]))
+            else:
+                body = intake.parse(str(message["body"]))
+                name = str(mapping(body.get("detail")).get("eventID") or body.get("id"))
+                for walked in self.engine.walk(body):
+                    self.telemetry.walked(walked)
         except BusyError as busy:
             self.telemetry.deferred(str(busy), busy.retry_after)
             self.queues.defer(queue, str(message["receiptHandle"]), busy.retry_after)
             return False
         except RedressError as error:
-            self.telemetry.failed(str(mapping(body.get("detail")).get("eventID") or body.get("id")), error)
+            self.telemetry.failed(name, error)
             raise
         return True
 
-    def _command(self, body: Mapping[str, Any]) -> None:
-        """The one thing that the commands queue may ask for now: return dead letters to the queue they came from."""
-        queue, most = body.get("queue"), body.get("most")
-        if (
-            body.get("command") != "redrive"
-            or queue not in {"events", "commands"}
-            or not isinstance(most, int)
-        ):
-            message = f"no such command: {json.dumps(body)[:200]}"
-            raise MalformedEventError(message)
-        moved = self.queues.redrive(f"{self.prefix}-{queue}-dlq", f"{self.prefix}-{queue}", most)
-        self.telemetry.redriven(queue, moved)
+    def _errand(self, text: str, name: str) -> None:
+        from chalicelib.flow import errands  # noqa: PLC0415 -- an event's cold start does without it
+        from chalicelib.flow.errand import ERRAND, Redrive  # noqa: PLC0415 -- likewise
+
+        try:
+            order: AnyErrand = ERRAND.validate_json(text)
+        except ValidationError as error:
+            message = f"no such errand: {text[:200]}"
+            raise MalformedEventError(message) from error
+        if isinstance(order, Redrive):
+            queue = f"{self.prefix}-{order.queue}"
+            self.telemetry.redriven(order.queue, self.queues.redrive(f"{queue}-dlq", queue, order.most))
+            return
+        done = errands.carry_out(self.engine, order, name)
+        for further in done.errands:
+            self.queues.send(f"{self.prefix}-commands", further.model_dump_json())
+        for undo_run in done.undos:
+            self.queues.send(f"{self.prefix}-undo", undo_run.model_dump_json())
+        for walked in done.walked:
+            self.telemetry.walked(walked)
+        for failure in done.failures:
+            self.telemetry.failed(name, failure)
+
+    def _undo(self, text: str) -> None:
+        from chalicelib.flow import undo  # noqa: PLC0415 -- likewise
+        from chalicelib.flow.errand import UndoRun  # noqa: PLC0415 -- likewise
+
+        try:
+            order = UndoRun.model_validate_json(text)
+        except ValidationError as error:
+            message = f"no such undo: {text[:200]}"
+            raise MalformedEventError(message) from error
+        self.telemetry.walked(undo.carry_out(self.engine, order))

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from pydantic import ValidationError
 
 from chalicelib.domain.errors import RedressError
-from chalicelib.flow.command import AnyCommand, CommandResult
+from chalicelib.flow.command import STAGE_HEADER, AnyCommand, CommandResult
 
 if TYPE_CHECKING:
     import boto3
@@ -69,7 +69,11 @@ class Api:
                 method="POST",
                 url=f"{url}/commands",
                 data=body,
-                headers={"Content-Type": "application/json", "Accept": "application/json"},
+                headers={
+                    "Content-Type": "application/json",
+                    "Accept": "application/json",
+                    STAGE_HEADER: self.stage,
+                },
             )
             SigV4Auth(credentials.get_frozen_credentials(), "execute-api", self._region(url)).add_auth(
                 request

@@ -11,18 +11,26 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.cli.ledger import Books
+from chalicelib.domain.case import CaseState
 from chalicelib.domain.contract import Mode
 from chalicelib.domain.errors import RedressError
 from chalicelib.domain.ports import FREEZE_ALL
 from chalicelib.domain.record import broken_at, stamp, system_chain
+from chalicelib.flow.command import SNOOZE
 from chalicelib.settings import Settings
 
 QUIET = timedelta(days=1)
 """So long without a single record is worth a look: enrolled accounts are rarely that still."""
 
 TABLES = ("cases", "control_state", "outbox", "audit")
+ENDS_SOON = timedelta(days=14)
+"""An exemption that ends within this time is worth a look: what it covers is a violation again afterwards."""
+
+UNSWEPT = timedelta(days=2)
+"""Two sweeps of a day each: what no event told of would have been found by then."""
+
 QUEUES = ("events", "commands", "undo")
-ROLES = ("engine", "read", "act", "undo", "http")
+ROLES = ("engine", "read", "act", "undo", "http", "outbox", "undoer")
 
 
 class Health(StrEnum):
@@ -69,6 +77,9 @@ class Doctor:
             yield from self._try(f"queue {queue}", partial(self._queue, queue), missing=Health.WARN)
         yield from self._try("rules", self._rules, missing=Health.WARN)
         yield from self._try("last record", self._last_record, missing=Health.WARN)
+        yield from self._try("asks", self._asks, missing=Health.WARN)
+        yield from self._try("exemptions", self._exemptions, missing=Health.WARN)
+        yield from self._try("sweeps", self._sweeps, missing=Health.WARN)
         for role in ROLES:
             yield from self._try(f"role {role}", partial(self._role, role), missing=Health.WARN)
 
@@ -142,8 +153,9 @@ class Doctor:
     def _queue(self, name: str) -> Iterator[Check]:
         waiting, dead = self._waiting(name), self._waiting(f"{name}-dlq")
         if dead:
-            then = "look at its target yourself" if name == "undo" else f"`redress redrive {name}`"
-            says = f"{dead} messages failed five times; find out why in the log, then {then}"
+            says = (
+                f"{dead} messages failed five times; find out why in the log, then `redress redrive {name}`"
+            )
             yield Check(f"queue {name}", Health.FAIL, says)
         else:
             yield Check(f"queue {name}", Health.OK, f"{waiting} waiting, none dead")
@@ -182,6 +194,46 @@ class Doctor:
                 yield Check("last record", Health.WARN, says)
             else:
                 yield Check("last record", Health.OK, f"{account} was heard within a day")
+
+    def _asks(self) -> Iterator[Check]:
+        ends = sorted(
+            case.ask.expires_at for case in self.books().ledger.cases(CaseState.WAITING) if case.ask
+        )
+        if ends:
+            says = f"{len(ends)} wait for an answer, the first until {stamp(ends[0])}: `redress waiting`"
+            yield Check("asks", Health.WARN, says)
+        else:
+            yield Check("asks", Health.OK, "nothing waits for an answer")
+
+    def _exemptions(self) -> Iterator[Check]:
+        lasting = [one for one in self.books().ledger.exemptions() if one.expires_at > self.now]
+        soon = [one for one in lasting if one.expires_at <= self.now + ENDS_SOON and one.code != SNOOZE]
+        for one in sorted(soon, key=lambda one: one.expires_at):
+            says = f"{one.resource} is exempt from {one.control} until {stamp(one.expires_at)} only; ask {one.owner}"
+            yield Check("exemptions", Health.WARN, says)
+        if not soon:
+            yield Check(
+                "exemptions", Health.OK, f"{len(lasting)} stand, none ends within {ENDS_SOON.days} days"
+            )
+
+    def _sweeps(self) -> Iterator[Check]:
+        books = self.books()
+        newest = {sweep.account: sweep for sweep in books.ledger.sweeps()}
+        for account in books.accounts:
+            sweep = newest.get(account)
+            if sweep is None:
+                says = f"{account} was never swept, so what stood there before is not known: `redress sweep --account {account}`"
+                yield Check("sweeps", Health.WARN, says)
+            elif self.now - sweep.started_at > UNSWEPT:
+                says = f"{account} was last swept at {stamp(sweep.started_at)}: is the schedule's rule on?"
+                yield Check("sweeps", Health.WARN, says)
+            elif sweep.completed_at is None and not sweep.under_way(self.now):
+                says = (
+                    f"the sweep of {account} did not end: see `redress sweeps` and the commands' dead letters"
+                )
+                yield Check("sweeps", Health.WARN, says)
+            else:
+                yield Check("sweeps", Health.OK, f"{account} was swept at {stamp(sweep.started_at)}")
 
     def _role(self, name: str) -> Iterator[Check]:
         full = self.settings.role(name)

@@ -69,16 +69,18 @@ def envelope(text: bytes) -> dict[str, Any]:
 def judged(piece: Piece, catalog: classify.Controls) -> dict[str, Any]:
     """The line that `classify` writes about one event; whatever is wrong with the event is a reason, not an error."""
     try:
-        signal = intake.read(envelope(piece.text))
-        found = signal if isinstance(signal, NotOurs) else classify.findings(signal, catalog)
+        told = intake.read(envelope(piece.text))
+        found = [one if isinstance(one, NotOurs) else classify.findings(one, catalog) for one in told]
     except MalformedEventError as error:
         return {"file": piece.name, "findings": [], "reason": str(error)}
     except ValidationError as error:
         reason = f"the event holds a value that AWS never sends: {said_plainly(error)}"
         return {"file": piece.name, "findings": [], "reason": reason}
-    if isinstance(found, NotOurs):
-        return {"file": piece.name, "findings": [], "reason": found.reason}
-    return {"file": piece.name, "findings": [_shown(finding) for finding in found]}
+    ours = [finding for one in found if not isinstance(one, NotOurs) for finding in one]
+    if ours:
+        return {"file": piece.name, "findings": [_shown(finding) for finding in ours]}
+    reasons = dict.fromkeys(one.reason for one in found if isinstance(one, NotOurs))
+    return {"file": piece.name, "findings": [], "reason": "; ".join(reasons)}
 
 
 def _shown(finding: Finding) -> dict[str, Any]:

@@ -23,12 +23,11 @@ def generate(root: Path) -> dict[Path, str]:
         read=policies.read(declared),
         act=policies.act(declared),
         undo=policies.undo(declared),
+        outbox=policies.outbox(),
+        undoer=policies.undoer(),
     )
     return {
-        **{
-            root / POLICIES / f"{name}.json": _json(getattr(grants, name))
-            for name in ("engine", "read", "act", "undo", "http")
-        },
+        **{root / POLICIES / f"{name}.json": _json(granted) for name, granted in vars(grants).items()},
         root / RESOURCES: template.text(template.home(routes, grants, dynamodb.TABLES)),
         root / MEMBER: template.text(template.member(routes, grants)),
     }

@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
+from chalicelib.domain.approval import Answers
 from chalicelib.domain.case import Case, CaseState
 from chalicelib.domain.errors import RefusedCommandError
-from chalicelib.domain.ports import Enrolment, Exemption, Freeze, ModeSetting
+from chalicelib.domain.ports import DeploymentRole, Enrolment, Exemption, Freeze, ModeSetting, Owner
 from chalicelib.domain.record import body_of, broken_at
+from chalicelib.domain.sweep import Sweep
+from chalicelib.domain.ticket import Ticket, TicketState
 
 
 class Stored(Protocol):
@@ -44,6 +47,12 @@ class Ledger(Protocol):
     def cases(self, state: CaseState | None = None, /) -> Iterable[Case]:
         """The cases in that state, or all, the one that moved last first."""
 
+    def tickets(self, state: TicketState | None = None, /) -> Iterable[Ticket]:
+        """The tickets in that state, or all, the one that moved last first."""
+
+    def answers(self, case: str, ask: int, /) -> Answers | None:
+        """What people said to that ask; None when nobody said anything."""
+
     def modes(self) -> Sequence[ModeSetting]:
         """Every mode that somebody set."""
 
@@ -55,6 +64,15 @@ class Ledger(Protocol):
 
     def enrolments(self) -> Sequence[Enrolment]:
         """Every enrolled member account."""
+
+    def deployment_roles(self) -> Sequence[DeploymentRole]:
+        """Every role that was ever configured to deploy code, those that no longer do too."""
+
+    def owners(self) -> Sequence[Owner]:
+        """Who answers for which account."""
+
+    def sweeps(self) -> Sequence[Sweep]:
+        """The newest sweep of each account."""
 
 
 @dataclass(frozen=True)

@@ -279,7 +279,9 @@ def _record_row(body: dict[str, Any]) -> tuple[object, ...]:
 def _gist(body: dict[str, Any]) -> str:
     """A record in a few words: what was decided or achieved, and why."""
     data = body["data"]
-    who = (data.get("by") or {}).get("arn") or (body["actor"] or {}).get("arn") or ""
+    by = data.get("by") or {}
+    who = by if isinstance(by, str) else by.get("arn")
+    who = who or (body["actor"] or {}).get("arn") or ""
     said = [data.get(name) for name in ("event", "verdict", "rule", "outcome")]
     return " · ".join(
         str(part) for part in (*said, _done(body), data.get("reason"), f"by {who}" if who else "") if part
@@ -287,23 +289,53 @@ def _gist(body: dict[str, Any]) -> str:
 
 
 def _done(body: dict[str, Any]) -> str:
-    """What a record that has no outcome of its own is about: the calls to come, or the setting that was made."""
+    """What a record that has no outcome of its own is about: calls to come, an answer, the setting that was made."""
     data = body["data"]
-    if body["type"] == "INTENT":
-        calls = (data.get("plan") or {}).get("calls", ())
-        return "about to call " + ", ".join(f"{call['service']}:{call['operation']}" for call in calls)
-    before, after = (
-        value if isinstance(value, dict) else {} for value in (data.get("before"), data.get("after"))
-    )
-    if body["type"] == "MODE_CHANGED":
-        return f"{after.get('mode')} (was {before.get('mode', 'never set')})"
-    if body["type"] in {"FREEZE_ON", "FREEZE_OFF"}:
-        return f"scope {after.get('scope')}"
-    if body["type"] == "EXEMPTION_GRANTED":
-        return f"{after.get('code')}, owner {after.get('owner')}, until {after.get('expires_at')}"
-    if body["type"] == "CONFIG_CHANGED" and after.get("kind") == "redrive":
+    before, after = (_first(data.get(name)) for name in ("before", "after"))
+    said = ""
+    match body["type"]:
+        case "INTENT" | "UNDO_INTENT" | "ASKED":
+            said = ("asked whether" if body["type"] == "ASKED" else "about") + f" to call {_calls(data)}"
+        case "ANSWERED" | "ANSWER_REFUSED":
+            why = data.get("refused") or data.get("problem")
+            said = ("approved" if data.get("approve") else "denied") + (f", not taken: {why}" if why else "")
+        case "TICKET_OPENED" | "TICKET_CLOSED":
+            said = " · ".join(str(data[name]) for name in ("ticket", "because", "why") if data.get(name))
+        case "MODE_CHANGED":
+            said = f"{after.get('mode')} (was {before.get('mode', 'never set')})"
+        case "FREEZE_ON" | "FREEZE_OFF":
+            said = f"scope {after.get('scope')}"
+        case "EXEMPTION_GRANTED" | "SNOOZED":
+            said = f"{after.get('code')}, owner {after.get('owner')}, until {after.get('expires_at')}"
+        case "EXEMPTION_REVOKED":
+            said = f"{before.get('code')}, which was to last until {before.get('expires_at')}"
+        case "REQUESTED":
+            said = " ".join(str(after[name]) for name in ("kind", "case", "account") if after.get(name))
+        case "CONFIG_CHANGED":
+            said = _configured(after)
+    return said
+
+
+def _calls(data: dict[str, Any]) -> str:
+    calls = (data.get("plan") or {}).get("calls", ())
+    return ", ".join(f"{call['service']}:{call['operation']}" for call in calls)
+
+
+def _first(value: object) -> dict[str, Any]:
+    """A setting, or the first of several that one command made alike; empty when there was none."""
+    if isinstance(value, list):
+        value = next(iter(value), None)
+    return value if isinstance(value, dict) else {}
+
+
+def _configured(after: dict[str, Any]) -> str:
+    if after.get("kind") == "redrive":
         return f"redrive {after.get('queue')}, at most {after.get('most')}"
-    return ""
+    if "role_arn" in after:
+        return f"{after['role_arn']} " + (
+            "deploys no code any more" if after["removed"] else f"deploys code with {after['tool']}"
+        )
+    return f"owner {after['owner']}" if "owner" in after else ""
 
 
 @app.command()
@@ -351,15 +383,22 @@ CaseName = Annotated[
 
 @app.command(short_help="Show a case's whole timeline, and whether it still holds.")
 def case(ctx: typer.Context, name: CaseName, *, stage: Stage = "dev", json: Json = False) -> None:
-    """Show a case's whole timeline, and whether its records still hold together."""
-    from chalicelib.cli import ledger
+    """Show a case's whole timeline, what it waits for, and whether its records still hold together."""
+    from chalicelib.cli import ledger, people
 
-    books = outside(ctx).books(stage)
+    doors = outside(ctx)
+    books = doors.books(stage)
     found = ledger.found_case(books, name)
     bodies, broken = ledger.timeline(books, found)
+    answers = people.answers_of(books, found)
     if json:
         screen.as_json(
-            {"case": found.model_dump(mode="json") | {"id": found.id}, "records": bodies, "broken": broken}
+            {
+                "case": found.model_dump(mode="json") | {"id": found.id},
+                "answers": [one.model_dump(mode="json") for one in answers],
+                "records": bodies,
+                "broken": broken,
+            }
         )
     else:
         screen.pairs(
@@ -368,6 +407,7 @@ def case(ctx: typer.Context, name: CaseName, *, stage: Stage = "dev", json: Json
                 "resource": found.target.resource,
                 "state": found.state.value,
                 "reason": found.reason,
+                **people.standing(found, answers, doors.now()),
             }
         )
         screen.table(
@@ -413,6 +453,155 @@ def plan(ctx: typer.Context, name: CaseName, *, stage: Stage = "dev", json: Json
         screen.as_json(shown)
     else:
         _show_plan(shown)
+
+
+@app.command()
+def waiting(ctx: typer.Context, *, stage: Stage = "dev", json: Json = False) -> None:
+    """List what waits for an answer: what would be done, who may not approve it, until when."""
+    from chalicelib.cli import people
+
+    doors = outside(ctx)
+    listed = [people.ask_shown(one, ask, doors.now()) for one, ask in people.waiting(doors.books(stage))]
+    if json:
+        for shown in listed:
+            screen.as_json(shown)
+        return
+    screen.table(
+        ("case", "resource", "controls", "would", "may not approve", "until"),
+        map(people.waiting_row, listed),
+        empty="nothing waits for an answer",
+    )
+
+
+@app.command()
+def tickets(
+    ctx: typer.Context,
+    *,
+    everything: Annotated[bool, typer.Option("--all", help="Closed ones too.")] = False,
+    stage: Stage = "dev",
+    json: Json = False,
+) -> None:
+    """List the open tickets: what a person has to do by hand. They are closed by what is seen, not by being told."""
+    from chalicelib.cli import people
+    from chalicelib.domain.record import stamp
+
+    found = people.tickets(outside(ctx).books(stage), closed_too=everything)
+    if json:
+        for one in found:
+            screen.as_json(one.model_dump(mode="json") | {"id": one.id})
+        return
+    rows = (
+        (
+            one.id,
+            one.state.value,
+            one.severity.value,
+            one.resource,
+            one.title,
+            one.owner,
+            stamp(one.updated_at),
+        )
+        for one in found
+    )
+    screen.table(
+        ("ticket", "state", "severity", "resource", "title", "owner", "updated"),
+        rows,
+        empty="there is no ticket" if everything else "no ticket is open",
+    )
+
+
+@app.command(short_help="Show a ticket: evidence, steps, commands to paste.")
+def ticket(
+    ctx: typer.Context,
+    name: Annotated[
+        str, typer.Argument(help="The ticket's id, as `redress tickets` shows it.", show_default=False)
+    ],
+    *,
+    stage: Stage = "dev",
+    json: Json = False,
+) -> None:
+    """Show a ticket whole: why, the evidence, the steps in the console, and commands that are ready to paste."""
+    from chalicelib.cli import people
+
+    found = people.found_ticket(outside(ctx).books(stage), name)
+    if json:
+        screen.as_json(found.model_dump(mode="json") | {"id": found.id})
+    else:
+        people.show_ticket(found)
+
+
+@app.command()
+def exemptions(
+    ctx: typer.Context,
+    *,
+    everything: Annotated[bool, typer.Option("--all", help="Those that have expired too.")] = False,
+    stage: Stage = "dev",
+    json: Json = False,
+) -> None:
+    """List the exemptions, also those made by a snooze or an undo: whose, why, by whom, until when."""
+    from chalicelib.cli import people
+
+    doors = outside(ctx)
+    found = sorted(doors.books(stage).ledger.exemptions(), key=lambda one: one.expires_at)
+    listed = [people.exemption_shown(one, doors.now()) for one in found]
+    listed = [shown for shown in listed if everything or not shown["expired"]]
+    if json:
+        for shown in listed:
+            screen.as_json(shown)
+        return
+    screen.table(
+        ("resource", "control", "account", "code", "owner", "reason", "granted by", "until"),
+        map(people.exemption_row, listed),
+        empty="nothing was ever exempt" if everything else "nothing is exempt",
+    )
+
+
+@app.command()
+def sweeps(ctx: typer.Context, *, stage: Stage = "dev", json: Json = False) -> None:
+    """Show the newest sweep of each account: how far it is, what it saw, and what it could not read."""
+    from chalicelib.cli import people
+
+    doors = outside(ctx)
+    listed = [people.sweep_shown(one, doors.now()) for one in doors.books(stage).ledger.sweeps()]
+    if json:
+        for shown in listed:
+            screen.as_json(shown)
+        return
+    screen.table(
+        ("account", "by", "started", "ended", "parts", "violations", "unread", "baseline of"),
+        map(people.sweep_row, listed),
+        empty="no account was ever swept: `redress sweep` begins",
+    )
+
+
+@app.command()
+def accounts(ctx: typer.Context, *, stage: Stage = "dev", json: Json = False) -> None:
+    """List the accounts that are ours: who answers for each, and which roles deploy code there."""
+    books = outside(ctx).books(stage)
+    owners = {one.account: one.owner for one in books.ledger.owners()}
+    roles = [one for one in books.ledger.deployment_roles() if not one.removed]
+    listed: list[dict[str, Any]] = [
+        {
+            "account": account,
+            "home": account == books.home,
+            "owner": owners.get(account, ""),
+            "deployment_roles": {one.role_arn: one.tool for one in roles if one.account == account},
+        }
+        for account in books.accounts
+    ]
+    if json:
+        for shown in listed:
+            screen.as_json(shown)
+        return
+    rows = (
+        (
+            shown["account"],
+            "home" if shown["home"] else "member",
+            shown["owner"],
+            ", ".join(f"{arn} ({tool})" for arn, tool in sorted(shown["deployment_roles"].items())),
+        )
+        for shown in listed
+    )
+    screen.table(("account", "is", "owner", "deployment roles"), rows)
 
 
 @app.command(short_help="List the controls, and what each may do in which account.")
@@ -645,7 +834,7 @@ def enrol(
 @app.command(short_help="Try again what failed, from a dead-letter queue.")
 def redrive(
     ctx: typer.Context,
-    queue: Annotated[str, typer.Argument(help="events or commands.", show_default=False)],
+    queue: Annotated[str, typer.Argument(help="events, commands or undo.", show_default=False)],
     *,
     reason: Reason,
     most: Annotated[int, typer.Option(help="At most so many messages.")] = 100,
@@ -660,6 +849,220 @@ def redrive(
         command = COMMAND.validate_json(
             _compact({"kind": "redrive", "queue": queue, "most": most, "reason": reason})
         )
+    _carry_out(ctx, stage, api, command, json=json)
+
+
+# -------------------------------------------------------------------------------------------------------------- people
+
+Days = Annotated[int, typer.Option(help="For so many days.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask me to confirm; needed with --json.")]
+
+
+def _answer(
+    ctx: typer.Context,
+    name: str,
+    reason: str,
+    stage: str,
+    url: str | None,
+    *,
+    approve: bool,
+    yes: bool,
+    json: bool,
+) -> None:
+    """Show what is asked, have it confirmed, and send the hash of exactly what was shown."""
+    from chalicelib.cli import ledger, people
+    from chalicelib.flow.command import AnswerAsk
+
+    doors = outside(ctx)
+    found = ledger.found_case(doors.books(stage), name)
+    ask = people.ask_of(found)
+    with _well_formed():
+        command = AnswerAsk(case=found.id, plan_hash=ask.plan_hash, approve=approve, reason=reason)
+    if json and not yes:
+        raise typer.BadParameter("with --json nothing is shown before it is sent: say --yes too")
+    if not json:
+        people.show_ask(people.ask_shown(found, ask, doors.now()))
+    if not yes and not doors.confirm("Approve exactly this?" if approve else "Deny it?"):
+        screen.fail("nothing was sent")
+    _carry_out(ctx, stage, url, command, json=json)
+
+
+@app.command(short_help="Approve the plan that waits in a case.")
+def approve(
+    ctx: typer.Context,
+    name: CaseName,
+    *,
+    reason: Reason,
+    yes: Yes = False,
+    stage: Stage = "dev",
+    api: Url = None,
+    json: Json = False,
+) -> None:
+    """Approve the plan that waits in a case, as a named person who did not make the change. Shows it first."""
+    _answer(ctx, name, reason, stage, api, approve=True, yes=yes, json=json)
+
+
+@app.command(short_help="Deny the plan that waits in a case.")
+def deny(
+    ctx: typer.Context,
+    name: CaseName,
+    *,
+    reason: Reason,
+    yes: Yes = False,
+    stage: Stage = "dev",
+    api: Url = None,
+    json: Json = False,
+) -> None:
+    """Deny the plan that waits in a case, as a named person. Shows it first."""
+    _answer(ctx, name, reason, stage, api, approve=False, yes=yes, json=json)
+
+
+@app.command(short_help="Have a run taken back; somebody else is asked.")
+def undo(
+    ctx: typer.Context,
+    name: CaseName,
+    *,
+    reason: Reason,
+    run: Annotated[
+        int | None, typer.Option(help="Which run of the case; the last one by default.", show_default=False)
+    ] = None,
+    days: Days = 7,
+    owner: Annotated[
+        str | None, typer.Option(help="Who answers for it meanwhile; the resource's own owner by default.")
+    ] = None,
+    stage: Stage = "dev",
+    api: Url = None,
+    json: Json = False,
+) -> None:
+    """Have what a run changed taken back, and the resource left alone for up to 30 days. Somebody else has to approve."""
+    from chalicelib.cli import ledger
+    from chalicelib.flow.command import Undo
+
+    found = ledger.found_case(outside(ctx).books(stage), name)
+    if not found.runs:
+        screen.fail(f"nothing was changed for {found.id}, so there is nothing to take back")
+    with _well_formed():
+        command = Undo(
+            case=found.id, run=found.runs if run is None else run, days=days, owner=owner, reason=reason
+        )
+    _carry_out(ctx, stage, api, command, json=json)
+
+
+@app.command(short_help="Leave a case's resource alone for up to a week.")
+def snooze(
+    ctx: typer.Context,
+    name: CaseName,
+    *,
+    reason: Reason,
+    days: Days = 1,
+    stage: Stage = "dev",
+    api: Url = None,
+    json: Json = False,
+) -> None:
+    """Leave a case's resource alone for up to 7 days; the same case is looked at again then. Takes a named person."""
+    from chalicelib.flow.command import Snooze
+
+    with _well_formed():
+        command = Snooze(case=name, days=days, reason=reason)
+    _carry_out(ctx, stage, api, command, json=json)
+
+
+@app.command(name="take-up", short_help="Have a case from the baseline seen to.")
+def take_up(
+    ctx: typer.Context,
+    name: CaseName,
+    *,
+    reason: Reason,
+    stage: Stage = "dev",
+    api: Url = None,
+    json: Json = False,
+) -> None:
+    """Have an open case looked at and asked about, also one that stood in the baseline report. Takes a named person."""
+    from chalicelib.flow.command import TakeUp
+
+    with _well_formed():
+        command = TakeUp(case=name, reason=reason)
+    _carry_out(ctx, stage, api, command, json=json)
+
+
+@app.command()
+def sweep(
+    ctx: typer.Context,
+    *,
+    reason: Reason,
+    account: Annotated[
+        str | None, typer.Option(help="Which account; the home account by default.", callback=_twelve_digits)
+    ] = None,
+    stage: Stage = "dev",
+    api: Url = None,
+    json: Json = False,
+) -> None:
+    """Look at everything in an account now. The first look at a control there is its baseline: a report, and no asks."""
+    from chalicelib.flow.command import StartSweep
+
+    with _well_formed():
+        command = StartSweep(account=account, reason=reason)
+    _carry_out(ctx, stage, api, command, json=json)
+
+
+@app.command(short_help="End an exemption now.")
+def revoke(
+    ctx: typer.Context,
+    resource: Annotated[str, typer.Argument(help="The resource's ARN.", show_default=False)],
+    *,
+    control: Annotated[str, typer.Option(help="The control that left it alone.")],
+    account: Account,
+    reason: Reason,
+    stage: Stage = "dev",
+    api: Url = None,
+    json: Json = False,
+) -> None:
+    """End an exemption now, also one that a snooze or an undo made. Takes a named person."""
+    from chalicelib.flow.command import Revoke
+
+    with _well_formed():
+        command = Revoke(resource=resource, control=control, account=account, reason=reason)
+    _carry_out(ctx, stage, api, command, json=json)
+
+
+@app.command(name="deployment-role", short_help="Say under which role code is deployed.")
+def deployment_role(
+    ctx: typer.Context,
+    role: Annotated[str, typer.Argument(help="The role's ARN, with its path.", show_default=False)],
+    *,
+    account: Account,
+    reason: Reason,
+    tool: Annotated[str, typer.Option(help="terraform, cdk, cloudformation or other.")] = "other",
+    remove: Annotated[bool, typer.Option("--remove", help="It is one no longer.")] = False,
+    stage: Stage = "dev",
+    api: Url = None,
+    json: Json = False,
+) -> None:
+    """Say under which role code is deployed in an account: what it changes is asked about, and never changed at once."""
+    from chalicelib.flow.command import COMMAND
+
+    fields = {"account": account, "role_arn": role, "tool": tool, "remove": remove, "reason": reason}
+    with _well_formed():
+        command = COMMAND.validate_json(_compact({"kind": "deployment_role", **fields}))
+    _carry_out(ctx, stage, api, command, json=json)
+
+
+@app.command(short_help="Say who answers for an account.")
+def owner(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(help="A mail address, a team, a channel.", show_default=False)],
+    *,
+    account: Account,
+    reason: Reason,
+    stage: Stage = "dev",
+    api: Url = None,
+    json: Json = False,
+) -> None:
+    """Say who answers for the resources of an account whose own tags name nobody. Takes a named person."""
+    from chalicelib.flow.command import SetOwner
+
+    with _well_formed():
+        command = SetOwner(account=account, owner=name, reason=reason)
     _carry_out(ctx, stage, api, command, json=json)
 
 

@@ -23,6 +23,10 @@ class NoAccountError(RedressError):
     """The operator's own credentials are absent or refused; the message says what to do."""
 
 
+class NobodyThereError(RedressError):
+    """Something is to be confirmed, and there is no terminal."""
+
+
 @dataclass(frozen=True)
 class Outside:
     """Every door to the outside. `stage` names the deployment; nothing is opened before it is asked for."""
@@ -34,6 +38,7 @@ class Outside:
     read_state: Callable[["AnyRemediation", "Target", "Params"], "State"]
     checks: Callable[[str], "Iterator[Check]"]
     now: Callable[[], datetime]
+    confirm: Callable[[str], bool]
 
 
 def real() -> Outside:
@@ -46,6 +51,7 @@ def real() -> Outside:
         read_state=_read_state,
         checks=_checks,
         now=lambda: datetime.now(UTC),
+        confirm=_confirm,
     )
 
 
@@ -110,6 +116,17 @@ def _checks(stage: str) -> "Iterator[Check]":
     session = _session()
     settings = deployment(stage, session)
     return Doctor(settings, session.client, lambda: _books(stage), datetime.now(UTC)).checks()  # type: ignore[arg-type]  # one overload for each service
+
+
+def _confirm(question: str) -> bool:
+    """Whether the person at the terminal says yes; NobodyThereError when there is no terminal to ask at."""
+    import sys
+
+    import typer
+
+    if not sys.stdin.isatty():
+        raise NobodyThereError("nobody is at a terminal to confirm it: look at it first, then say --yes")
+    return typer.confirm(question, err=True)
 
 
 def _read_state(remediation: "AnyRemediation", target: "Target", params: "Params") -> "State":

@@ -59,18 +59,29 @@ RECORDS = MappingProxyType(
         RecordType.NOT_OURS: "An event that asks nothing of us, and why; a chain of this one record.",
         RecordType.JOINED: "An event came in while a run held the same target; the run's case looks again.",
         RecordType.DECIDED: "What was decided, by which rule, on which state, with the plan.",
-        RecordType.ASKED: "A person was asked to answer, and for which plan.",
+        RecordType.ASKED: "A person was asked: the frozen plan, its hash, until when, and who may not approve it.",
+        RecordType.REMINDED: "Half of the time to answer is over, and people were reminded.",
+        RecordType.ANSWERED: "A person approved or denied a plan; and once more in the case when the engine went by it.",
+        RecordType.ANSWER_REFUSED: "An answer that was not taken, and why; a chain of this one record, or in the case.",
+        RecordType.EXPIRED: "Nobody answered in time; nothing was changed.",
+        RecordType.STALE: "What was approved is not what is needed now; nothing was changed.",
         RecordType.INTENT: "What is about to be done, on which state: written before the first write.",
         RecordType.RESULT: "What a run achieved: each call with its request id, and the state read afterwards.",
         RecordType.VERIFIED: "CloudTrail showed a call of ours, and it is one that we recorded.",
         RecordType.RECONCILED: "A request id that a crash had swallowed was filled in from CloudTrail.",
         RecordType.UNDO_INTENT: "What an undo is about to restore: written before its first write.",
         RecordType.UNDO_RESULT: "What an undo achieved.",
+        RecordType.TICKET_OPENED: "A person has to see to it: the ticket, its owner, and why.",
+        RecordType.TICKET_CLOSED: "The target was assessed again and is compliant, or gone; or the ticket is no longer needed.",
         RecordType.EXEMPTION_GRANTED: "A person exempted one resource from one control, until a day.",
+        RecordType.EXEMPTION_REVOKED: "A person ended an exemption before its day.",
+        RecordType.SNOOZED: "A person had a case's resource left alone for some days.",
+        RecordType.REQUESTED: "A person asked for an undo, for a look at a case, or for a sweep.",
+        RecordType.SWEEP_COMPLETED: "A sweep of an account ended: what was looked at, what fails, what could not be read.",
         RecordType.MODE_CHANGED: "A person set the most that a control may do in an account.",
         RecordType.FREEZE_ON: "A person stopped all changes in a scope.",
         RecordType.FREEZE_OFF: "A person lifted a freeze, or the switch was made with the first raised mode.",
-        RecordType.CONFIG_CHANGED: "A person had dead letters tried again.",
+        RecordType.CONFIG_CHANGED: "A person had dead letters tried again, or named a deployment role or an owner.",
         RecordType.ENROLLED: "A person enrolled a member account; its events are ours from then on.",
         RecordType.TAMPER_SUSPECTED: "One of our own roles was used outside any run of ours.",
         RecordType.ERROR: "Something went wrong that no other record tells.",
@@ -281,8 +292,9 @@ def records_page() -> str:
         "`redress log` shows what was recorded, `redress case` one case from its first event to its last, and whether\n"
         "its chain still holds. A record is stored once and never changed: its body carries the hash of the record\n"
         "before it, and beside it stands the SHA-256 of exactly the bytes stored.\n\n"
-        "What people set (modes, freezes, exemptions, enrolments) stands in one chain for each account and month,\n"
-        "`SYS#<account>#<yyyymm>`, with what it was before and what it is since.\n\n"
+        "What people set or ask for (modes, freezes, exemptions, snoozes, undos) stands in one chain for each account and\n"
+        "month, `SYS#<account>#<yyyymm>`, with what it was before and what it is since. An answer is its own chain,\n"
+        "`ANSWER#<case>#<ask>`, and so is one that was refused, `ANSWER#REFUSED#<request>`.\n\n"
         f"## Record types\n\n{_explained('type', RecordType, RECORDS)}"
         f"\n## Outcomes\n\nOf a run only. Two are successes: `fixed` and `already_compliant`.\n\n"
         f"{_explained('outcome', Outcome, OUTCOMES)}"

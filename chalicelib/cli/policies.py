@@ -25,13 +25,32 @@ NEVER = (
 TAG = "redress:stage"
 """The tag by which our own key is known, since a key's ARN carries no name of ours."""
 
-SPENT = ("SPENT#*",)
-SETTINGS = ("CHAIN#*", "ENROLMENT#*", "EXEMPTION#*", "FREEZE#*", "MODE#*")
-"""Who writes which keys of `control_state`: the engine what it spent, people through the HTTP function all else."""
+SWEPT = ("BASELINE#*", "SPENT#*", "SWEEP#*")
+UNDONE = ("EXEMPTION#*", "SPENT#*")
+SETTINGS = (
+    "CHAIN#*",
+    "DEPLOYER#*",
+    "ENROLMENT#*",
+    "EXEMPTION#*",
+    "FREEZE#*",
+    "MODE#*",
+    "OWNER#*",
+)
+"""Who writes which keys of `control_state`: the engine what it spent and swept, the undoer what it spent and the
+exemption that an undo is, people through the HTTP function all else."""
 
-COMMANDED = ("SYS#*",)
-"""The chains of `audit` that people's commands are recorded in: the HTTP function writes them and no other, the engine
-every other and none of them."""
+SAID = ("ANSWER#*", "SYS#*")
+"""The chains of `audit` in which people's answers and commands are recorded."""
+
+ANSWERS = ("ANSWERS#*",)
+"""The items of `cases` that hold people's answers. The HTTP function writes these and `SAID`, and no others; the engine
+and the undoer write every other and none of these."""
+
+ERRANDS = ("ERRAND#*",)
+"""The notices of `outbox` that the HTTP function writes (flow/errand.py)."""
+
+REGIONS = Permission("ec2:DescribeRegions", "*")
+"""What a sweep reads beside what the remediations declare: where to look."""
 
 _LEDGER_CHANGES = (
     "dynamodb:BatchWriteItem",
@@ -75,55 +94,74 @@ def role(name: str, account: str = "${AWS::AccountId}") -> str:
 
 
 def engine() -> Document:
-    """Queues, tables, and the two roles it takes on; of the settings it writes the spent limits alone, never a mode.
+    """Queues, tables, and the two roles it takes on; of the settings it writes what it spent and swept, never a mode.
 
-    Nor does it write the record of a person's command.
+    Nor does it write what a person said. It is the only one who may send to the undo queue.
 
     Lambda's poller receives and deletes as this role (docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html),
     and a transaction needs the rights of its parts and no other
     (docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis-iam.html).
     """
+    live = [queue(name) for name in ("events", "commands", "undo")]
+    dead = [queue(name) for name in ("events-dlq", "commands-dlq", "undo-dlq")]
     return document(
         allow("Queues", _CONSUME, [queue("events"), queue("commands")]),
-        allow(
-            "Redrive",
-            ("sqs:DeleteMessage", "sqs:ReceiveMessage"),
-            [queue("events-dlq"), queue("commands-dlq")],
-        ),
-        allow("RedriveTo", ("sqs:SendMessage",), [queue("events"), queue("commands")]),
-        allow(
-            "Find",
-            ("sqs:GetQueueUrl",),
-            [queue(name) for name in ("events", "commands", "events-dlq", "commands-dlq")],
-        ),
-        allow("Look", ("dynamodb:BatchGetItem",), [table("cases"), table("control-state")]),
-        allow("Commit", ("dynamodb:PutItem",), [table("audit"), table("cases"), table("outbox")]),
-        _keyed("Spend", table("control-state"), SPENT),
-        {
-            **deny("NoCommands", ("dynamodb:PutItem",), [table("audit")]),
-            "Condition": {"ForAnyValue:StringLike": {"dynamodb:LeadingKeys": list(COMMANDED)}},
-        },
+        allow("Redrive", ("sqs:DeleteMessage", "sqs:ReceiveMessage"), dead),
+        allow("Send", ("sqs:SendMessage",), live),
+        allow("Find", ("sqs:GetQueueUrl",), [*live, *dead]),
+        allow("Search", ("dynamodb:Query",), [table("audit"), table("cases/index/by_state")]),
+        *_walks(SWEPT),
         allow("TakeOn", ("sts:AssumeRole",), [role("act", "*"), role("read", "*")]),
         _logs("engine"),
         _ledger_stays(),
     )
 
 
-def http() -> Document:
-    """Settings and their records, and a message to the engine. It reads no case, spends no limit, takes on no role."""
+def undoer() -> Document:
+    """The undo queue, the tables, and the two roles it takes on: only it undoes, and it never acts."""
     return document(
-        allow("Settings", ("dynamodb:BatchGetItem",), [table("control-state")]),
+        allow("Queue", (*_CONSUME, "sqs:GetQueueUrl"), [queue("undo")]),
+        allow("Search", ("dynamodb:Query",), [table("audit")]),
+        *_walks(UNDONE),
+        allow("TakeOn", ("sts:AssumeRole",), [role("read", "*"), role("undo", "*")]),
+        _logs("undoer"),
+        _ledger_stays(),
+    )
+
+
+def http() -> Document:
+    """Settings, answers, their records, and errands for the engine. It writes no case and takes on no role."""
+    return document(
+        allow("Look", ("dynamodb:BatchGetItem",), [table("cases"), table("control-state")]),
+        allow("Check", ("dynamodb:ConditionCheckItem",), [table("cases")]),
         _keyed("Set", table("control-state"), SETTINGS),
-        _keyed("Records", table("audit"), COMMANDED),
-        allow("Commands", ("sqs:GetQueueUrl", "sqs:SendMessage"), [queue("commands")]),
+        _keyed("Answer", table("cases"), ANSWERS),
+        _keyed("Records", table("audit"), SAID),
+        _keyed("Errands", table("outbox"), ERRANDS),
         _logs("http"),
         _ledger_stays(),
     )
 
 
+def outbox() -> Document:
+    """The outbox's stream, and the commands queue. What cannot be brought there Lambda reports with this role too.
+
+    (docs.aws.amazon.com/lambda/latest/dg/services-dynamodb-eventsourcemapping.html,
+    docs.aws.amazon.com/lambda/latest/dg/services-dynamodb-errors.html)
+    """
+    stream = ("dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator")
+    return document(
+        allow("Stream", stream, [table("outbox/stream/*")]),
+        allow("Streams", ("dynamodb:ListStreams",), ["*"]),
+        allow("Bring", ("sqs:GetQueueUrl", "sqs:SendMessage"), [queue("commands")]),
+        allow("GiveUp", ("sqs:SendMessage",), [queue("outbox-dlq")]),
+        _logs("outbox"),
+    )
+
+
 def read(remediations: Iterable[AnyRemediation]) -> Document:
-    """All declared reads."""
-    return document(*union(permission for one in remediations for permission in one.reads))
+    """All declared reads, and the Regions."""
+    return document(*union([REGIONS, *(permission for one in remediations for permission in one.reads)]))
 
 
 def act(remediations: Iterable[AnyRemediation]) -> Document:
@@ -165,7 +203,7 @@ def boundary(*granted: Document) -> Document:
     }
     return document(
         allow("Declared", sorted(actions), ["*"]),
-        # The key's own policy grants this to engine and http; a boundary that were silent about it might take it away.
+        # The key's own policy grants this to our functions; a boundary that were silent about it might take it away.
         {
             **allow("OurTablesKey", _THROUGH_DYNAMODB, ["*"]),
             "Condition": {"StringLike": {"kms:ViaService": "dynamodb.*"}},
@@ -233,6 +271,19 @@ def _keyed(sid: str, resource: str, keys: Iterable[str]) -> Statement:
     return {**allow(sid, ("dynamodb:PutItem",), [resource]), "Condition": condition}
 
 
+def _walks(settings: Iterable[str]) -> tuple[Statement, ...]:
+    """What a walk needs of the tables: cases, records and notices, but of the settings `settings` alone."""
+    return (
+        allow("Look", ("dynamodb:BatchGetItem",), [table("cases"), table("control-state")]),
+        allow("Commit", ("dynamodb:PutItem",), [table("audit"), table("cases"), table("outbox")]),
+        _keyed("Keep", table("control-state"), settings),
+        {
+            **deny("NotWhatPeopleSay", ("dynamodb:PutItem",), [table("audit"), table("cases")]),
+            "Condition": {"ForAnyValue:StringLike": {"dynamodb:LeadingKeys": [*SAID, *ANSWERS]}},
+        },
+    )
+
+
 def _logs(function: str) -> Statement:
     """The log group is the stack's own, with its retention: the function may write into it and make none."""
     group = arn("logs", f"log-group:/aws/lambda/redress-${{Stage}}-{function}:*")
@@ -253,6 +304,7 @@ def _not_ourselves() -> tuple[Statement, ...]:
         arn("events", "rule/redress-*", region="*"),
         arn("iam", "policy/redress-*", region=""),
         arn("iam", "role/redress-*", region=""),
+        arn("iam", "user/redress/*", region=""),
         arn("lambda", "function:redress-*", region="*"),
         arn("logs", "log-group:/aws/lambda/redress-*", region="*"),
         arn("s3", "redress-*", region="", account=""),

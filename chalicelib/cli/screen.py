@@ -42,6 +42,17 @@ def warn(text: object) -> None:
     typer.echo(visible(text), err=True)
 
 
+def paste(command: str) -> None:
+    """A command on a line of its own, to be copied as it stands. Where that would hide something, it is said instead.
+
+    `visible` shows a hidden character as an escape, which in a command would be another command.
+    """
+    if visible(command) == command:
+        typer.echo(f"   {command}")
+    else:
+        say(f"   not to be pasted, for it holds characters that cannot be seen: {command}")
+
+
 def fail(text: object) -> NoReturn:
     """Say what is wrong and what to do, and end with 1."""
     warn(f"error: {text}")

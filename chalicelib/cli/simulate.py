@@ -14,14 +14,17 @@ from pydantic import ValidationError
 from chalicelib.domain.case import is_fresh
 from chalicelib.domain.contract import AnyRemediation, Cause, Mode, Params, Plan, State, plan_hash
 from chalicelib.domain.control import Control
-from chalicelib.domain.decision import Decision
+from chalicelib.domain.decision import Decision, Facts, decide
 from chalicelib.domain.errors import RefusedCommandError
 from chalicelib.domain.finding import Finding, NotOurs, Signal, Target
-from chalicelib.flow import classify, decide, intake
+from chalicelib.flow import classify, intake
 from chalicelib.flow.command import said_plainly
-from chalicelib.flow.pipeline import params_of
+from chalicelib.flow.visit import params_of
 
-ASSUMED = "no exemption, no freeze, no limit reached, an enrolled account, and not one of our own roles"
+ASSUMED = (
+    "no exemption, no freeze, no limit reached, nobody's answer; an enrolled account, looked at before; not one of our own "
+    "roles nor a deployment role; a mode that was raised only now"
+)
 """What a simulation cannot know without the deployment's tables."""
 
 ReadState = Callable[[AnyRemediation, Target, Params], State]
@@ -69,8 +72,24 @@ def simulate(
     mode: Mode,
     now: Callable[[Signal], datetime],
 ) -> tuple[Simulated, ...] | NotOurs:
-    """Every decision that the event would lead to, with `mode` set for every control (capped by its ceiling)."""
-    signal = intake.read(envelope)
+    """Every decision that the event would lead to, with `mode` set for every control (capped by its ceiling).
+
+    When nothing that the event tells is ours, the first reason.
+    """
+    told = [_told(one, catalog, remediations, read_state, mode, now) for one in intake.read(envelope)]
+    return tuple(one for some in told if not isinstance(some, NotOurs) for one in some) or next(
+        one for one in told if isinstance(one, NotOurs)
+    )
+
+
+def _told(
+    signal: Signal | NotOurs,
+    catalog: classify.Controls,
+    remediations: Iterable[AnyRemediation],
+    read_state: ReadState,
+    mode: Mode,
+    now: Callable[[Signal], datetime],
+) -> tuple[Simulated, ...] | NotOurs:
     if isinstance(signal, NotOurs):
         return signal
     found = classify.findings(signal, catalog)
@@ -119,15 +138,21 @@ def _one(
         opened = tuple(sorted({rule for finding in findings for rule in finding.opened}))
         cause = cause.model_copy(update={"opened": opened})
     plan = remediation.plan(target, params, state, cause, at)
-    decision = decide.weigh(
-        mode=mode,
-        state=state,
-        plan=plan,
-        cause=cause,
-        now=at,
-        is_frozen=False,
-        over_limit=False,
-        own_role=False,
+    decision = decide(
+        Facts(
+            mode=mode,
+            compliant=state.compliant,
+            has_calls=bool(plan.calls),
+            has_declined=bool(plan.declined),
+            plan_at_most=plan.at_most,
+            created_by_event=bool(cause.opened),
+            fresh=is_fresh(cause, at),
+            exempt=False,
+            frozen=False,
+            over_limit=False,
+            own_role=False,
+            starts_cost=plan.monthly_cost.usd_cents != 0,
+        )
     )
     return Simulated(
         remediation=remediation.id,

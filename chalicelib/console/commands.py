@@ -5,7 +5,7 @@ The request is read in `answer`, which knows nothing of Chalice; the blueprint o
 
 import json
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from chalice.app import Blueprint, IAMAuthorizer, Response
 from pydantic import JsonValue, ValidationError
@@ -19,18 +19,31 @@ LONGEST_BODY = 8192
 """Bytes. The longest honest command, an exemption with a full reason in four-byte characters, is about half of it."""
 
 
-Commands = Callable[["AnyCommand", "Caller"], "CommandResult"]
+class Commands(Protocol):
+    """What carries commands out: `bootstrap.Commands`."""
+
+    @property
+    def stage(self) -> str:
+        """The deployment's own stage."""
+        ...
+
+    def __call__(self, command: "AnyCommand", caller: "Caller", /) -> "CommandResult":
+        """The command's result, or RefusedCommandError."""
+        ...
 
 
 def answer(
-    body: bytes, context: Mapping[str, Any], commands: Callable[[], Commands]
+    body: bytes,
+    headers: Mapping[str, str],
+    context: Mapping[str, Any],
+    commands: Callable[[], Commands],
 ) -> tuple[int, dict[str, JsonValue]]:
-    """The status and the JSON that a request deserves.
+    """The status and the JSON that a request deserves; `headers` are looked up without regard to case.
 
     400 the body is no command · 403 nobody was authenticated · 409 others were quicker · 422 refused, with the reason ·
     503 our tables cannot be reached. `commands` is asked for only when there is something to carry out.
     """
-    from chalicelib.flow.command import caller  # noqa: PLC0415 -- the engine's cold start does without it
+    from chalicelib.flow.command import STAGE_HEADER, caller  # noqa: PLC0415 -- the engine's cold start does without it
 
     identity = context.get("identity")
     user_arn = identity.get("userArn") if isinstance(identity, Mapping) else None
@@ -43,7 +56,9 @@ def answer(
     except ValueError as error:
         return 400, {"error": str(error)}
     try:
-        result = commands()(command, who)
+        desk = commands()
+        _meant_for_us(headers.get(STAGE_HEADER), desk.stage)
+        result = desk(command, who)
     except RefusedCommandError as error:
         return 422, {"error": str(error)}
     except StoreError as error:
@@ -63,7 +78,12 @@ def routes(commands: Callable[[], Commands]) -> Blueprint:
     def post_command() -> Response:
         request = blueprint.current_request
         body = request.raw_body or b""
-        status, said = answer(body if isinstance(body, bytes) else body.encode(), request.context, commands)
+        status, said = answer(
+            body if isinstance(body, bytes) else body.encode(),
+            request.headers,
+            request.context,
+            commands,
+        )
         headers: dict[str, str | list[str]] = {
             "Content-Type": "application/json",
             "Cache-Control": "no-store",
@@ -71,6 +91,16 @@ def routes(commands: Callable[[], Commands]) -> Blueprint:
         return Response(json.dumps(said), headers, status)
 
     return blueprint
+
+
+def _meant_for_us(stage: str | None, ours: str) -> None:
+    """RefusedCommandError unless the request names this deployment: an address alone may lead to another one."""
+    if stage != ours:
+        named = f"names {stage[:20]!r}" if stage else "does not say which it is meant for"
+        raise RefusedCommandError(
+            f"nothing was changed: this is the deployment {ours!r}, and the request {named}. `redress` sends --stage; "
+            "does --api or REDRESS_API lead elsewhere?"
+        )
 
 
 def _command(body: bytes) -> "AnyCommand":

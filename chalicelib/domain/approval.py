@@ -48,7 +48,8 @@ class Ask(Model):
     """The frozen plan that a person is asked about, until `expires_at`. `seq` counts the asks of the case from 1.
 
     `requesters` are the principals who may not approve it: they made the change, or want it taken back. `again` is true
-    when it follows a plan that went stale.
+    when it follows a plan that went stale. `notes` is what else whoever decides should know, and `as_code` the same
+    change in HCL, where code made the violation.
     """
 
     seq: int
@@ -64,6 +65,8 @@ class Ask(Model):
     reminded: bool = False
     again: bool = False
     undo: Undone | None = None
+    notes: tuple[str, ...] = ()
+    as_code: str = ""
 
     def open(self, now: datetime) -> bool:
         """True while an answer is taken."""

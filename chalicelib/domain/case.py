@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import Field, JsonValue
 
-from chalicelib.domain.approval import Ask
+from chalicelib.domain.approval import Ask, Undone
 from chalicelib.domain.contract import CallResult, Cause, Outcome, Plan
 from chalicelib.domain.finding import Actor, Model, Target, digest
 from chalicelib.domain.record import Head
@@ -25,6 +25,7 @@ FRESH = timedelta(hours=1)
 SESSIONS_KEPT = 8
 """How many runs back a case remembers its own session names, to know its own late CloudTrail events."""
 
+_ID = re.compile(r"(?P<digest>[a-z2-7]{20})-(?P<episode>[0-9]{1,6})")
 _SESSION = re.compile(r"redress-(?P<digest>[a-z2-7]{20})-(?P<episode>[0-9]{1,6})-(?P<seq>[0-9]{1,6})")
 
 
@@ -88,6 +89,8 @@ class Run(Model):
     plan_hash: str
     results: tuple[CallResult, ...] = ()
     approved_by: str = ""
+    undo: Undone | None = None
+    """What this run takes back, and until when the target is exempt afterwards; None for a run that repairs."""
 
 
 class Denied(Model):
@@ -176,6 +179,12 @@ def case_digest(remediation: str, target: Target) -> str:
 def session_name(case_id: str, run: int) -> str:
     """The role session under which a run acts: CloudTrail shows it, and by it we know our own events."""
     return f"redress-{case_id}-{run}"
+
+
+def parts_of(case_id: str) -> tuple[str, int] | None:
+    """Digest and episode of a case's id, or None when the text is no such id."""
+    match = _ID.fullmatch(case_id)
+    return (match["digest"], int(match["episode"])) if match else None
 
 
 def case_of_session(session: str | None) -> tuple[str, int, int] | None:

@@ -44,12 +44,13 @@ ID_FORMS = MappingProxyType(
         "AWS::::Account": r"[0-9]{12}",
         "AWS::EC2::SecurityGroup": r"sg-[0-9a-z]{1,64}",
         "AWS::IAM::User": r"([A-Za-z0-9_+=,.@-]{1,64}/){0,8}[A-Za-z0-9_+=,.@-]{1,64}",
-        "AWS::S3::Bucket": r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]",
+        "AWS::S3::Bucket": r"[A-Za-z0-9][A-Za-z0-9._-]{2,254}",
     }
 )
 """What an id of a type looks like, whole. A wildcard or a policy variable would mean other resources too.
 
 A user's id is its path and name as its ARN has them (`division/alice`): the name alone would be another user's ARN.
+A bucket made in us-east-1 before 2018 may have capitals and underscores in its name, and up to 255 characters.
 """
 
 _PARTITION_OF_PREFIX = MappingProxyType(

@@ -1,6 +1,6 @@
 """Classify: which controls a signal may break, on which target. A cheap filter; the assessment decides.
 
-A catalog entry says which events concern it, where the target's name stands (JMESPath), and which predicate of this
+A claim names controls and a resource by itself (`claims`). For an event, a catalog entry says which events concern it, where the target's name stands (JMESPath), and which predicate of this
 page must hold. A predicate answers with what the event opened, or with the reason why the event is no violation.
 """
 
@@ -13,9 +13,19 @@ from typing import Any, Protocol
 import jmespath
 
 from chalicelib.domain.control import Control, EventRule
-from chalicelib.domain.finding import Finding, NotOurs, Signal, Target, is_id_of
+from chalicelib.domain.finding import (
+    Finding,
+    NotOurs,
+    Origin,
+    Signal,
+    Target,
+    global_in,
+    is_id_of,
+    partition_of,
+)
 from chalicelib.domain.ingress import Network, admits_port, is_broad, network, on_the_internet
 from chalicelib.domain.shape import items, mapping, sequence
+from chalicelib.flow import claims
 
 
 class Controls(Protocol):
@@ -38,27 +48,55 @@ Predicate = Callable[[Mapping[str, Any], Control], Opened | str]
 
 
 def findings(signal: Signal, catalog: Controls) -> tuple[Finding, ...] | NotOurs:
-    """A finding per control that the event may break; NotOurs with every reason when there is none."""
-    found: list[Finding] = []
+    """A finding per control and target that the signal may tell of; NotOurs with every reason when there is none."""
+    found: dict[tuple[str, Target], Finding] = {}
     reasons: list[str] = []
-    for control in catalog.controls:
-        for rule in control.events:
-            if rule.source == signal.source and signal.name in rule.names:
-                judged = _judge(signal, control, rule)
-                if isinstance(judged, Finding):
-                    found.append(judged)
-                else:
-                    reasons.append(f"{control.id}: {judged}")
+    for control, judged in (_of_event if signal.origin is Origin.EVENT else _of_claim)(signal, catalog):
+        if isinstance(judged, Finding):
+            found.setdefault((control.id, judged.target), judged)
+        else:
+            reasons.append(f"{control.id}: {judged}")
     if found:
-        return tuple(found)
-    reason = "; ".join(reasons) or f"no control listens to {signal.source} {signal.name}"
+        return tuple(found.values())
     return NotOurs(
         event_id=signal.event_id,
-        reason=reason,
+        reason="; ".join(reasons) or f"no control listens to {signal.source} {signal.name}",
         account=signal.account,
         region=signal.region,
         name=signal.name,
         sha256=signal.sha256,
+    )
+
+
+def creates(name: str) -> bool:
+    """True for the name of an event that makes a resource, which tools often finish in further calls."""
+    return name.startswith("Create") or name == "RunInstances"
+
+
+def _of_event(signal: Signal, catalog: Controls) -> Iterable[tuple[Control, Finding | str]]:
+    for control in catalog.controls:
+        for rule in control.events:
+            if rule.source == signal.source and signal.name in rule.names:
+                yield control, _judge(signal, control, rule)
+
+
+def _of_claim(signal: Signal, catalog: Controls) -> Iterable[tuple[Control, Finding | str]]:
+    """A claim never says what was opened: what it tells of may be as old as the account."""
+    claim = claims.SOURCES[signal.detail_type].read(signal.detail)
+    for control in catalog.controls:
+        if claim.names & claims.names_of(control):
+            target = claims.target_for(claim, control)
+            yield control, target if isinstance(target, str) else _finding(signal, control, target)
+
+
+def _finding(signal: Signal, control: Control, target: Target, opened: tuple[str, ...] = ()) -> Finding:
+    return Finding(
+        control=control.id,
+        target=target,
+        actor=signal.actor,
+        event_id=signal.event_id,
+        at=signal.at,
+        opened=opened,
     )
 
 
@@ -71,14 +109,9 @@ def _judge(signal: Signal, control: Control, rule: EventRule) -> Finding | str:
     judged = PREDICATES[rule.when](signal.detail, control) if rule.when else Opened()
     if isinstance(judged, str):
         return judged
-    return Finding(
-        control=control.id,
-        target=Target(account=signal.account, region=signal.region, type=control.resource, id=named),
-        actor=signal.actor,
-        event_id=signal.event_id,
-        at=signal.at,
-        opened=judged.ids,
-    )
+    region = signal.region if control.regional else global_in(partition_of(signal.region))
+    target = Target(account=signal.account, region=region, type=control.resource, id=named)
+    return _finding(signal, control, target, judged.ids)
 
 
 @dataclass(frozen=True)
@@ -182,7 +215,44 @@ def _switches_off(detail: Mapping[str, Any], control: Control) -> Opened | str:
     return Opened((control.id,))
 
 
+def _loosens_public_access_block(detail: Mapping[str, Any], control: Control) -> Opened | str:
+    """The block is deleted, or written with any of its four switches not on; an absent switch is written as off."""
+    del control
+    written = mapping(mapping(detail.get("requestParameters")).get("PublicAccessBlockConfiguration"))
+    if detail.get("eventName") != "DeleteBucketPublicAccessBlock" and all(
+        str(written.get(switch)).lower() == "true" for switch in _PUBLIC_ACCESS_BLOCK
+    ):
+        return "it blocks all public access, which is a tightening"
+    return Opened(("loosened",))
+
+
+_PUBLIC_ACCESS_BLOCK = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
+
+
+def _creates_bucket(detail: Mapping[str, Any], control: Control) -> Opened | str:
+    """Whatever the bucket lacks, it lacks since this call."""
+    del detail, control
+    return Opened(("created",))
+
+
+def _by_root_for_itself(detail: Mapping[str, Any], control: Control) -> Opened | str:
+    """The account's root made a key and named no user, so that the key is its own; a service that acts for it makes none."""
+    del control
+    identity = {str(key).lower(): value for key, value in mapping(detail.get("userIdentity")).items()}
+    if identity.get("type") != "Root" or identity.get("invokedby"):
+        return "it was not the account's root by itself"
+    if mapping(detail.get("requestParameters")).get("userName"):
+        return "root made the key for a user"
+    return Opened()
+
+
 PREDICATES: Mapping[str, Predicate] = MappingProxyType(
-    {"opens_ingress": _opens_ingress, "switches_off": _switches_off}
+    {
+        "by_root_for_itself": _by_root_for_itself,
+        "creates_bucket": _creates_bucket,
+        "loosens_public_access_block": _loosens_public_access_block,
+        "opens_ingress": _opens_ingress,
+        "switches_off": _switches_off,
+    }
 )
 """The predicates that a catalog entry may name in `when`."""

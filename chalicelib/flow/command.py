@@ -2,7 +2,8 @@
 
 A command is one transaction: the setting, and a record with what it was before and what it is now, in the account's
 system chain. Who asked is the caller that API Gateway authenticated; no field of the command says it. Stopping us
-needs no more than that; what lets us do more, or look away, needs a caller whose name is a person's.
+needs no more than that; what lets us do more, or look away, needs a caller whose name is a person's. What the engine has
+to do about it is an errand, in the same transaction.
 """
 
 import difflib
@@ -12,10 +13,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Annotated, Literal, Protocol, Self, assert_never
+from typing import Annotated, Literal, Self, assert_never
 
 from pydantic import (
-    AfterValidator,
     AwareDatetime,
     Field,
     JsonValue,
@@ -25,22 +25,31 @@ from pydantic import (
     model_validator,
 )
 
-from chalicelib.domain.contract import Mode, canonical
+from chalicelib.domain.approval import Undone
+from chalicelib.domain.case import Case, CaseState, parts_of
+from chalicelib.domain.contract import Mode
 from chalicelib.domain.control import Control
 from chalicelib.domain.errors import ConflictError, RefusedCommandError
 from chalicelib.domain.finding import ARN_FORMS, GLOBAL, ID_FORMS, Actor, Model
 from chalicelib.domain.ports import (
     FREEZE_ALL,
     Clock,
+    DeploymentRole,
     Enrolment,
     Exemption,
     Freeze,
     ModeSetting,
+    Owner,
     SettingChange,
     Settings,
 )
 from chalicelib.domain.record import Draft, Record, RecordType, seal, stamp, system_chain
+from chalicelib.flow import errand
+from chalicelib.flow.answering import CaseId, Line, Said, Who, answer
 from chalicelib.flow.classify import Controls
+
+STAGE_HEADER = "X-Redress-Stage"
+"""Names the deployment that a command is meant for; sent with every command, and signed with it."""
 
 LONGEST_EXEMPTION = timedelta(days=180)
 """An exemption ends by then, whoever grants it; what should hold for longer is looked at again."""
@@ -48,23 +57,9 @@ LONGEST_EXEMPTION = timedelta(days=180)
 ATTEMPTS = 5
 """How often a command is tried while others change the same account's settings."""
 
-LONGEST_TEXT = 500
-_DIRECTION_MARKS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+SNOOZE = "snooze"
+"""The code of an exemption that a snooze made; `exempt` does not grant it."""
 
-
-def _one_line(text: str) -> str:
-    """Text that looks on every screen like what it is; a reason is read by auditors years later."""
-    text = text.strip()
-    if not 1 <= len(text) <= LONGEST_TEXT:
-        message = f"must have 1 to {LONGEST_TEXT} characters"
-        raise ValueError(message)
-    if any(unicodedata.category(c) in {"Cc", "Cs", "Zl", "Zp"} or c in _DIRECTION_MARKS for c in text):
-        message = "must be one line without control characters or direction marks"
-        raise ValueError(message)
-    return text
-
-
-Line = Annotated[str, AfterValidator(_one_line)]
 Account = Annotated[str, StringConstraints(pattern=r"^[0-9]{12}$")]
 ControlId = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 
@@ -139,16 +134,105 @@ class Enrol(Model):
     reason: Line
 
 
+class Revoke(Model):
+    """From now on this resource is no longer left alone for this control."""
+
+    kind: Literal["revoke"] = "revoke"
+    resource: Line
+    control: ControlId
+    account: Account
+    reason: Line
+
+
 class Redrive(Model):
     """Try again what a dead-letter queue holds: at most `most` messages."""
 
     kind: Literal["redrive"] = "redrive"
-    queue: Literal["events", "commands"]
+    queue: Literal["events", "commands", "undo"]
     most: int = Field(ge=1, le=1000)
     reason: Line
 
 
-AnyCommand = SetMode | SetFreeze | Exempt | Enrol | Redrive
+class AnswerAsk(Said):
+    """A person's yes or no to the plan that waits in a case."""
+
+    kind: Literal["answer"] = "answer"
+
+
+class Undo(Model):
+    """Take back what a run of the case changed, and leave the resource alone afterwards, on `owner`'s account.
+
+    Somebody else is asked for the undo. Without an owner it is the resource's own, as far as the case knows one.
+    """
+
+    kind: Literal["undo"] = "undo"
+    case: CaseId
+    run: int = Field(ge=1)
+    days: int = Field(default=7, ge=1, le=30)
+    owner: Line | None = None
+    reason: Line
+
+
+class Snooze(Model):
+    """Leave the case's resource alone for some days, for all controls of the case; then look again."""
+
+    kind: Literal["snooze"] = "snooze"
+    case: CaseId
+    days: int = Field(ge=1, le=7)
+    reason: Line
+
+
+class TakeUp(Model):
+    """Look at the case again, and ask about it even if it stood in the baseline report."""
+
+    kind: Literal["take_up"] = "take_up"
+    case: CaseId
+    reason: Line
+
+
+class StartSweep(Model):
+    """Look at everything in an account, by default the home account."""
+
+    kind: Literal["sweep"] = "sweep"
+    account: Account | None = None
+    reason: Line
+
+
+class SetDeploymentRole(Model):
+    """Code is deployed in the account under this role (no longer, with `remove`): what it changes is asked about."""
+
+    kind: Literal["deployment_role"] = "deployment_role"
+    account: Account
+    role_arn: Annotated[str, StringConstraints(max_length=600)]
+    tool: Literal["terraform", "cdk", "cloudformation", "other"] = "other"
+    remove: bool = False
+    reason: Line
+
+
+class SetOwner(Model):
+    """Who answers for the account's resources where their own tags name nobody."""
+
+    kind: Literal["owner"] = "owner"
+    account: Account
+    owner: Line
+    reason: Line
+
+
+AnyCommand = (
+    SetMode
+    | SetFreeze
+    | Exempt
+    | Revoke
+    | Enrol
+    | Redrive
+    | AnswerAsk
+    | Undo
+    | Snooze
+    | TakeUp
+    | StartSweep
+    | SetDeploymentRole
+    | SetOwner
+)
 Command = Annotated[AnyCommand, Field(discriminator="kind")]
 COMMAND: TypeAdapter[AnyCommand] = TypeAdapter(Command)
 """Reads a command: strict, every unknown key is an error."""
@@ -253,25 +337,22 @@ class CommandResult(Model):
     after: JsonValue = None
 
 
-class Queue(Protocol):
-    """The commands queue: what is too slow or too mighty for the HTTP function is done by the engine."""
-
-    def send(self, body: str) -> None:
-        """Put one message on the queue, or raise StoreError."""
-
-
 @dataclass(frozen=True)
 class _Wanted:
     """One change, ready to be recorded."""
 
     type: RecordType
     says: str
-    before: Model | None
-    after: Model | None
+    before: JsonValue = None
+    after: JsonValue = None
     mode: ModeSetting | None = None
     freeze: Freeze | None = None
-    exemption: Exemption | None = None
+    exemptions: tuple[Exemption, ...] = ()
     enrolment: Enrolment | None = None
+    deployment_role: DeploymentRole | None = None
+    owner: Owner | None = None
+    sends: errand.AnyErrand | None = None
+    about: Case | None = None
     resource: str = ""
     controls: tuple[str, ...] = ()
 
@@ -304,6 +385,23 @@ class _Desk:
         message = f"no control is called {name!r}{_did_you_mean(name, self.catalog.controls)}"
         raise RefusedCommandError(message)
 
+    def enrolled(self, account: str) -> None:
+        """RefusedCommandError unless we hear from the account."""
+        if account != self.home and self.settings.enrolment(account) is None:
+            message = (
+                f"account {account} is not enrolled, so nothing is heard from it: `redress enrol` it first"
+            )
+            raise RefusedCommandError(message)
+
+    def case(self, name: str) -> Case:
+        """The case of that name; RefusedCommandError when there is none."""
+        found = parts_of(name)
+        case = self.settings.case(*found) if found else None
+        if case is None:
+            message = f"there is no case {name}; `redress cases` lists them"
+            raise RefusedCommandError(message)
+        return case
+
     def change(
         self, account: str, step: str, reason: str, draw: Callable[[datetime], _Wanted | str]
     ) -> CommandResult:
@@ -324,23 +422,28 @@ class _Desk:
                 step=step,
                 occurred_at=now,
                 account=account,
-                region=GLOBAL,
-                resource=wanted.resource,
-                controls=wanted.controls,
+                region=wanted.about.target.region if wanted.about else GLOBAL,
+                resource=wanted.about.target.resource if wanted.about else wanted.resource,
+                controls=wanted.about.controls if wanted.about else wanted.controls,
                 actor=self.caller.actor,
                 data={
                     "by": {"arn": self.caller.arn, "kind": self.caller.kind, "known": self.caller.known},
                     "reason": reason,
-                    "before": _plain(wanted.before),
-                    "after": _plain(wanted.after),
+                    "before": wanted.before,
+                    "after": wanted.after,
+                    **({"case": wanted.about.id} if wanted.about else {}),
                 },
             )
             (record,) = seal(chain, head, (draft,), now, self.engine)
+            about = wanted.about.id if wanted.about else ""
             change = SettingChange(
                 mode=wanted.mode,
                 freezes=(wanted.freeze,) if wanted.freeze else (),
-                exemption=wanted.exemption,
+                exemptions=wanted.exemptions,
                 enrolment=wanted.enrolment,
+                deployment_role=wanted.deployment_role,
+                owner=wanted.owner,
+                notices=(errand.notice(wanted.sends, record.record_id, about, now),) if wanted.sends else (),
                 record=record,
                 expected_head=head,
             )
@@ -349,21 +452,20 @@ class _Desk:
             except ConflictError:
                 self.clock.sleep(0.05 * 2**attempt)
                 continue
-            return _recorded(record, wanted)
+            return _recorded(record, wanted.says, wanted.before, wanted.after)
         message = (
             f"others are changing the settings of account {account} right now; nothing was changed, try again"
         )
         raise ConflictError(message)
 
 
-def carry_out(
+def carry_out(  # noqa: C901, PLR0911, PLR0912 -- a table of contents, and the type checker holds it complete
     command: AnyCommand,
     caller: Caller,
     settings: Settings,
     catalog: Controls,
     clock: Clock,
     *,
-    queue: Queue,
     home: str,
     engine: str,
 ) -> CommandResult:
@@ -379,10 +481,26 @@ def carry_out(
             return _set_freeze(desk, command)
         case Exempt():
             return _exempt(desk, command)
+        case Revoke():
+            return _revoke(desk, command)
         case Enrol():
             return _enrol(desk, command)
         case Redrive():
-            return _redrive(desk, command, queue)
+            return _redrive(desk, command)
+        case AnswerAsk():
+            return _answer(desk, command)
+        case Undo():
+            return _undo(desk, command)
+        case Snooze():
+            return _snooze(desk, command)
+        case TakeUp():
+            return _take_up(desk, command)
+        case StartSweep():
+            return _sweep(desk, command)
+        case SetDeploymentRole():
+            return _set_deployment_role(desk, command)
+        case SetOwner():
+            return _set_owner(desk, command)
         case _:
             assert_never(command)
 
@@ -395,9 +513,7 @@ def _set_mode(desk: _Desk, command: SetMode) -> CommandResult:
             f"and its status is {control.status.value}"
         )
         raise RefusedCommandError(message)
-    if command.account != desk.home and desk.settings.enrolment(command.account) is None:
-        message = f"account {command.account} is not enrolled, so nothing is heard from it: `redress enrol` it first"
-        raise RefusedCommandError(message)
+    desk.enrolled(command.account)
     if command.mode > Mode.OBSERVE and desk.caller.known:
         _provide_switch(desk)
 
@@ -419,8 +535,8 @@ def _set_mode(desk: _Desk, command: SetMode) -> CommandResult:
         return _Wanted(
             type=RecordType.MODE_CHANGED,
             says=f"{control.id} in {command.account} is set to {command.mode.value} (it was {was})",
-            before=before,
-            after=after,
+            before=_plain(before),
+            after=_plain(after),
             mode=after,
             controls=(control.id,),
         )
@@ -440,7 +556,7 @@ def _provide_switch(desk: _Desk) -> None:
             return "the switch is there"
         reason = "made with the first raised mode, so that it can be read"
         after = Freeze(scope=FREEZE_ALL, frozen=False, by=desk.caller.arn, at=now, reason=reason)
-        return _Wanted(type=RecordType.FREEZE_OFF, says="", before=None, after=after, freeze=after)
+        return _Wanted(type=RecordType.FREEZE_OFF, says="", after=_plain(after), freeze=after)
 
     desk.change(desk.home, "switch", "a mode is raised for the first time", draw)
 
@@ -461,8 +577,8 @@ def _set_freeze(desk: _Desk, command: SetFreeze) -> CommandResult:
         return _Wanted(
             type=RecordType.FREEZE_ON if command.on else RecordType.FREEZE_OFF,
             says=f"{command.where} is frozen" if command.on else f"the freeze of {command.where} is lifted",
-            before=before,
-            after=after,
+            before=_plain(before),
+            after=_plain(after),
             freeze=after,
             controls=controls,
         )
@@ -508,9 +624,9 @@ def _exempt(desk: _Desk, command: Exempt) -> CommandResult:
         return _Wanted(
             type=RecordType.EXEMPTION_GRANTED,
             says=f"{command.resource} is exempt from {control.id} until {stamp(after.expires_at)}",
-            before=before,
-            after=after,
-            exemption=after,
+            before=_plain(before),
+            after=_plain(after),
+            exemptions=(after,),
             resource=command.resource,
             controls=(control.id,),
         )
@@ -533,46 +649,241 @@ def _enrol(desk: _Desk, command: Enrol) -> CommandResult:
         return _Wanted(
             type=RecordType.ENROLLED,
             says=f"{command.account} is enrolled; every control there starts at observe",
-            before=None,
-            after=after,
+            after=_plain(after),
             enrolment=after,
         )
 
     return desk.change(command.account, "enrol", command.reason, draw)
 
 
-def _redrive(desk: _Desk, command: Redrive, queue: Queue) -> CommandResult:
-    """Recorded first: a message that moves is somebody's act, even if the send that follows fails."""
+def _revoke(desk: _Desk, command: Revoke) -> CommandResult:
+    desk.named("revoking an exemption")
+    control = desk.control(command.control)
+
+    def draw(now: datetime) -> _Wanted | str:
+        before = desk.settings.exemption(command.account, control.id, command.resource)
+        if before is None:
+            message = (
+                f"{command.resource} has no exemption from {control.id} in {command.account}; "
+                "`redress exemptions` lists them"
+            )
+            raise RefusedCommandError(message)
+        if before.expires_at <= now:
+            return f"that exemption ended at {stamp(before.expires_at)}; nothing was changed"
+        after = before.model_copy(update={"expires_at": now})
+        return _Wanted(
+            type=RecordType.EXEMPTION_REVOKED,
+            says=f"{command.resource} is no longer exempt from {control.id}",
+            before=_plain(before),
+            after=_plain(after),
+            exemptions=(after,),
+            resource=command.resource,
+            controls=(control.id,),
+        )
+
+    return desk.change(command.account, "revoke", command.reason, draw)
+
+
+def _redrive(desk: _Desk, command: Redrive) -> CommandResult:
+    def draw(now: datetime) -> _Wanted | str:
+        del now
+        return _Wanted(
+            type=RecordType.CONFIG_CHANGED,
+            says=f"up to {command.most} messages of the {command.queue} dead-letter queue will be tried again",
+            after=_plain(command),
+            sends=errand.Redrive(queue=command.queue, most=command.most),
+        )
+
+    return desk.change(desk.home, "redrive", command.reason, draw)
+
+
+def _answer(desk: _Desk, command: AnswerAsk) -> CommandResult:
+    who = Who(desk.caller.arn, desk.caller.known, desk.caller.actor, desk.caller.request_id)
+    says, record = answer(command, who, desk.settings, desk.clock, home=desk.home, engine=desk.engine)
+    return _recorded(record, says)
+
+
+def _undo(desk: _Desk, command: Undo) -> CommandResult:
+    desk.named("asking for an undo")
+    case = desk.case(command.case)
+    if command.run > case.runs:
+        had = f"it had {case.runs}" if case.runs else "nothing was changed for it"
+        message = f"case {case.id} has no run {command.run}: {had}; `redress case {case.id}` shows them"
+        raise RefusedCommandError(message)
+    owner = command.owner or case.owner
+    if not owner:
+        message = f"nobody is known to answer for {case.target.resource}: name an owner with --owner"
+        raise RefusedCommandError(message)
+
+    def draw(now: datetime) -> _Wanted | str:
+        undone = Undone(
+            run=command.run,
+            by=desk.caller.arn,
+            reason=command.reason,
+            owner=owner,
+            until=now + timedelta(days=command.days),
+        )
+        return _Wanted(
+            type=RecordType.REQUESTED,
+            says=f"the undo of run {command.run} is planned, and somebody else is asked: see `redress waiting`",
+            after=_plain(command),
+            sends=errand.UndoWanted(case=case.id, undone=undone),
+            about=case,
+        )
+
+    return desk.change(case.target.account, "undo", command.reason, draw)
+
+
+def _snooze(desk: _Desk, command: Snooze) -> CommandResult:
+    desk.named("snoozing a case")
+    # One that is exempt may sleep longer; the others have ended for good.
+    case = _not_ended(desk.case(command.case), but=CaseState.EXEMPT)
+    account, resource = case.target.account, case.target.resource
+
+    def draw(now: datetime) -> _Wanted | str:
+        until = now + timedelta(days=command.days)
+        stand = {control: desk.settings.exemption(account, control, resource) for control in case.controls}
+        granted = tuple(
+            Exemption(
+                account=account,
+                control=control,
+                resource=resource,
+                owner=desk.caller.arn,
+                code=SNOOZE,
+                reason=command.reason,
+                by=desk.caller.arn,
+                at=now,
+                expires_at=until,
+            )
+            for control, before in stand.items()
+            if before is None or before.expires_at < until
+        )
+        if not granted:
+            return f"{resource} is exempt for longer than that already; nothing was changed"
+        replaced = (stand[one.control] for one in granted)
+        return _Wanted(
+            type=RecordType.SNOOZED,
+            says=f"{resource} is left alone until {stamp(until)}, for {', '.join(one.control for one in granted)}",
+            before=[_plain(one) for one in replaced if one],
+            after=[_plain(one) for one in granted],
+            exemptions=granted,
+            sends=errand.Look(case=case.id, by=desk.caller.arn, request_id=desk.caller.request_id),
+            about=case,
+        )
+
+    return desk.change(account, "snooze", command.reason, draw)
+
+
+def _take_up(desk: _Desk, command: TakeUp) -> CommandResult:
+    desk.named("taking up a case")
+    case = _not_ended(desk.case(command.case))
 
     def draw(now: datetime) -> _Wanted | str:
         del now
-        says = f"up to {command.most} messages of the {command.queue} dead-letter queue will be tried again"
-        return _Wanted(type=RecordType.CONFIG_CHANGED, says=says, before=None, after=command)
-
-    result = desk.change(desk.home, "redrive", command.reason, draw)
-    queue.send(
-        canonical(
-            {
-                "command": command.kind,
-                "queue": command.queue,
-                "most": command.most,
-                "by": desk.caller.arn,
-                "record_id": result.record_id,
-            }
+        look = errand.Look(
+            case=case.id, by=desk.caller.arn, requested=True, request_id=desk.caller.request_id
         )
-    )
-    return result
+        says = f"{case.target.resource} is looked at again, and what its modes permit is done: see `redress case {case.id}`"
+        return _Wanted(type=RecordType.REQUESTED, says=says, after=_plain(command), sends=look, about=case)
+
+    return desk.change(case.target.account, "take_up", command.reason, draw)
 
 
-def _recorded(record: Record, wanted: _Wanted) -> CommandResult:
+def _not_ended(case: Case, *, but: CaseState | None = None) -> Case:
+    if case.state.ended and case.state is not but:
+        message = (
+            f"case {case.id} is {case.state.value}: there is nothing to look at until something happens again"
+        )
+        raise RefusedCommandError(message)
+    return case
+
+
+def _sweep(desk: _Desk, command: StartSweep) -> CommandResult:
+    account = command.account or desk.home
+    desk.enrolled(account)
+
+    def draw(now: datetime) -> _Wanted | str:
+        del now
+        return _Wanted(
+            type=RecordType.REQUESTED,
+            says=f"everything in account {account} is looked at; `redress sweeps` shows how far it is",
+            after=_plain(command),
+            sends=errand.Sweep(account=account, by=desk.caller.arn),
+        )
+
+    return desk.change(account, "sweep", command.reason, draw)
+
+
+def _set_deployment_role(desk: _Desk, command: SetDeploymentRole) -> CommandResult:
+    desk.named("naming a deployment role")
+    if not re.fullmatch(_ROLE.format(account=command.account), command.role_arn):
+        message = (
+            f"{command.role_arn!r} is no role of account {command.account}: write it as "
+            f"arn:aws:iam::{command.account}:role/<name>, with its path if it has one, and without wildcards"
+        )
+        raise RefusedCommandError(message)
+    desk.enrolled(command.account)
+
+    def draw(now: datetime) -> _Wanted | str:
+        before = desk.settings.deployment_role(command.account, command.role_arn)
+        stands = before if before and not before.removed else None
+        if command.remove and not stands:
+            return f"{command.role_arn} is no deployment role; nothing was changed"
+        if stands and stands.tool == command.tool and not command.remove:
+            return f"{command.role_arn} deploys code with {stands.tool} already; nothing was changed"
+        after = DeploymentRole(
+            account=command.account,
+            role_arn=command.role_arn,
+            tool=stands.tool if stands and command.remove else command.tool,
+            by=desk.caller.arn,
+            at=now,
+            removed=command.remove,
+        )
+        says = "is no deployment role any more" if after.removed else f"deploys code with {after.tool}"
+        return _Wanted(
+            type=RecordType.CONFIG_CHANGED,
+            says=f"{command.role_arn} {says}",
+            before=_plain(before),
+            after=_plain(after),
+            deployment_role=after,
+            resource=command.role_arn,
+        )
+
+    return desk.change(command.account, "deployment_role", command.reason, draw)
+
+
+_ROLE = r"arn:aws[a-z-]*:iam::{account}:role/([A-Za-z0-9_+=,.@-]{{1,64}}/){{0,8}}[A-Za-z0-9_+=,.@-]{{1,64}}"
+
+
+def _set_owner(desk: _Desk, command: SetOwner) -> CommandResult:
+    desk.named("naming who answers for an account")
+    desk.enrolled(command.account)
+
+    def draw(now: datetime) -> _Wanted | str:
+        before = desk.settings.owner(command.account)
+        if before and before.owner == command.owner:
+            return f"{command.owner} already answers for account {command.account}; nothing was changed"
+        after = Owner(account=command.account, owner=command.owner, by=desk.caller.arn, at=now)
+        return _Wanted(
+            type=RecordType.CONFIG_CHANGED,
+            says=f"{command.owner} answers for account {command.account}",
+            before=_plain(before),
+            after=_plain(after),
+            owner=after,
+        )
+
+    return desk.change(command.account, "owner", command.reason, draw)
+
+
+def _recorded(record: Record, says: str, before: JsonValue = None, after: JsonValue = None) -> CommandResult:
     return CommandResult(
         changed=True,
-        says=wanted.says,
+        says=says,
         chain=record.chain,
         seq=record.seq,
         record_id=record.record_id,
-        before=_plain(wanted.before),
-        after=_plain(wanted.after),
+        before=before,
+        after=after,
     )
 
 

@@ -3,13 +3,15 @@
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 
-from chalicelib.domain.case import is_fresh
+from chalicelib.domain.approval import DENIED_FOR
+from chalicelib.domain.case import Case, is_fresh
 from chalicelib.domain.contract import Cause, Mode, Plan, State
 from chalicelib.domain.control import Control
 from chalicelib.domain.decision import Decision, Facts, decide
 from chalicelib.domain.errors import StoreError
-from chalicelib.domain.finding import Target
+from chalicelib.domain.finding import Origin, Target
 from chalicelib.domain.ports import FREEZE_ALL, Exemption, Freeze, Gate
+from chalicelib.flow.visit import Step, Visit
 
 
 def effective_modes(gate: Gate, controls: Iterable[Control]) -> dict[str, Mode]:
@@ -48,21 +50,56 @@ def frozen_alone(freezes: Iterable[Freeze], target: Target, controls: Iterable[s
     return frozenset(control for control in controls if f"CONTROL#{target.account}#{control}" in on)
 
 
+def crossed(gate: Gate, controls: Iterable[Control], state: State) -> bool:
+    """True when every control is time-based and was raised to act before the violation began, by the clock alone."""
+    since = state.since
+    raised = {setting.control: setting.at for setting in gate.modes if setting.mode is Mode.ACT}
+    return since is not None and all(
+        control.time_based and control.id in raised and raised[control.id] < since for control in controls
+    )
+
+
+def deployed_as_code(gate: Gate, visit: Visit) -> bool:
+    """True when a role that an operator configured as one under which code is deployed made the change."""
+    role = gate.deployment_role
+    return (
+        role is not None
+        and not role.removed
+        and role.role_arn == visit.signal.actor.role_arn
+        and visit.signal.origin is Origin.EVENT
+    )
+
+
+def denied(case: Case, visit: Visit, plan_hash: str, now: datetime) -> bool:
+    """True when a person refused this very plan not long ago, and nobody has asked since."""
+    no = case.denied
+    return visit.by_itself and no is not None and no.plan_hash == plan_hash and now - no.at < DENIED_FOR
+
+
+def stale(visit: Visit, plan_hash: str) -> int:
+    """0 when no approval is at hand, or it fits; 1 when it is for another plan, 2 when that happened before."""
+    if visit.approval is None or visit.approval.ask.plan_hash == plan_hash:
+        return 0
+    return 2 if visit.approval.ask.again else 1
+
+
 def weigh(
-    *,
-    mode: Mode,
+    step: Step,
     state: State,
     plan: Plan,
+    plan_hash: str,
     cause: Cause,
     now: datetime,
+    *,
     is_frozen: bool,
     over_limit: bool,
-    own_role: bool,
 ) -> Decision:
     """The decision on one plan."""
+    visit = step.visit
+    unfit = stale(visit, plan_hash)
     return decide(
         Facts(
-            mode=mode,
+            mode=step.mode,
             compliant=state.compliant,
             has_calls=bool(plan.calls),
             has_declined=bool(plan.declined),
@@ -72,7 +109,14 @@ def weigh(
             exempt=False,
             frozen=is_frozen,
             over_limit=over_limit,
-            own_role=own_role,
+            own_role=visit.own,
             starts_cost=plan.monthly_cost.usd_cents != 0,
+            crossed_since_raised=crossed(step.gate, step.controls, state),
+            baseline=step.baseline,
+            inherited=step.case.inherited and visit.by_itself,
+            denied=denied(step.case, visit, plan_hash, now),
+            approved=visit.approval is not None and not unfit,
+            stale=unfit,
+            deployed_as_code=deployed_as_code(step.gate, visit),
         )
     )

@@ -1,20 +1,29 @@
-"""Intake: an EventBridge envelope becomes a `Signal`, or `NotOurs` with the reason, or is no event at all.
+"""Intake: an EventBridge envelope becomes one `Signal`, or `NotOurs` with the reason, for each thing that it tells.
 
-Nothing in the event is trusted about the present state. What is read here is only who, where, when and which call; the
-shapes follow CloudTrail's record contents reference and the events that trip naive parsers.
+Nothing in the event is trusted about the present state. What is read here is only who, where, when and which call, or
+which finding; the shapes follow the services' own references and the events that trip naive parsers.
 """
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from chalicelib.domain.errors import MalformedEventError
-from chalicelib.domain.finding import Actor, NotOurs, Signal, is_account_id, is_region
+from chalicelib.domain.finding import Actor, NotOurs, Origin, Signal, is_account_id, is_region
 from chalicelib.domain.shape import is_mapping, is_sequence, mapping, text
+from chalicelib.flow import claims
 
-API_CALL = "AWS API Call via CloudTrail"
+CLOUDTRAIL = frozenset(
+    {
+        "AWS API Call via CloudTrail",
+        "AWS Console Sign In via CloudTrail",
+        "AWS Service Event via CloudTrail",
+    }
+)
 
 REDACTED = "HIDDEN_DUE_TO_SECURITY_REASONS"
 """The words that CloudTrail itself puts in a secret's place."""
@@ -74,8 +83,8 @@ def parse(body: str) -> dict[str, Any]:
     return event
 
 
-def read(envelope: Mapping[str, Any]) -> Signal | NotOurs:
-    """What the envelope says, normalised and redacted; MalformedEventError when it is no EventBridge event."""
+def read(envelope: Mapping[str, Any]) -> tuple[Signal | NotOurs, ...]:
+    """What the envelope says, normalised and redacted, never nothing; MalformedEventError when it is no event at all."""
     detail_type, source, detail = (envelope.get(key) for key in ("detail-type", "source", "detail"))
     if not isinstance(detail_type, str) or not isinstance(source, str) or not is_mapping(detail):
         message = "the event lacks source, detail-type or detail, which every EventBridge event has"
@@ -90,40 +99,118 @@ def read(envelope: Mapping[str, Any]) -> Signal | NotOurs:
     except UnicodeEncodeError as error:
         message = "the event holds half a character (a lone surrogate), which no store takes"
         raise MalformedEventError(message) from error
-    named = text(detail.get("eventID")) or text(envelope.get("id")) or seen
-    event_id = seen if FORBIDDEN_IN_IDS in named else named
-    name = text(detail.get("eventName")) or detail_type
-    account, region = (
-        text(envelope.get("account")),
-        text(detail.get("awsRegion")) or text(envelope.get("region")),
-    )
-    reason = (
-        _foreign(envelope, detail, account, region)
-        if detail_type == API_CALL
-        else (f"events of type {detail_type!r} are not taken in by this version")
-    )
-    if reason or account is None or region is None:
+    heard = _Heard(envelope, source, detail_type, detail, seen)
+    if detail_type in CLOUDTRAIL:
+        return (_call(heard),)
+    if detail_type in claims.SOURCES:
+        return _claims(heard, claims.SOURCES[detail_type])
+    return (heard.not_ours(f"events of type {detail_type!r} are not taken in"),)
+
+
+@dataclass(frozen=True)
+class _Heard:
+    """An envelope whose detail is redacted; `seen` is the digest of the whole."""
+
+    envelope: Mapping[str, Any]
+    source: str
+    detail_type: str
+    detail: dict[str, Any]
+    seen: str
+
+    def not_ours(self, reason: str, **known: str | None) -> NotOurs:
+        """Why it asks nothing of us, with as much as is known of it."""
+        said = {
+            "account": text(self.envelope.get("account")),
+            "region": text(self.envelope.get("region")),
+            **known,
+        }
         return NotOurs(
-            event_id=event_id,
-            reason=reason or "the event names no account or no Region",
-            account=account or "unknown",
-            region=region or "unknown",
-            name=name,
-            sha256=seen,
+            event_id=said.get("event_id") or self.id_of(text(self.envelope.get("id"))),
+            reason=reason,
+            account=said["account"] or "unknown",
+            region=said["region"] or "unknown",
+            name=said.get("name") or self.detail_type,
+            sha256=self.seen,
         )
+
+    def id_of(self, *parts: str | None) -> str:
+        """One id made of `parts`: as they are where that is plain, else their digest; the whole's where there are none."""
+        named = [part for part in parts if part]
+        ambiguous = len(named) > 1 and any("@" in part for part in named)
+        if not ambiguous and re.fullmatch(_PLAIN_ID, "@".join(named)):
+            return "@".join(named)
+        return hashlib.sha256("\x1f".join(named).encode()).hexdigest() if named else self.seen
+
+    def time(self, *said: object) -> datetime:
+        """The first of these times that can be read, else the envelope's, else as old as can be."""
+        read = (_time(value) for value in (*said, self.envelope.get("time")))
+        return next((at for at in read if at), datetime.fromtimestamp(0, UTC))
+
+
+_PLAIN_ID = r"[!-{}~]{1,256}"
+"""Visible ASCII without `|`."""
+
+
+def _call(heard: _Heard) -> Signal | NotOurs:
+    detail = heard.detail
+    event_id = heard.id_of(text(detail.get("eventID")) or text(heard.envelope.get("id")))
+    name = text(detail.get("eventName")) or heard.detail_type
+    account = text(heard.envelope.get("account"))
+    region = text(detail.get("awsRegion")) or text(heard.envelope.get("region"))
+    reason = _foreign(heard.envelope, detail, account, region)
+    if reason or account is None or region is None:
+        unnamed = "the event names no account or no Region"
+        return heard.not_ours(reason or unnamed, event_id=event_id, name=name, account=account, region=region)
     return Signal(
         event_id=event_id,
-        source=text(detail.get("eventSource")) or source,
-        detail_type=detail_type,
+        source=text(detail.get("eventSource")) or heard.source,
+        detail_type=heard.detail_type,
         name=name,
         account=account,
         region=region,
-        at=_time(detail.get("eventTime")) or _time(envelope.get("time")) or datetime.fromtimestamp(0, UTC),
+        at=heard.time(detail.get("eventTime")),
         actor=_actor(detail.get("userIdentity")),
         request_id=text(detail.get("requestID")),
-        sha256=seen,
+        sha256=heard.seen,
         detail=detail,
+        user_agent=text(detail.get("userAgent")),
     )
+
+
+def _claims(heard: _Heard, source: claims.Source) -> tuple[Signal | NotOurs, ...]:
+    """One for each finding and resource. Who asks twice about a finding by a custom action asks two things."""
+    if heard.source != source.sender:
+        return (
+            heard.not_ours(
+                f"{heard.detail_type!r} comes from {source.sender} alone, not from {heard.source!r}"
+            ),
+        )
+    told: list[Signal | NotOurs] = []
+    for number, finding in enumerate(source.each(heard.detail)):
+        claim = source.read(finding)
+        asked = text(heard.envelope.get("id")) if source.origin is Origin.REQUEST else None
+        event_id = heard.id_of(claim.id or f"{heard.seen}/{number}", claim.updated, claim.resource, asked)
+        if claim.no:
+            known = {"account": claim.account, "region": claim.region, "name": claim.title}
+            told.append(heard.not_ours(claim.no, event_id=event_id, **known))
+            continue
+        told.append(
+            Signal(
+                event_id=event_id,
+                source=source.service,
+                detail_type=heard.detail_type,
+                name=claim.title or heard.detail_type,
+                account=claim.account,
+                region=claim.region,
+                at=heard.time(*claim.times),
+                actor=Actor(type="AWSService"),
+                request_id=None,
+                sha256=heard.seen,
+                detail=dict(finding),
+                origin=source.origin,
+            )
+        )
+    return tuple(told) or (heard.not_ours("the event holds no finding"),)
 
 
 def _foreign(  # noqa: PLR0911 -- a list of reasons, each returned where it is found
@@ -133,6 +220,8 @@ def _foreign(  # noqa: PLR0911 -- a list of reasons, each returned where it is f
     recipient = detail.get("recipientAccountId")
     if detail.get("errorCode") or detail.get("errorMessage"):
         return f"the call failed ({text(detail.get('errorCode')) or 'error'}): nothing was changed"
+    if mapping(detail.get("responseElements")).get("ConsoleLogin") == "Failure":
+        return "the sign-in failed"
     if str(detail.get("readOnly")).lower() == "true":
         return "the call only reads"
     if not is_account_id(account):
@@ -158,15 +247,20 @@ def _actor(identity: object) -> Actor:
 
 
 def _time(value: object) -> datetime | None:
-    """An event's time in UTC; exporters write a space for the T, nanoseconds, or leave the zone out."""
-    if not isinstance(value, str):
-        return None
-    head, dot, fraction = value.strip().replace(" ", "T").rstrip("Z").partition(".")
+    """A time in UTC: ISO 8601 in any of its dialects, or an epoch in seconds or milliseconds. Without a zone it is UTC."""
     try:
-        at = datetime.fromisoformat(f"{head}.{fraction[:6]}" if dot and fraction[:6].isdigit() else head)
-        return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
-    except (ValueError, OverflowError):
+        if isinstance(value, str):
+            at = datetime.fromisoformat(value.strip())
+            return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+        if isinstance(value, int) and not isinstance(value, bool):
+            return datetime.fromtimestamp(value / 1000 if value > _LAST_SECOND else value, UTC)
+    except (ValueError, OverflowError, OSError):
         return None
+    return None
+
+
+_LAST_SECOND = 10**11
+"""An epoch beyond it is in milliseconds: as seconds it would be the year 5138."""
 
 
 def _is_secret(name: str, value: object) -> bool:

@@ -2,32 +2,69 @@
 
 from datetime import datetime
 
+from pydantic import JsonValue
+
+from chalicelib.domain.approval import Ask
 from chalicelib.domain.case import Case, Run, session_name
-from chalicelib.domain.contract import Outcome
-from chalicelib.domain.decision import Decision, Verdict
+from chalicelib.domain.contract import Outcome, command_of
 from chalicelib.domain.finding import Signal
 from chalicelib.domain.ports import Notice
+from chalicelib.domain.record import stamp
+from chalicelib.domain.ticket import Ticket
 
-TOLD = frozenset({Verdict.TICKET, Verdict.ASK})
-"""Verdicts that wait on a person. What is only observed goes into a report, not into anybody's inbox."""
+
+def asked(case: Case, ask: Ask) -> Notice:
+    """A person is asked: what would be done and why, how to answer, and until when."""
+    plan = ask.plan
+    return Notice(
+        id=f"{case.id}#ask-{ask.seq}",
+        kind="ask",
+        case=case.id,
+        at=ask.asked_at,
+        body={
+            "resource": case.target.resource,
+            "controls": list(ask.controls),
+            "kind": ask.kind.value,
+            "reason": ask.reason,
+            "would": [call.why for call in plan.calls],
+            "commands": [command_of(call, case.target) for call in plan.calls],
+            "left": [f"{item.what}: {item.why}" for item in plan.declined],
+            "monthly_usd_cents": plan.monthly_cost.usd_cents,
+            "cost_basis": plan.monthly_cost.basis,
+            "plan_hash": ask.plan_hash,
+            "expires_at": stamp(ask.expires_at),
+            "may_not_approve": list(ask.requesters),
+            "owner": case.owner,
+            "notes": list(ask.notes),
+            "as_code": ask.as_code,
+        },
+    )
 
 
-def decided(case: Case, decision: Decision, at: datetime) -> tuple[Notice, ...]:
-    """A notice when a person has to do something."""
-    if decision.verdict not in TOLD:
-        return ()
-    return (
-        Notice(
-            id=f"{case.id}#{case.generation}#{decision.verdict.value}",
-            kind=decision.verdict.value,
-            case=case.id,
-            at=at,
-            body={
-                "resource": case.target.resource,
-                "controls": list(case.controls),
-                "reason": decision.reason,
-            },
-        ),
+def about_ask(case: Case, ask: Ask, kind: str, at: datetime, reason: str) -> Notice:
+    """What became of an ask: reminded of, answered, expired, stale."""
+    return Notice(
+        id=f"{case.id}#ask-{ask.seq}-{kind}",
+        kind=f"ask_{kind}",
+        case=case.id,
+        at=at,
+        body={
+            "resource": case.target.resource,
+            "controls": list(ask.controls),
+            "plan_hash": ask.plan_hash,
+            "reason": reason,
+        },
+    )
+
+
+def ticket(one: Ticket) -> Notice:
+    """A ticket, whole: whoever brings it to a ticket system needs nothing else."""
+    return Notice(
+        id=f"{one.id}#{one.state.value}",
+        kind=f"ticket_{one.state.value}",
+        case=one.case,
+        at=one.updated_at,
+        body=one.model_dump(mode="json"),
     )
 
 
@@ -39,7 +76,7 @@ def run_state(case: Case, run: Run, at: datetime, outcome: Outcome | None, reaso
     """
     return Notice(
         id=f"{case.id}#run-{run.seq}",
-        kind=f"run_{outcome.value}" if outcome else "run_started",
+        kind=f"{'undo' if run.undo else 'run'}_{outcome.value if outcome else 'started'}",
         case=case.id,
         at=at,
         body={
@@ -47,8 +84,20 @@ def run_state(case: Case, run: Run, at: datetime, outcome: Outcome | None, reaso
             "controls": list(run.controls),
             "session": session_name(case.id, run.seq),
             "reason": reason,
+            "owner": case.owner,
+            "approved_by": run.approved_by,
         },
     )
+
+
+def undo_refused(case: Case, key: str, at: datetime, outcome: Outcome, reason: str) -> Notice:
+    """An undo that somebody wanted and that was not begun."""
+    body: dict[str, JsonValue] = {
+        "resource": case.target.resource,
+        "outcome": outcome.value,
+        "reason": reason,
+    }
+    return Notice(id=f"{case.id}#{key}", kind="undo_refused", case=case.id, at=at, body=body)
 
 
 def tamper(case: Case, signal: Signal, at: datetime) -> Notice:

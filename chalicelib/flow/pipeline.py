@@ -5,7 +5,6 @@ that is all there is to concurrency here. A crash anywhere leaves a lease that r
 settles what the dead run began by looking at the resource, not by remembering.
 """
 
-import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -14,39 +13,54 @@ from typing import Any
 
 from pydantic import JsonValue
 
+from chalicelib.domain.approval import CARRIED_OUT_WITHIN, Ask
 from chalicelib.domain.case import (
     FRESH,
     SESSIONS_KEPT,
     Case,
     CaseState,
-    JoinedCause,
     Lock,
     Run,
     case_digest,
     case_of_session,
     cause_of,
     is_fresh,
+    parts_of,
     session_name,
 )
-from chalicelib.domain.contract import AnyRemediation, Mode, Outcome, Params, Plan, State, plan_hash
+from chalicelib.domain.contract import AnyRemediation, Cause, Mode, Outcome, Params, Plan, State, plan_hash
 from chalicelib.domain.control import Control
 from chalicelib.domain.decision import Decision, Verdict
 from chalicelib.domain.errors import (
     AwsError,
     BusyError,
     ConflictError,
+    ContractError,
     FrozenError,
     LimitError,
     OversizeError,
     TargetGoneError,
     TransientError,
 )
-from chalicelib.domain.finding import Finding, NotOurs, Signal, Target, partition_of
-from chalicelib.domain.limits import Limits, Reservation, over
-from chalicelib.domain.ports import Aws, Cases, Change, Clock, Exemption, Gate, Notice, Question
+from chalicelib.domain.finding import Actor, Finding, NotOurs, Origin, Signal, Target, partition_of
+from chalicelib.domain.limits import Reservation, over
+from chalicelib.domain.ports import Aws, Cases, Change, Clock, Gate, Notice, Question
 from chalicelib.domain.record import Draft, Head, RecordType, seal
-from chalicelib.domain.shape import sequence
-from chalicelib.flow import act, classify, decide, intake, notify, record
+from chalicelib.domain.shape import text
+from chalicelib.domain.ticket import Ticket
+from chalicelib.flow import act, asking, classify, decide, intake, notify, record, ticketing
+from chalicelib.flow.visit import (
+    Approval,
+    Home,
+    Levels,
+    Step,
+    Visit,
+    Walked,
+    own_word,
+    params_of,
+    unreported,
+    walked,
+)
 
 ATTEMPTS = 8
 """How often a visit looks again after losing a conditional write before it gives the message back."""
@@ -63,75 +77,8 @@ EVENT_ID = 256
 REMEMBERED = timedelta(hours=24)
 """CloudTrail shows our own calls minutes later; a session name older than this is no excuse for a change."""
 
-OWN_ROLES = ("engine", "read", "act", "undo", "http")
-
-
-@dataclass(frozen=True)
-class Home:
-    """The deployment, as far as the walk needs to know it."""
-
-    account: str
-    region: str
-    prefix: str
-    version: str
-    lease: timedelta
-    limits: Limits
-
-    def role(self, arn: str | None, account: str, names: Iterable[str]) -> bool:
-        """True for exactly one of this deployment's roles of these names in that account."""
-        partition = partition_of(self.region)
-        return arn in {f"arn:{partition}:iam::{account}:role/{self.prefix}-{name}" for name in names}
-
-    def own_role(self, arn: str | None, account: str) -> bool:
-        """True for any of this deployment's roles, at home or in the account of the event."""
-        return self.role(arn, self.account, OWN_ROLES) or self.role(arn, account, OWN_ROLES)
-
-
-@dataclass(frozen=True)
-class Walked:
-    """What became of one visit, for logs and metrics: `seconds` is from the event's own time to now."""
-
-    event_id: str
-    verdict: str
-    rule: str
-    reason: str
-    case: str = ""
-    controls: tuple[str, ...] = ()
-    account: str = ""
-    region: str = ""
-    resource: str = ""
-    outcome: str = ""
-    seconds: float = 0.0
-
-
-@dataclass(frozen=True)
-class Visit:
-    """One look at one target for one event: the findings that share a remediation."""
-
-    key: str
-    signal: Signal
-    remediation: AnyRemediation
-    target: Target
-    controls: tuple[Control, ...]
-    opened: tuple[str, ...]
-    own: bool = False
-    """One of our own roles made the change."""
-
-    @property
-    def ids(self) -> tuple[str, ...]:
-        """The ids of the controls, sorted."""
-        return tuple(sorted(control.id for control in self.controls))
-
-    @property
-    def cause(self) -> JoinedCause:
-        """The event as a cause of the case. What our own role opened is nothing that the engine may act on."""
-        return JoinedCause(
-            event_id=self.key,
-            at=self.signal.at,
-            actor=self.signal.actor,
-            controls=self.ids,
-            opened=() if self.own else self.opened,
-        )
+OWNER_TAGS = ("owner", "team", "contact")
+"""Tags that say who answers for a resource, the first that is there. Told to people, and never a reason to act."""
 
 
 @dataclass(frozen=True)
@@ -147,43 +94,90 @@ class Engine:
     clock: Clock
 
     def walk(self, envelope: Mapping[str, Any]) -> tuple[Walked, ...]:
-        """One event, all the way; raises when the message must come back (busy, unreadable, throttled, malformed)."""
-        signal = intake.read(envelope)
-        if isinstance(signal, NotOurs):
-            return (self._not_ours(signal),)
+        """One event, all the way; raises when the message must come back (busy, unreadable, throttled, malformed).
+
+        An event may tell of several things. Each has its own walk, and none is in the way of another.
+        """
+        done: list[Walked] = []
+        visits: list[Visit] = []
+        for signal in intake.read(envelope):
+            found = signal if isinstance(signal, NotOurs) else self._classified(signal)
+            if isinstance(found, NotOurs):
+                done.append(self._not_ours(found))
+                continue
+            own = self._own_event(found[0].signal, found)
+            done.extend(own)
+            visits.extend(() if own else found)
+        return (*done, *self.all(visits))
+
+    def _classified(self, signal: Signal) -> list[Visit] | NotOurs:
+        """The visits that a signal asks for, or why it asks for none."""
         if partition_of(signal.region) != partition_of(self.home.region):
-            return (self._not_ours(_no(signal, "the event comes from another AWS partition")),)
+            return _no(signal, "the event comes from another AWS partition")
         found = classify.findings(signal, self.catalog)
         if isinstance(found, NotOurs):
-            return (self._not_ours(found),)
+            return found
         visits = self._visits(signal, found)
-        if not visits:
-            return (
-                self._not_ours(_no(signal, "no remediation covers the controls that the event may break")),
-            )
-        return self._own_event(signal, visits) or self._all(visits)
+        return visits or _no(signal, "no remediation covers the controls that the event may break")
 
-    def _all(self, visits: list[Visit]) -> tuple[Walked, ...]:
+    def all(self, visits: list[Visit]) -> tuple[Walked, ...]:
         """Every visit is made, even when one before it failed; then the first failure is raised."""
-        walked: list[Walked] = []
+        done: list[Walked] = []
         failures: list[Exception] = []
+        visits = [*visits]
         while visits:
             visit = visits.pop(0)
             try:
-                done, rest = self._visit(visit)
+                self._wait_for_create(visit)
+                made, rest = self.visit(visit)
             except Exception as failure:  # noqa: BLE001 -- kept and raised below: one visit never stops another
                 failures.append(failure)
                 continue
-            walked.append(done)
+            done.append(made)
             if rest:
                 visits.insert(0, rest)
         if failures:
             raise failures[0]
-        return tuple(walked)
+        return tuple(done)
+
+    def _wait_for_create(self, visit: Visit) -> None:
+        """BusyError while whoever created the resource may not be done with it: many finish it in several calls."""
+        if visit.signal.origin is not Origin.EVENT or not classify.creates(visit.signal.name):
+            return
+        wait = timedelta(minutes=max(control.wait_after_create_minutes for control in visit.controls))
+        left = min(visit.signal.at + wait - self.clock.now(), wait).total_seconds()
+        if left > 0:
+            message = f"{visit.target.resource} has just been created: it is looked at when it is {wait} old"
+            raise BusyError(message, retry_after=int(left) + 1)
+
+    def case(self, case_id: str) -> Case | None:
+        """The case of that id, current or archived; None when there is none, or when the text is no case's id."""
+        parts = parts_of(case_id)
+        return self.cases.case(*parts) if parts else None
+
+    def about(self, case: Case, key: str, origin: Origin, at: datetime, by: Actor | None = None) -> Visit:
+        """A visit to the case's target for all of its controls, for no event: `by` asks for it, or else its last actor.
+
+        ContractError when the catalog no longer has what the case is about.
+        """
+        controls = tuple(self.controls[name] for name in case.controls if name in self.remediations)
+        if not controls:
+            raise ContractError(
+                f"no control of case {case.id} has a remediation any more: its catalog entry is gone"
+            )
+        actor = by or max(case.causes, key=lambda cause: cause.at).actor
+        return Visit(
+            key=key,
+            signal=own_word(origin, origin.value.capitalize(), key, case.target, at, actor),
+            remediation=self.remediations[controls[0].id],
+            target=case.target,
+            controls=controls,
+        )
 
     # -- the gate ---------------------------------------------------------------------------------------------------
 
-    def _visit(self, visit: Visit) -> tuple[Walked, Visit | None]:
+    def visit(self, visit: Visit) -> tuple[Walked, Visit | None]:
+        """One visit, tried anew whenever somebody else moved the case on; with what is left for another visit."""
         for _ in range(ATTEMPTS):
             try:
                 return self._attempt(visit)
@@ -199,15 +193,19 @@ class Engine:
     ) -> tuple[Walked, Visit | None]:
         """One try from the gate on; with the controls that are left for a visit of their own."""
         now = self.clock.now()
-        gate = self._gate(visit, visit.ids)
+        gate = self.gate(visit, visit.ids)
         if not gate.enrolled:
             return self._not_ours(_no(visit.signal, f"account {visit.target.account} is not enrolled")), None
         case, running = gate.case, gate.case is not None and gate.case.state is CaseState.RUNNING
+        alone = (
+            visit.approval is not None
+        )  # an approval is for all of its controls: none is left for another visit
+        if gate.seen and alone:  # carried out before; what joined meanwhile may still have to be looked at
+            visit = replace(visit, approval=None)
         if case and gate.seen and not running and not case.pending:
-            seen = "this event has been taken in before"
-            return _walked(visit, case, now, "duplicate", "seen before", seen), self._levels(
-                visit, gate, now
-            ).rest
+            seen = "this has been taken in before"
+            rest = None if alone else self._levels(visit, gate, now).rest
+            return walked(visit, case, now, "duplicate", "seen before", seen), rest
         if case and gate.seen and set(visit.ids) != set(case.controls):
             # Events that joined this case may concern other controls: whoever looks again looks for all of them.
             return self._attempt(
@@ -217,13 +215,16 @@ class Engine:
             return self._while_held(visit, gate, gate.lock, now), None
         if case and running:
             settled = self._settle(visit, gate, case, now)
-            if gate.seen:
-                return settled, self._levels(visit, gate, now).rest
-            done, rest = self._visit(visit)
+            if gate.seen or not visit.told:
+                return settled, self._levels(visit, gate, now).rest if visit.told else None
+            done, rest = self.visit(visit)
             return (settled if done.verdict == "duplicate" else done), rest
+        if visit.approval:
+            return self._approved(visit, visit.approval, gate, now), None
         return self._fresh(visit, gate, now)
 
-    def _gate(self, visit: Visit, controls: Iterable[str]) -> Gate:
+    def gate(self, visit: Visit, controls: Iterable[str]) -> Gate:
+        """Everything that decides whether and how far the walk goes on, in one read."""
         return self.cases.look(
             Question(
                 event_id=visit.key,
@@ -231,66 +232,88 @@ class Engine:
                 target=visit.target,
                 controls=tuple(sorted(controls)),
                 actor_key=visit.signal.actor.key,
+                role_arn=visit.signal.actor.role_arn,
             )
         )
 
-    def _levels(self, visit: Visit, gate: Gate, now: datetime) -> "_Levels":
+    def _levels(self, visit: Visit, gate: Gate, now: datetime) -> Levels:
         """Which of the visit's controls are walked together: those of the highest mode, and none that is frozen alone.
 
-        The rest is a visit of its own, whatever becomes of these: its own key keeps it from being made twice.
+        Nor does one that waits for its baseline go with one that does not. The rest is a visit of its own, whatever becomes of these: its own key keeps it from being made twice.
         """
         exempt = decide.exempted(gate.exemptions, visit.target, now)
         modes = decide.effective_modes(gate, (c for c in visit.controls if c.id not in exempt))
         stopped = decide.frozen_alone(gate.freezes, visit.target, modes)
-        level = {name: (name not in stopped, mode.rank) for name, mode in modes.items()}
+        first = unreported(visit, gate)
+        level = {name: (name not in stopped, name not in first, mode.rank) for name, mode in modes.items()}
         top = max(level.values(), default=None)
         together = tuple(c for c in visit.controls if c.id in level and level[c.id] == top)
         rest = tuple(c for c in visit.controls if c.id in level and level[c.id] != top)
         mode = modes[together[0].id] if together else Mode.OBSERVE
-        return _Levels(exempt, together, mode, _rest(visit, rest))
+        return Levels(exempt, together, mode, _rest(visit, rest))
 
     def _while_held(self, visit: Visit, gate: Gate, lock: Lock, now: datetime) -> Walked:
         """Another run holds the target: join its case, which must then look again; else come back later."""
         case = gate.case
-        if case and case.state is CaseState.RUNNING and lock.case == case.id and not gate.seen:
+        joins = case and case.state is CaseState.RUNNING and lock.case == case.id and not gate.seen
+        if case and joins and visit.told:
             joined = self._take_in(case, visit, now)
             drafts = (
                 record.received(visit.signal, joined, visit.key, visit.ids, visit.opened),
                 *_own_drafts(visit, joined),
             )
-            self._commit(joined, now, drafts, seen=(visit.key,), notices=_own_notices(visit, joined, now))
-            return _walked(
-                visit,
-                joined,
-                now,
-                "joined",
-                "open run",
-                "a run on this target is under way and will look again",
-            )
+            self.commit(joined, now, drafts, seen=(visit.key,), notices=_own_notices(visit, joined, now))
+            why = "a run on this target is under way and will look again"
+            return walked(visit, joined, now, "joined", "open run", why)
         left = max(1, int((lock.lease_until - now).total_seconds()) + 1)
         message = f"{visit.target.resource} is in the hands of case {lock.case}"
         raise BusyError(message, retry_after=left)
 
     def _fresh(self, visit: Visit, gate: Gate, now: datetime) -> tuple[Walked, Visit | None]:
-        """Nobody holds the target: the event's own walk."""
+        """Nobody holds the target: the visit's own walk."""
         previous = gate.case
         archive = previous if previous and previous.state.ended and not gate.seen else None
         case = previous if previous and gate.seen else self._opened(visit, previous, now)
         levels = self._levels(visit, gate, now)
-        case = case.model_copy(update=case.where(levels.exempt, CaseState.EXEMPT)) if levels.exempt else case
-        drafts = (
-            [] if gate.seen else [record.received(visit.signal, case, visit.key, visit.ids, visit.opened)]
-        )
+        if levels.exempt:
+            case = case.model_copy(update=case.where(levels.exempt, CaseState.EXEMPT))
+        drafts: list[Draft] = []
+        if not gate.seen and (visit.told or previous is None or archive):
+            drafts.append(record.received(visit.signal, case, visit.key, visit.ids, visit.opened))
         drafts += _own_drafts(visit, case)
+        step = Step(visit, gate, case, archive, tuple(drafts), levels.together, levels.mode)
         if not levels.together:
-            return self._exempt(visit, gate, case, archive, drafts, now), None
-        step = _Step(visit, gate, case, archive, tuple(drafts), levels.together, levels.mode)
+            return self._exempt(step, levels, now), None
         return self._look(step, now), levels.rest
 
+    def _approved(self, visit: Visit, approval: Approval, gate: Gate, now: datetime) -> Walked:
+        """A person agreed to a plan: look and plan anew, under the mode that stands now, for all that was asked about."""
+        case = gate.case
+        if case is None or case.ask is None or case.ask.seq != approval.ask.seq or case.state.ended:
+            gone = "the ask that was answered is open no more"
+            return Walked(visit.signal.event_id, "nothing", "no open ask", gone, case=case.id if case else "")
+        exempt = decide.exempted(gate.exemptions, visit.target, now)
+        modes = decide.effective_modes(gate, (c for c in visit.controls if c.id not in exempt))
+        together = tuple(c for c in visit.controls if c.id in modes)
+        drafts = (record.answered(case, approval.ask, approval.answer),)
+        mode = min(modes.values(), default=Mode.OBSERVE)
+        if exempt:
+            case = case.model_copy(update=case.where(exempt, CaseState.EXEMPT))
+        step = Step(visit, gate, case, None, drafts, together, mode)
+        if not together:
+            return self._exempt(step, Levels(exempt, (), mode, None), now)
+        return self._look(step, now)
+
     def _opened(self, visit: Visit, previous: Case | None, now: datetime) -> Case:
-        """The case with this event taken in: the open one, or the next episode after one that ended."""
+        """The case with what was told taken in: the open one, or the next episode after one that ended."""
         if previous and not previous.state.ended:
-            return self._take_in(previous, visit, now)
+            return self._take_in(previous, visit, now) if visit.told else _covering(previous, visit)
+        kept: dict[str, Any] = (
+            previous.model_dump(include={"version", "last_state", "owner", "acted_at", "acted_before"})
+            | {"ticket": previous.ticket, "denied": previous.denied, "sessions": previous.sessions}
+            if previous
+            else {}
+        )
         return Case(
             digest=case_digest(visit.remediation.id, visit.target),
             episode=previous.episode + 1 if previous else 1,
@@ -301,30 +324,20 @@ class Engine:
             standing=dict.fromkeys(visit.ids, CaseState.OPEN),
             generation=1,
             causes=(visit.cause,),
-            version=previous.version if previous else 0,
             opened_at=now,
             updated_at=now,
-            last_state=previous.last_state if previous else None,
-            sessions=previous.sessions if previous else (),
+            **kept,
         )
 
     def _take_in(self, case: Case, visit: Visit, now: datetime) -> Case:
         kept = [cause for cause in case.causes if abs(now - cause.at) <= FRESH][-CAUSES_KEPT:]
-        return case.model_copy(
-            update={
-                "generation": case.generation + 1,
-                "causes": (*kept, visit.cause),
-                "controls": tuple(sorted({*case.controls, *visit.ids})),
-                "standing": {
-                    **case.standing,
-                    **{name: CaseState.OPEN for name in visit.ids if _at_rest(case, name)},
-                },
-            }
+        return _covering(case, visit).model_copy(
+            update={"generation": case.generation + 1, "causes": (*kept, visit.cause)}
         )
 
     # -- assess, plan, decide ---------------------------------------------------------------------------------------
 
-    def _look(self, step: "_Step", now: datetime) -> Walked:
+    def _look(self, step: Step, now: datetime) -> Walked:
         visit, case = step.visit, step.case
         params = params_of(visit.remediation, step.controls)
         cause = cause_of(case, now)
@@ -340,8 +353,7 @@ class Engine:
         except AwsError as refused:
             return self._unread(step, now, str(refused))
         plan = visit.remediation.plan(visit.target, params, state, cause, now)
-        versions = {control.id: control.version for control in step.controls}
-        hashed = plan_hash(plan, visit.target, params, versions)
+        hashed = hash_of(plan, visit.target, params, step.controls)
         wanted = Reservation(
             at=now, case=case.id, run=case.runs + 1, controls=step.ids, writes=len(plan.calls)
         )
@@ -349,19 +361,21 @@ class Engine:
         concerned = decide.scopes(visit.target, step.ids)
         switch = decide.frozen(step.gate.freezes, concerned) if step.mode is not Mode.OBSERVE else None
         decision = decide.weigh(
-            mode=step.mode,
-            state=state,
-            plan=plan,
-            cause=cause,
-            now=now,
+            step,
+            state,
+            plan,
+            hashed,
+            cause,
+            now,
             is_frozen=switch is not None,
             over_limit=too_much is not None,
-            own_role=visit.own,
         )
         if decision.rule == "over a limit" and too_much:
             decision = decision.model_copy(update={"reason": too_much})
         if decision.rule == "frozen" and switch:
             decision = decision.model_copy(update={"reason": f"frozen by {switch.by}: {switch.reason}"})
+        if decision.verdict is Verdict.ASK and (others := self._also_asked(step, now)):
+            return self._look(replace(step, controls=others, mode=Mode.ASK), now)
         if decision.verdict is not Verdict.ACT:
             return self._stand_back(step, now, decision, state, plan, hashed)
         run = Run(
@@ -375,12 +389,20 @@ class Engine:
             before=state.model_dump(mode="json"),
             plan=plan,
             plan_hash=hashed,
+            approved_by=visit.approval.answer.by if visit.approval else "",
         )
         return self._act(step, run, wanted, params, decision, now)
 
+    def _also_asked(self, step: Step, now: datetime) -> tuple[Control, ...]:
+        """This step's controls with those that the case asks about already, if it does: a case asks one thing at a time."""
+        waits = step.case.ask
+        if waits is None or waits.undo or not waits.open(now) or set(waits.controls) <= set(step.ids):
+            return ()
+        return tuple(self.controls[name] for name in sorted({*waits.controls, *step.ids}))
+
     def _stand_back(
         self,
-        step: "_Step",
+        step: Step,
         now: datetime,
         decision: Decision,
         state: State | None,
@@ -388,95 +410,194 @@ class Engine:
         hashed: str,
     ) -> Walked:
         """Every verdict but act: one transaction that says what was seen and why nothing is done."""
-        visit = step.visit
-        outcome = Outcome.ALREADY_COMPLIANT if decision.verdict is Verdict.IGNORE else None
-        case = step.case.model_copy(
-            update={
-                **step.case.where(step.ids, _STATE_OF[decision.verdict]),
-                "assessed": step.case.generation,
-                "decision": decision.verdict.value,
-                "reason": decision.reason,
-                "outcome": outcome,
-                "plan_hash": hashed,
-                "last_state": state.model_dump(mode="json") if state else None,
-            }
-        )
-        modes = dict.fromkeys(step.ids, step.mode.value)
-        drafts = (
-            *step.drafts,
-            record.decided(case, visit.key, now, decision, modes, plan=plan, plan_hash=hashed, state=state),
-        )
-        notices = (*notify.decided(case, decision, now), *_own_notices(visit, case, now))
-        try:
-            self._commit(case, now, drafts, seen=step.seen, archive=step.archive, notices=notices)
-        except OversizeError as error:
-            if state is None:
-                raise
-            return self._too_large(step, now, hashed, error)
-        return _walked(
+        visit, verdict = step.visit, decision.verdict
+        outcome = Outcome.ALREADY_COMPLIANT if verdict is Verdict.IGNORE else None
+        done = walked(
             visit,
-            case,
+            step.case,
             now,
-            decision.verdict.value,
+            verdict.value,
             decision.rule,
             decision.reason,
             outcome=outcome,
             controls=step.ids,
         )
+        if self._nothing_new(step, decision, hashed, now):
+            return done
+        told_once = visit.by_itself and (step.baseline or step.case.inherited)
+        ask, where = _kept_ask(step, decision), step.case.where(step.ids, _STATE_OF[verdict])
+        if ask and ask.undo:
+            where = {}  # nothing new about the target, and whether to undo is still to be decided
+        case = step.case.model_copy(
+            update={
+                **where,
+                "assessed": step.case.generation,
+                "decision": verdict.value,
+                "reason": decision.reason,
+                "outcome": outcome,
+                "plan_hash": hashed,
+                "last_state": state.model_dump(mode="json") if state else None,
+                "inherited": told_once and not outcome,
+                "wakes_at": None,
+                "owner": self._owner(step) if verdict in _NEEDS_A_PERSON else step.case.owner,
+                "ask": ask,
+            }
+        )
+        modes = dict.fromkeys(step.ids, step.mode.value)
+        drafts = [
+            *step.drafts,
+            record.decided(case, visit.key, now, decision, modes, plan=plan, plan_hash=hashed, state=state),
+        ]
+        notices = [*_own_notices(visit, case, now)]
+        approval = visit.approval
+        if approval and plan and not plan.satisfied and hashed != approval.ask.plan_hash:
+            stale = RecordType.STALE
+            drafts.append(record.about_ask(case, approval.ask, stale, now, decision.reason, found=hashed))
+            notices.append(notify.about_ask(case, approval.ask, "stale", now, decision.reason))
+        if verdict is Verdict.ASK and state and plan:
+            ask, new = asking.ask_of(step, decision, plan, hashed, state, now)
+            case = case.model_copy(update={"ask": ask, "asks": ask.seq})
+            if new:
+                drafts.append(record.asked(case, ask, visit.key))
+                notices.append(notify.asked(case, ask))
+        ticket = None
+        if verdict is Verdict.TICKET:
+            ticket = ticketing.opened(
+                case, visit.remediation, step.controls, decision.reason, now, plan=plan, state=state
+            )
+        ticket = ticket or ticketing.closed(case, decision.reason, now)
+        case, drafts, notices = ticketing.told(step.case, case, ticket, visit.key, drafts, notices)
+        try:
+            self.commit(
+                case,
+                now,
+                drafts,
+                seen=step.seen,
+                archive=step.archive,
+                notices=tuple(notices),
+                ticket=ticket,
+            )
+        except OversizeError as error:
+            if state is None:
+                raise
+            return self._too_large(step, now, hashed, error)
+        return done
 
-    def _too_large(self, step: "_Step", now: datetime, hashed: str, error: OversizeError) -> Walked:
+    def _nothing_new(self, step: Step, decision: Decision, hashed: str, now: datetime) -> bool:
+        """True when a sweep found what the case says already: it writes nothing, so that it may look as often as it likes."""
+        before = step.gate.case
+        if step.visit.signal.origin is not Origin.SWEEP:
+            return False
+        if before is None or before.state.ended:
+            still_ticketed = before is not None and before.ticket is not None and before.ticket.is_open
+            return decision.rule == "denied" or (decision.verdict is Verdict.IGNORE and not still_ticketed)
+        stands = before.decision == decision.verdict.value and before.plan_hash == hashed
+        waits = decision.verdict is not Verdict.ASK or (before.ask is not None and before.ask.open(now))
+        covered = set(step.ids) <= before.standing.keys() and not before.pending
+        reported = before.inherited or not step.baseline
+        return stands and waits and covered and reported and before.reason == decision.reason
+
+    def _owner(self, step: Step) -> str:
+        """Who answers for the target: its own tags, else the account's owner, else nobody. Never a reason to do anything."""
+        visit, tags = step.visit, dict[str, str]()
+        if visit.remediation.tags:
+            try:
+                reader = self.aws.reader(visit.remediation, visit.target)
+                tags = {
+                    name.lower(): value
+                    for name, value in visit.remediation.tags(visit.target, reader).items()
+                }
+            except (AwsError, TargetGoneError):
+                tags = {}  # whoever may not read tags still has to tell people
+        named = next((tags[name] for name in OWNER_TAGS if tags.get(name)), None)
+        account = step.gate.owner
+        return text(named) or (account.owner if account else "")
+
+    def _too_large(self, step: Step, now: datetime, hashed: str, error: OversizeError) -> Walked:
         """What cannot be recorded is not done: a ticket says so, without the state that does not fit."""
         reason = f"the target's state is larger than a record may be, so a person has to repair it: {error}"
         decision = Decision(verdict=Verdict.TICKET, rule="too large", reason=reason[:500])
         return self._stand_back(step, now, decision, None, None, hashed)
 
-    def _exempt(
-        self, visit: Visit, gate: Gate, case: Case, archive: Case | None, drafts: list[Draft], now: datetime
-    ) -> Walked:
-        exemptions = decide.exempted(gate.exemptions, visit.target, now)
+    def _exempt(self, step: Step, levels: Levels, now: datetime) -> Walked:
+        visit, exemptions = step.visit, levels.exempt
         reason = "; ".join(
             f"{e.control}: exempt until {e.expires_at.date().isoformat()}, owner {e.owner}"
             for e in exemptions.values()
         )
+        wakes_at = min(e.expires_at for e in exemptions.values())
+        done = walked(visit, step.case, now, "ignore", "exempt", reason)
+        before = step.gate.case
+        if visit.signal.origin is Origin.SWEEP and before and before.wakes_at == wakes_at:
+            return done
         decision = Decision(verdict=Verdict.IGNORE, rule="exempt", reason=reason)
-        case = case.model_copy(
+        case = step.case.model_copy(
             update={
-                "assessed": case.generation,
+                "assessed": step.case.generation,
                 "decision": Verdict.IGNORE.value,
                 "reason": reason,
                 "outcome": None,
+                "ask": None,
+                "inherited": False,
+                "wakes_at": wakes_at,
             }
         )
-        drafts.append(
-            record.decided(case, visit.key, now, decision, {}, exemptions=tuple(sorted(exemptions)))
+        drafts = [
+            *step.drafts,
+            record.decided(case, visit.key, now, decision, {}, exemptions=tuple(sorted(exemptions))),
+        ]
+        ticket = ticketing.closed(case, reason, now)
+        case, drafts, notices = ticketing.told(step.case, case, ticket, visit.key, drafts, ())
+        self.commit(
+            case,
+            now,
+            drafts,
+            seen=step.seen,
+            archive=step.archive,
+            notices=tuple(notices),
+            ticket=ticket,
         )
-        self._commit(case, now, tuple(drafts), seen=() if gate.seen else (visit.key,), archive=archive)
-        return _walked(visit, case, now, "ignore", "exempt", reason)
+        return done
 
-    def _unread(self, step: "_Step", now: datetime, reason: str) -> Walked:
+    def _unread(self, step: Step, now: datetime, reason: str) -> Walked:
         """The target could not be read for a reason that a retry will not cure."""
         visit = step.visit
+        done = walked(
+            visit, step.case, now, "fail", "unreadable", reason, outcome=Outcome.FAILED, controls=step.ids
+        )
+        before = step.gate.case
+        if visit.signal.origin is Origin.SWEEP and before and before.outcome is Outcome.FAILED:
+            return done
         case = step.case.model_copy(
             update={
                 **step.case.where(step.ids, CaseState.OPEN),
                 "assessed": step.case.generation,
                 "outcome": Outcome.FAILED,
                 "reason": reason,
+                "ask": None,
+                "inherited": step.case.inherited or step.baseline,
             }
         )
-        drafts = (*step.drafts, record.unread(case, visit.key, now, step.ids, reason))
-        notices = notify.decided(
-            case, Decision(verdict=Verdict.TICKET, rule="unreadable", reason=reason), now
+        drafts = [*step.drafts, record.unread(case, visit.key, now, step.ids, reason)]
+        ticket = None
+        if step.mode is not Mode.OBSERVE and not case.inherited:
+            ticket = ticketing.opened(case, visit.remediation, step.controls, reason, now)
+        case, drafts, notices = ticketing.told(step.case, case, ticket, visit.key, drafts, ())
+        self.commit(
+            case,
+            now,
+            drafts,
+            seen=step.seen,
+            archive=step.archive,
+            notices=tuple(notices),
+            ticket=ticket,
         )
-        self._commit(case, now, drafts, seen=step.seen, archive=step.archive, notices=notices)
-        return _walked(
-            visit, case, now, "fail", "unreadable", reason, outcome=Outcome.FAILED, controls=step.ids
-        )
+        return done
 
     # -- act ----------------------------------------------------------------------------------------------------------
 
     def _act(
-        self, step: "_Step", run: Run, wanted: Reservation, params: Params, decision: Decision, now: datetime
+        self, step: Step, run: Run, wanted: Reservation, params: Params, decision: Decision, now: datetime
     ) -> Walked:
         """INTENT, lease, reservation and notice in one transaction; then apply, verify, RESULT."""
         visit, gate = step.visit, step.gate
@@ -490,6 +611,11 @@ class Engine:
                 "outcome": None,
                 "plan_hash": run.plan_hash,
                 "last_state": None,
+                "inherited": False,
+                "wakes_at": None,
+                "ask": None,
+                "acted_at": now,
+                "acted_before": run.before,
                 "sessions": (*step.case.sessions, session_name(step.case.id, run.seq))[-SESSIONS_KEPT:],
             }
         )
@@ -506,7 +632,7 @@ class Engine:
             version=gate.lock.version + 1 if gate.lock else 1,
         )
         try:
-            case = self._commit(
+            case = self.commit(
                 case,
                 now,
                 drafts,
@@ -533,16 +659,16 @@ class Engine:
             remediation=visit.remediation,
             target=visit.target,
             params=params,
-            cause=run.cause,
+            cause=within(run),
             plan=run.plan,
             session=session_name(case.id, run.seq),
         )
         achieved = act.apply_and_verify(
-            job, self.aws, self.clock, self._before_write(case, run), remaining=remaining
+            job, self.aws, self.clock, self.before_write(case, run), remaining=remaining
         )
         return self._result(visit, case, lock, run, achieved)
 
-    def _before_write(self, case: Case, run: Run) -> Callable[[], None]:
+    def before_write(self, case: Case, run: Run) -> Callable[[], None]:
         """The guard of one run, called before each of its writes; it reads the switches and the ledger again."""
         scopes = decide.scopes(case.target, run.controls)
 
@@ -571,19 +697,23 @@ class Engine:
         for _ in range(ATTEMPTS):
             now = self.clock.now()
             ended = self._ended(case, run, achieved, again=again or achieved.moved)
-            draft = record.result(
+            result = record.result(
                 ended, run, now, achieved.outcome, achieved.reason, achieved.results, achieved.after
             )
+            told = notify.run_state(ended, run, now, achieved.outcome, achieved.reason)
+            ticket = self._ticket_after(visit, ended, run, achieved, now)
+            ended, drafts, notices = ticketing.told(case, ended, ticket, run.source_id, (result,), (told,))
             try:
-                ended = self._commit(
+                ended = self.commit(
                     ended,
                     now,
-                    (draft,),
-                    notices=(notify.run_state(case, run, now, achieved.outcome, achieved.reason),),
+                    drafts,
+                    notices=tuple(notices),
                     lock=lock.model_copy(update={"lease_until": now, "version": lock.version + 1}),
+                    ticket=ticket,
                 )
             except ConflictError:
-                case = self._still_ours(case, run)
+                case = self.still_ours(case, run)
                 continue
             except OversizeError as error:
                 if achieved.after is None:
@@ -596,7 +726,7 @@ class Engine:
                 looked = self._look_again(visit)
                 if looked:
                     return looked
-            return _walked(
+            return walked(
                 visit,
                 ended,
                 now,
@@ -609,11 +739,22 @@ class Engine:
         message = f"case {case.id} is being changed by others all the time"
         raise BusyError(message, retry_after=5)
 
+    def _ticket_after(
+        self, visit: Visit, ended: Case, run: Run, achieved: act.Achieved, now: datetime
+    ) -> Ticket | None:
+        """A run that failed, or whose effect nobody saw, is a person's matter; one that ended well closes the ticket."""
+        if ended.pending or achieved.outcome not in {Outcome.FAILED, Outcome.NOT_VERIFIED}:
+            return ticketing.closed(ended, achieved.reason, now)
+        controls = (self.controls[name] for name in run.controls)
+        why = f"the run ended {achieved.outcome.value}: {achieved.reason}"
+        state = achieved.after
+        return ticketing.opened(ended, visit.remediation, controls, why, now, plan=run.plan, state=state)
+
     def _look_again(self, visit: Visit) -> Walked | None:
-        """An event joined while the run was under way: walk again at the generation that now stands."""
-        looked, rest = self._visit(visit)
+        """Something joined while the run was under way: walk again at the generation that now stands."""
+        looked, rest = self.visit(replace(visit, approval=None))
         if rest:
-            self._all([rest])
+            self.all([rest])
         return looked if looked.verdict != "duplicate" else None
 
     def _ended(self, case: Case, run: Run, achieved: act.Achieved, *, again: bool) -> Case:
@@ -632,7 +773,7 @@ class Engine:
             }
         )
 
-    def _still_ours(self, case: Case, run: Run) -> Case:
+    def still_ours(self, case: Case, run: Run) -> Case:
         """The case as it stands now, if this run still holds it; BusyError when the lease passed to another."""
         current = self.cases.case(case.digest, case.episode)
         if (
@@ -653,6 +794,9 @@ class Engine:
         if died is None:  # a running case always carries its run; anything else must not be guessed at
             message = f"case {case.id} is running without a run"
             raise ConflictError(message)
+        if died.undo:  # only the function that undoes may go on with it; the tick sees to it that it does
+            message = f"an undo of case {case.id} has not come to its end"
+            raise BusyError(message, retry_after=60)
         run = died.model_copy(update={"lease_until": now + self.home.lease})
         lock = Lock(
             case=case.id,
@@ -660,7 +804,7 @@ class Engine:
             lease_until=run.lease_until,
             version=gate.lock.version + 1 if gate.lock else 1,
         )
-        case = self._commit(case.model_copy(update={"run": run}), now, (), lock=lock)
+        case = self.commit(case.model_copy(update={"run": run}), now, (), lock=lock)
         params = params_of(visit.remediation, tuple(self.controls[name] for name in run.controls))
         try:
             state = visit.remediation.assess(
@@ -673,7 +817,7 @@ class Engine:
                 (), None, Outcome.NOT_VERIFIED, f"after a crash the target could not be read: {refused}"
             )
             return self._result(visit, case, lock, run, lost)
-        left = visit.remediation.plan(visit.target, params, state, run.cause, now)
+        left = visit.remediation.plan(visit.target, params, state, within(run), now)
         meant = {call.identity: index for index, call in enumerate(run.plan.calls)}
         forbidden = self._forbidden(visit, run, now) if left.calls else ""
         if forbidden:
@@ -696,13 +840,15 @@ class Engine:
 
     def _forbidden(self, visit: Visit, run: Run, now: datetime) -> str:
         """Why a run that died may not go on writing: what permitted it then must permit it still."""
-        gate = self._gate(visit, run.controls)
+        gate = self.gate(visit, run.controls)
         if decide.exempted(gate.exemptions, visit.target, now):
             return "the resource has been exempted since"
         modes = decide.effective_modes(gate, (self.controls[name] for name in run.controls))
-        if any(mode is not Mode.ACT for mode in modes.values()):
+        if any(mode < (Mode.ASK if run.approved_by else Mode.ACT) for mode in modes.values()):
             return "the control may no longer act"
-        if not is_fresh(run.cause, now):
+        if run.approved_by and now - run.started_at > CARRIED_OUT_WITHIN:
+            return "the approval is old, and an old approval is none"
+        if not run.approved_by and not is_fresh(run.cause, now):
             return "the violation was created more than an hour ago"
         return ""
 
@@ -726,7 +872,7 @@ class Engine:
         visit = visits[0]
         for _ in range(ATTEMPTS):
             now = self.clock.now()
-            gate = self._gate(visit, named.controls)
+            gate = self.gate(visit, named.controls)
             current = gate.case
             if (
                 current is None
@@ -736,7 +882,7 @@ class Engine:
                 return ()
             if gate.seen:
                 seen = "an event of our own, seen before"
-                return (_walked(visit, current, now, "duplicate", "own event", seen),)
+                return (walked(visit, current, now, "duplicate", "own event", seen),)
             kind, data = RecordType.RECONCILED, dict[str, JsonValue]()
             if current.state is not CaseState.RUNNING:
                 kind, data = RecordType.VERIFIED, self._verified(current)
@@ -746,11 +892,11 @@ class Engine:
                     return ()
             draft = record.own_event(signal, current, visit.key, kind, data)
             try:
-                self._commit(current, now, (draft,), seen=(visit.key,))
+                self.commit(current, now, (draft,), seen=(visit.key,))
             except ConflictError:
                 continue
             verified = "an event of our own run: verified, not acted on"
-            return (_walked(visit, current, now, "verify", "own event", verified),)
+            return (walked(visit, current, now, "verify", "own event", verified),)
         message = f"case {named.id} is being changed by others all the time"
         raise BusyError(message, retry_after=5)
 
@@ -762,7 +908,7 @@ class Engine:
 
     # -- writing ------------------------------------------------------------------------------------------------------
 
-    def _commit(self, case: Case, now: datetime, drafts: Iterable[Draft], **parts: Any) -> Case:  # noqa: ANN401 -- fields of Change
+    def commit(self, case: Case, now: datetime, drafts: Iterable[Draft], **parts: Any) -> Case:  # noqa: ANN401 -- fields of Change
         """One transaction: the case at its next version with `drafts` appended to its chain, and the other `parts`."""
         records = seal(case.id, case.head, drafts, now, self.home.version)
         stored = case.model_copy(
@@ -813,39 +959,6 @@ class Engine:
         ]
 
 
-@dataclass(frozen=True)
-class _Levels:
-    """The controls of a visit, sorted out: exempt ones, those walked together at `mode`, and a visit for the rest."""
-
-    exempt: Mapping[str, Exemption]
-    together: tuple[Control, ...]
-    mode: Mode
-    rest: Visit | None
-
-
-@dataclass(frozen=True)
-class _Step:
-    """A visit past the gate: the case with the event taken in, and the controls that share the highest mode."""
-
-    visit: Visit
-    gate: Gate
-    case: Case
-    archive: Case | None
-    drafts: tuple[Draft, ...]
-    controls: tuple[Control, ...]
-    mode: Mode
-
-    @property
-    def ids(self) -> tuple[str, ...]:
-        """The ids of the controls, sorted."""
-        return tuple(sorted(control.id for control in self.controls))
-
-    @property
-    def seen(self) -> tuple[str, ...]:
-        """The event to be marked as taken in, unless it was before."""
-        return () if self.gate.seen else (self.visit.key,)
-
-
 _STATE_OF: Mapping[Verdict, CaseState] = MappingProxyType(
     {
         Verdict.IGNORE: CaseState.CLOSED,
@@ -855,21 +968,17 @@ _STATE_OF: Mapping[Verdict, CaseState] = MappingProxyType(
     }
 )
 
+_NEEDS_A_PERSON = frozenset({Verdict.TICKET, Verdict.ASK})
 
-def params_of(remediation: AnyRemediation, controls: Iterable[Control]) -> Params:
-    """The remediation's parameters for these controls together: lists are united, everything else must agree."""
-    merged: dict[str, Any] = {}
-    for control in controls:
-        for name, value in control.parameters.items():
-            if isinstance(value, list):
-                merged[name] = sorted({*merged.get(name, []), *sequence(value)})
-            elif merged.setdefault(name, value) != value:
-                message = (
-                    f"controls of {remediation.id} disagree about {name}: {merged[name]!r} and {value!r}"
-                )
-                raise ValueError(message)
-    params: Params = remediation.params.model_validate_json(json.dumps(merged))
-    return params
+
+def within(run: Run) -> Cause:
+    """The run's cause, as a plan made during the run sees it: what was there before the run is known."""
+    return run.cause.model_copy(update={"acted_at": run.started_at, "acted_before": run.before})
+
+
+def hash_of(plan: Plan, target: Target, params: Params, controls: Iterable[Control]) -> str:
+    """What an approval of the plan is bound to."""
+    return plan_hash(plan, target, params, {control.id: control.version for control in controls})
 
 
 def _rest(visit: Visit, controls: tuple[Control, ...]) -> Visit | None:
@@ -880,9 +989,25 @@ def _rest(visit: Visit, controls: tuple[Control, ...]) -> Visit | None:
     return replace(visit, key=f"{visit.signal.event_id}{REST}{names}", controls=controls)
 
 
-def _at_rest(case: Case, control: str) -> bool:
-    """True when nothing is open for the control, so that a new event opens it."""
-    return case.standing.get(control, CaseState.CLOSED).ended
+def _covering(case: Case, visit: Visit) -> Case:
+    """The case with the visit's controls among its own; what was at rest for them is open again."""
+    at_rest = {name: CaseState.OPEN for name in visit.ids if case.standing.get(name, CaseState.CLOSED).ended}
+    return case.model_copy(
+        update={
+            "controls": tuple(sorted({*case.controls, *visit.ids})),
+            "standing": {**case.standing, **at_rest},
+        }
+    )
+
+
+def _kept_ask(step: Step, decision: Decision) -> Ask | None:
+    """What goes on being asked, whatever is decided now: about other controls, or whether to undo what is as we left it."""
+    ask = step.case.ask
+    if ask is None:
+        return None
+    if ask.undo:
+        return ask if decision.rule == "compliant" else None
+    return None if set(ask.controls) & set(step.ids) else ask
 
 
 def _own_drafts(visit: Visit, case: Case) -> list[Draft]:
@@ -902,30 +1027,4 @@ def _no(signal: Signal, reason: str) -> NotOurs:
         region=signal.region,
         name=signal.name,
         sha256=signal.sha256,
-    )
-
-
-def _walked(
-    visit: Visit,
-    case: Case,
-    now: datetime,
-    verdict: str,
-    rule: str,
-    reason: str,
-    *,
-    outcome: Outcome | None = None,
-    controls: tuple[str, ...] | None = None,
-) -> Walked:
-    return Walked(
-        event_id=visit.signal.event_id,
-        verdict=verdict,
-        rule=rule,
-        reason=reason,
-        case=case.id,
-        controls=visit.ids if controls is None else controls,
-        account=visit.target.account,
-        region=visit.target.region,
-        resource=visit.target.resource,
-        outcome=outcome.value if outcome else "",
-        seconds=max(0.0, (now - visit.signal.at).total_seconds()),
     )

@@ -6,11 +6,13 @@ from typing import Any
 
 from pydantic import JsonValue
 
+from chalicelib.domain.approval import Answer, Ask
 from chalicelib.domain.case import Case, Run, session_name
 from chalicelib.domain.contract import CallResult, Outcome, Plan, State
 from chalicelib.domain.decision import Decision
 from chalicelib.domain.finding import Actor, NotOurs, Signal
 from chalicelib.domain.record import Draft, RecordType, stamp
+from chalicelib.domain.ticket import Ticket
 
 
 def not_ours(event: NotOurs, at: datetime) -> Draft:
@@ -44,6 +46,7 @@ def received(
             "event_source": signal.source,
             "request_id": signal.request_id,
             "sha256": signal.sha256,
+            "origin": signal.origin.value,
             "opened": list(opened),
             "generation": case.generation,
         },
@@ -84,10 +87,88 @@ def decided(
     )
 
 
+def asked(case: Case, ask: Ask, key: str) -> Draft:
+    """A person is asked: the frozen plan, its hash, until when, and who may not approve it."""
+    return _draft(
+        RecordType.ASKED,
+        case,
+        key,
+        f"asked-{ask.seq}",
+        ask.asked_at,
+        controls=ask.controls,
+        data={
+            "ask": ask.seq,
+            "kind": ask.kind.value,
+            "plan": ask.plan.model_dump(mode="json"),
+            "plan_hash": ask.plan_hash,
+            "expires_at": stamp(ask.expires_at),
+            "requesters": list(ask.requesters),
+            "again": ask.again,
+            "undo": ask.undo.model_dump(mode="json") if ask.undo else None,
+            "reason": ask.reason,
+        },
+    )
+
+
+def answered(case: Case, ask: Ask, answer: Answer, problem: str = "") -> Draft:
+    """What a person said to an ask, as the engine found it; with a `problem`, why the engine does not go by it."""
+    return _draft(
+        RecordType.ANSWER_REFUSED if problem else RecordType.ANSWERED,
+        case,
+        f"answer:{case.id}:{ask.seq}",
+        f"answered-{ask.seq}",
+        answer.at,
+        controls=ask.controls,
+        data={
+            "ask": ask.seq,
+            "kind": ask.kind.value,
+            "approve": answer.approve,
+            "by": answer.by,
+            "reason": answer.reason,
+            "answered_at": stamp(answer.at),
+            "request_id": answer.request_id,
+            "plan_hash": ask.plan_hash,
+            "problem": problem,
+        },
+    )
+
+
+def about_ask(case: Case, ask: Ask, kind: RecordType, at: datetime, reason: str, found: str = "") -> Draft:
+    """An ask was reminded of, ended unanswered, or no longer fits: `found` is the hash of the plan that is needed now."""
+    return _draft(
+        kind,
+        case,
+        f"ask:{case.id}:{ask.seq}",
+        f"{kind.value.lower()}-{ask.seq}",
+        at,
+        controls=ask.controls,
+        data={
+            "ask": ask.seq,
+            "kind": ask.kind.value,
+            "plan_hash": ask.plan_hash,
+            "plan_hash_now": found,
+            "reason": reason,
+        },
+    )
+
+
+def ticket(case: Case, one: Ticket, key: str) -> Draft:
+    """A ticket was opened or closed. An update of an open ticket is no record of its own: what it tells of is one."""
+    return _draft(
+        RecordType.TICKET_OPENED if one.is_open else RecordType.TICKET_CLOSED,
+        case,
+        key,
+        f"ticket-{one.number}-{one.state.value}",
+        one.updated_at,
+        controls=one.controls,
+        data={"ticket": one.id, "why": one.why, "owner": one.owner, "because": one.closed_because},
+    )
+
+
 def intent(case: Case, run: Run, params: Mapping[str, JsonValue]) -> Draft:
     """What is about to be done, and on which state: durable before the first write."""
     return _draft(
-        RecordType.INTENT,
+        RecordType.UNDO_INTENT if run.undo else RecordType.INTENT,
         case,
         run.source_id,
         f"intent-{run.seq}",
@@ -97,11 +178,13 @@ def intent(case: Case, run: Run, params: Mapping[str, JsonValue]) -> Draft:
             "run": run.seq,
             "session": session_name(case.id, run.seq),
             "generation": run.generation,
-            "cause": run.cause.model_dump(mode="json", exclude={"last_state"}),
+            "cause": run.cause.model_dump(mode="json", exclude={"last_state", "acted_before"}),
             "params": dict(params),
             "before": run.before,
             "plan": run.plan.model_dump(mode="json"),
             "plan_hash": run.plan_hash,
+            "approved_by": run.approved_by,
+            "undo": run.undo.model_dump(mode="json") if run.undo else None,
             "lease_until": stamp(run.lease_until),
         },
     )
@@ -119,7 +202,7 @@ def result(
     """What the run achieved, as observed: each call's request id, and the state that was read afterwards."""
     recovered = any(done.observed_by == "reassessment" for done in results)
     return _draft(
-        RecordType.RESULT,
+        RecordType.UNDO_RESULT if run.undo else RecordType.RESULT,
         case,
         run.source_id,
         f"result-{run.seq}",
@@ -148,6 +231,19 @@ def unread(case: Case, key: str, at: datetime, controls: tuple[str, ...], reason
         at,
         controls=controls,
         data={"outcome": Outcome.FAILED.value, "reason": reason, "results": [], "after": None},
+    )
+
+
+def undo_refused(case: Case, key: str, run: int, at: datetime, outcome: Outcome, reason: str) -> Draft:
+    """An undo that was not begun: what is there now is not what the run left, or there is nothing to take back."""
+    return _draft(
+        RecordType.UNDO_RESULT,
+        case,
+        key,
+        f"undo-refused-{run}",
+        at,
+        controls=case.controls,
+        data={"run": run, "outcome": outcome.value, "reason": reason, "results": [], "after": None},
     )
 
 

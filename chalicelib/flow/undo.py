@@ -1,16 +1,48 @@
-"""Undo: restore what a run recorded, and only what it recorded, if nothing drifted since.
+"""Undo: restore what a run recorded, and only that, if nothing drifted since. And keep it restored: with an exemption.
 
-The calls come from the remediation's own pure `undo`; they are made through the same executor, under the undo role, and
-the result is what an assessment afterwards saw. Who may start an undo is decided elsewhere.
+Two functions share this page. The engine plans an undo and asks for it (`want`); the function that undoes carries out
+what was approved (`carry_out`), with a role of its own that the engine cannot assume, from a queue that only the engine
+can send to. It reads every right anew, because a message proves nothing.
 """
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
-from chalicelib.domain.case import Case
-from chalicelib.domain.contract import AnyRemediation, Cause, Outcome, Params, Plan, RunRecord, State
-from chalicelib.domain.ports import Aws, Clock
-from chalicelib.flow import act
+from chalicelib.domain.approval import EXPIRES_AFTER, Answer, Ask, Kind, Undone, principal
+from chalicelib.domain.case import SESSIONS_KEPT, Case, CaseState, Lock, Run, cause_of, session_name
+from chalicelib.domain.contract import (
+    AnyRemediation,
+    CallResult,
+    Cause,
+    Outcome,
+    Params,
+    Plan,
+    RunRecord,
+    State,
+    Step,
+    command_of,
+)
+from chalicelib.domain.control import Control
+from chalicelib.domain.errors import AwsError, BusyError, ConflictError, TargetGoneError, TransientError
+from chalicelib.domain.finding import Origin
+from chalicelib.domain.limits import Reservation
+from chalicelib.domain.ports import Aws, Clock, Exemption, Gate
+from chalicelib.domain.record import Draft, RecordType, body_of
+from chalicelib.domain.shape import mapping
+from chalicelib.flow import act, asking, decide, notify, record, ticketing
+from chalicelib.flow.errand import UndoRun, UndoWanted
+from chalicelib.flow.visit import Visit, Walked, params_of
+
+if TYPE_CHECKING:
+    from chalicelib.flow.pipeline import Engine
+
+ATTEMPTS = 8
+
+CODE = "undo"
+"""The reason code of the exemption that an undo brings with it; no command grants one of this kind."""
 
 
 @dataclass(frozen=True)
@@ -39,14 +71,14 @@ def perform(
     aws: Aws,
     clock: Clock,
     before_write: Callable[[], None],
+    remaining: tuple[int, ...] | None = None,
 ) -> act.Achieved:
     """Make the undo's calls and look whether an undo of the same run would now find nothing to do.
 
     Outcome.DECLINED with nothing changed when the plan declines anything: half of the old state is not the old state.
     """
     if prepared.plan.declined:
-        reason = "; ".join(f"{item.what}: {item.why}" for item in prepared.plan.declined)
-        return act.Achieved((), prepared.now, Outcome.DECLINED, reason)
+        return act.Achieved((), prepared.now, Outcome.DECLINED, _why(prepared.plan))
     if not prepared.plan.calls:
         return act.Achieved((), prepared.now, Outcome.ALREADY_COMPLIANT, "what was recorded is there already")
     job = act.Job(
@@ -62,6 +94,456 @@ def perform(
         aws,
         clock,
         before_write,
+        remaining=remaining,
         undo=True,
         satisfied=lambda after, _: remediation.undo(case.target, run, after).satisfied,
     )
+
+
+# -- asking for it ------------------------------------------------------------------------------------------------------
+
+
+def want(engine: "Engine", order: UndoWanted, request_id: str) -> Walked:
+    """Somebody wants a run taken back: plan it on what is there now, and ask somebody else. Nothing is changed."""
+    return _anew(order.case, lambda: _want(engine, order, request_id))
+
+
+def _want(  # noqa: PLR0911 -- a list of ways out, in order
+    engine: "Engine", order: UndoWanted, request_id: str
+) -> Walked:
+    case, now = engine.case(order.case), engine.clock.now()
+    if case is None:
+        return _nothing(order.case, "there is no such case")
+    visit = engine.about(case, f"undo:{request_id}", Origin.REQUEST, now)
+    gate = engine.gate(visit, visit.ids)
+    if gate.case is None or gate.case.id != case.id:
+        return _nothing(
+            order.case, "a newer case stands for this resource; what it left is not what this run left"
+        )
+    if gate.seen:
+        return _nothing(order.case, "this request has been taken in before")
+    if gate.lock and gate.lock.held(now):
+        raise BusyError(f"{case.target.resource} is in the hands of case {gate.lock.case}", retry_after=5)
+    done = _recorded(engine, case, order.undone.run)
+    if done is None:
+        return _refused(
+            engine, case, visit.key, order.undone, Outcome.DECLINED, "the run is not on record as ended"
+        )
+    run, controls, params = done
+    try:
+        prepared = prepare(visit.remediation, case, params, run, engine.aws)
+    except TransientError:
+        raise
+    except (AwsError, TargetGoneError) as unreadable:
+        return _refused(engine, case, visit.key, order.undone, Outcome.FAILED, str(unreadable))
+    if visit.remediation.undo_by_hand and prepared.plan.calls:
+        return _by_hand(engine, case, visit, controls, prepared)
+    if not prepared.plan.calls or prepared.plan.declined:
+        outcome = Outcome.DECLINED if prepared.plan.declined else Outcome.ALREADY_COMPLIANT
+        return _refused(engine, case, visit.key, order.undone, outcome, _why(prepared.plan))
+    ask = _ask(case, order.undone, controls, params, prepared, now, again=False)
+    return _put(engine, case, visit.key, ask, now, ())
+
+
+def _ask(
+    case: Case,
+    undone: Undone,
+    controls: tuple[Control, ...],
+    params: Params,
+    prepared: Undoing,
+    now: datetime,
+    *,
+    again: bool,
+) -> Ask:
+    from chalicelib.flow.pipeline import hash_of  # noqa: PLC0415 -- the walk imports asking, and asking this page's queue
+
+    return Ask(
+        seq=case.asks + 1,
+        kind=Kind.UNDO,
+        controls=tuple(sorted(control.id for control in controls)),
+        asked_at=now,
+        expires_at=now + EXPIRES_AFTER,
+        plan=prepared.plan,
+        plan_hash=hash_of(prepared.plan, case.target, params, controls),
+        before=prepared.now.model_dump(mode="json"),
+        requesters=(principal(undone.by),),
+        reason=undone.reason,
+        again=again,
+        undo=undone,
+    )
+
+
+def _put(
+    engine: "Engine",
+    case: Case,
+    key: str,
+    ask: Ask,
+    now: datetime,
+    drafts: tuple[Draft, ...],
+    **parts: Any,  # noqa: ANN401 -- fields of Change
+) -> Walked:
+    """The ask stands, in place of any other: a person decides about one plan for a target at a time."""
+    waiting = case.model_copy(
+        update={**case.where(ask.controls, CaseState.WAITING), "ask": ask, "asks": ask.seq, "run": None}
+    )
+    drafts = (*drafts, record.asked(waiting, ask, key))
+    engine.commit(waiting, now, drafts, seen=(key,), notices=(notify.asked(waiting, ask),), **parts)
+    return Walked(case.id, "ask", "undo", ask.reason, case=case.id, controls=ask.controls)
+
+
+def _by_hand(
+    engine: "Engine", case: Case, visit: Visit, controls: tuple[Control, ...], prepared: Undoing
+) -> Walked:
+    """No role of ours switches off what watches the account: whoever wants that does it by hand, with these commands."""
+    now, why = engine.clock.now(), "an undo was asked for, and no role of ours may make its calls"
+    ticket = ticketing.opened(
+        case, visit.remediation, controls, why, now, plan=prepared.plan, state=prepared.now
+    )
+    steps = tuple(
+        Step(console=call.why, command=command_of(call, case.target)) for call in prepared.plan.calls
+    )
+    ticket = ticket.model_copy(
+        update={"steps": steps, "as_code": "", "title": "Undo by hand: " + ticket.title}
+    )
+    ticketed, drafts, notices = ticketing.told(case, case, ticket, visit.key, (), ())
+    engine.commit(ticketed, now, drafts, seen=(visit.key,), notices=tuple(notices), ticket=ticket)
+    return Walked(case.id, "ticket", "undo by hand", why, case=case.id, controls=visit.ids)
+
+
+def _refused(engine: "Engine", case: Case, key: str, undone: Undone, outcome: Outcome, reason: str) -> Walked:
+    now = engine.clock.now()
+    draft = record.undo_refused(case, key, undone.run, now, outcome, reason)
+    told = notify.undo_refused(case, key, now, outcome, reason)
+    engine.commit(case, now, (draft,), seen=(key,), notices=(told,))
+    return Walked(case.id, "undo", "refused", reason, case=case.id, outcome=outcome.value)
+
+
+# -- doing it -----------------------------------------------------------------------------------------------------------
+
+
+def carry_out(engine: "Engine", order: UndoRun) -> Walked:
+    """Take back the run that an approved ask names: exemption and intent in one transaction, then the calls, then a look.
+
+    Only the function that undoes calls this: `engine.aws` must be able to assume the undo role.
+    """
+    return _anew(order.case, lambda: _carry_out(engine, order))
+
+
+def _carry_out(engine: "Engine", order: UndoRun) -> Walked:
+    case, now = engine.case(order.case), engine.clock.now()
+    if case is None:
+        return _nothing(order.case, "there is no such case")
+    key = f"answer:{case.id}:{order.ask}"
+    visit = engine.about(case, key, Origin.WAKE, now)
+    gate = engine.gate(visit, visit.ids)
+    if gate.case is None or gate.case.id != case.id:
+        return _nothing(order.case, "a newer case stands for this resource")
+    case = gate.case
+    if gate.lock and gate.lock.held(now):
+        raise BusyError(f"{case.target.resource} is in the hands of case {gate.lock.case}", retry_after=5)
+    if case.run and case.run.undo:
+        return _resume(engine, visit, case, case.run, gate.lock, now)
+    approved = _approved(engine, case, order, now)
+    if isinstance(approved, str) or gate.seen:
+        return _nothing(case.id, approved if isinstance(approved, str) else "this was carried out before")
+    ask, undone, answer = approved
+    switch = decide.frozen(gate.freezes, decide.scopes(case.target, ask.controls))
+    if switch:
+        return _closed(engine, case, ask, answer, now, f"frozen by {switch.by}: {switch.reason}")
+    return _begin(engine, visit, gate, case, ask, undone, answer, now)
+
+
+def _approved(
+    engine: "Engine", case: Case, order: UndoRun, now: datetime
+) -> tuple[Ask, Undone, Answer] | str:
+    """The ask, what is wanted, and who approved it, all read anew; or why nothing of the kind waits here."""
+    ask, answers = case.ask, engine.cases.answers(case.id, order.ask)
+    answer = answers.decided_by if answers else None
+    if ask is None or ask.undo is None or ask.seq != order.ask or answers is None or answer is None:
+        return "no approved undo waits here"
+    if not answer.approve:
+        return "the undo was refused"
+    return asking.problem_of(case, ask, answers, answer, now) or (ask, ask.undo, answer)
+
+
+def _begin(
+    engine: "Engine",
+    visit: Visit,
+    gate: Gate,
+    case: Case,
+    ask: Ask,
+    undone: Undone,
+    answer: Answer,
+    now: datetime,
+) -> Walked:
+    """Read, plan, compare with what was approved; then exemption and intent, then the calls."""
+    done = _recorded(engine, case, undone.run)
+    if done is None:
+        return _closed(engine, case, ask, answer, now, "the run is not on record as ended")
+    recorded, controls, params = done
+    try:
+        prepared = prepare(visit.remediation, case, params, recorded, engine.aws)
+    except TransientError:
+        raise
+    except (AwsError, TargetGoneError) as unreadable:
+        return _closed(engine, case, ask, answer, now, str(unreadable))
+    anew = _ask(case, undone, controls, params, prepared, now, again=True)
+    if anew.plan_hash != ask.plan_hash:
+        return _stale(engine, case, ask, answer, anew, now)
+    run = Run(
+        seq=case.runs + 1,
+        source_id=visit.key,
+        controls=ask.controls,
+        generation=case.generation,
+        started_at=now,
+        lease_until=now + engine.home.lease,
+        cause=cause_of(case, now),
+        before=prepared.now.model_dump(mode="json"),
+        plan=prepared.plan,
+        plan_hash=ask.plan_hash,
+        approved_by=answer.by,
+        undo=undone,
+    )
+    running = case.model_copy(
+        update={
+            "state": CaseState.RUNNING,
+            "run": run,
+            "runs": run.seq,
+            "ask": None,
+            "outcome": None,
+            "reason": undone.reason,
+            "sessions": (*case.sessions, session_name(case.id, run.seq))[-SESSIONS_KEPT:],
+        }
+    )
+    lock = Lock(
+        case=case.id,
+        run=run.seq,
+        lease_until=run.lease_until,
+        version=gate.lock.version + 1 if gate.lock else 1,
+    )
+    wanted = Reservation(
+        at=now, case=case.id, run=run.seq, controls=run.controls, writes=len(prepared.plan.calls)
+    )
+    drafts = (record.answered(case, ask, answer), record.intent(running, run, params.model_dump(mode="json")))
+    running = engine.commit(
+        running,
+        now,
+        drafts,
+        seen=(visit.key,),
+        lock=lock,
+        spent=(gate.account_spent.plus(wanted), gate.actor_spent.plus(wanted)),
+        notices=(notify.run_state(running, run, now, None, undone.reason),),
+        exemptions=_exemptions(case, run, undone, now, undone.until),
+    )
+    return _perform(engine, visit, running, run, lock, recorded, params, prepared, None)
+
+
+def _resume(
+    engine: "Engine", visit: Visit, case: Case, died: Run, lock: Lock | None, now: datetime
+) -> Walked:
+    """An undo died with its lease: finish what is left of exactly what it meant to do, by what the target shows."""
+    run = died.model_copy(update={"lease_until": now + engine.home.lease})
+    taken = Lock(
+        case=case.id, run=run.seq, lease_until=run.lease_until, version=lock.version + 1 if lock else 1
+    )
+    case = engine.commit(case.model_copy(update={"run": run}), now, (), lock=taken)
+    done = _recorded(engine, case, run.undo.run if run.undo else 0)
+    if done is None:
+        lost = act.Achieved((), None, Outcome.NOT_VERIFIED, "the run that was being undone is not on record")
+        return _end(engine, visit, case, run, taken, lost)
+    recorded, _, params = done
+    try:
+        prepared = prepare(visit.remediation, case, params, recorded, engine.aws)
+    except TransientError:
+        raise
+    except (AwsError, TargetGoneError) as unreadable:
+        reason = f"after a crash the target could not be read: {unreadable}"
+        return _end(engine, visit, case, run, taken, act.Achieved((), None, Outcome.NOT_VERIFIED, reason))
+    meant = {call.identity: index for index, call in enumerate(run.plan.calls)}
+    left = [meant.get(call.identity) for call in prepared.plan.calls]
+    remaining = tuple(index for index in left if index is not None)
+    if prepared.plan.declined or len(remaining) < len(left):
+        reason = "the undo crashed, and the target was changed meanwhile: it is left as it is"
+        made = tuple(act.lost(index) for index in meant.values() if index not in remaining)
+        return _end(engine, visit, case, run, taken, act.Achieved(made, prepared.now, Outcome.FAILED, reason))
+    if not remaining:
+        made = tuple(act.lost(index) for index in meant.values())
+        reason = "assessed after a crash: what was recorded is there again"
+        return _end(engine, visit, case, run, taken, act.Achieved(made, prepared.now, Outcome.FIXED, reason))
+    whole = Undoing(now=prepared.now, plan=run.plan)
+    return _perform(engine, visit, case, run, taken, recorded, params, whole, remaining)
+
+
+def _perform(
+    engine: "Engine",
+    visit: Visit,
+    case: Case,
+    run: Run,
+    lock: Lock,
+    recorded: RunRecord[State],
+    params: Params,
+    prepared: Undoing,
+    remaining: tuple[int, ...] | None,
+) -> Walked:
+    achieved = perform(
+        visit.remediation,
+        case,
+        params,
+        recorded,
+        prepared,
+        session_name(case.id, run.seq),
+        engine.aws,
+        engine.clock,
+        engine.before_write(case, run),
+        remaining,
+    )
+    return _end(engine, visit, case, run, lock, achieved)
+
+
+def _end(engine: "Engine", visit: Visit, case: Case, run: Run, lock: Lock, achieved: act.Achieved) -> Walked:
+    """UNDO_RESULT. What was restored stays exempt until the agreed day; what was not has nothing to be exempt from."""
+    success = achieved.outcome in {Outcome.FIXED, Outcome.ALREADY_COMPLIANT}
+    written = any(done.error is None for done in achieved.results)
+    undone = run.undo
+    for _ in range(ATTEMPTS):
+        now = engine.clock.now()
+        restored = undone if success or written else None
+        ended = case.model_copy(
+            update={
+                **case.where(run.controls, CaseState.EXEMPT if restored else CaseState.CLOSED),
+                "assessed": case.generation,
+                "run": None,
+                "outcome": achieved.outcome,
+                "reason": achieved.reason,
+                "wakes_at": restored.until if restored else None,
+                "last_state": achieved.after.model_dump(mode="json") if achieved.after else None,
+            }
+        )
+        ticket = None
+        if not success:
+            controls = (engine.controls[name] for name in run.controls)
+            why = f"the undo ended {achieved.outcome.value}: {achieved.reason}"
+            ticket = ticketing.opened(
+                ended, visit.remediation, controls, why, now, plan=run.plan, state=achieved.after
+            )
+        draft = record.result(
+            ended, run, now, achieved.outcome, achieved.reason, achieved.results, achieved.after
+        )
+        told = notify.run_state(ended, run, now, achieved.outcome, achieved.reason)
+        ended, drafts, notices = ticketing.told(case, ended, ticket, run.source_id, (draft,), (told,))
+        over = () if restored or not undone else _exemptions(case, run, undone, now, now)
+        try:
+            engine.commit(
+                ended,
+                now,
+                drafts,
+                notices=tuple(notices),
+                ticket=ticket,
+                exemptions=over,
+                lock=lock.model_copy(update={"lease_until": now, "version": lock.version + 1}),
+            )
+        except ConflictError:
+            case = engine.still_ours(case, run)
+            continue
+        reason = achieved.reason
+        return Walked(case.id, "undo", "undone", reason, case=case.id, outcome=achieved.outcome.value)
+    raise BusyError(f"case {case.id} is being changed by others all the time", retry_after=5)
+
+
+def _exemptions(
+    case: Case, run: Run, undone: Undone, now: datetime, until: datetime
+) -> tuple[Exemption, ...]:
+    """What an undo brings with it, so that the next event or sweep does not repair again what a person wanted back."""
+    return tuple(
+        Exemption(
+            account=case.target.account,
+            control=control,
+            resource=case.target.resource,
+            owner=undone.owner,
+            code=CODE,
+            reason=undone.reason,
+            by=run.approved_by,
+            at=now,
+            expires_at=until,
+        )
+        for control in run.controls
+    )
+
+
+def _stale(engine: "Engine", case: Case, ask: Ask, answer: Answer, anew: Ask, now: datetime) -> Walked:
+    """What would be done is no longer what was approved. It is asked again once, if there is anything left to ask."""
+    reason = _why(anew.plan) if anew.plan.declined or not anew.plan.calls else "the target changed since"
+    drafts = (
+        record.answered(case, ask, answer),
+        record.about_ask(case, ask, RecordType.STALE, now, reason, found=anew.plan_hash),
+    )
+    if anew.plan.calls and not anew.plan.declined and not ask.again:
+        return _put(engine, case, f"answer:{case.id}:{ask.seq}", anew, now, drafts)
+    closed = case.model_copy(
+        update={**case.where(ask.controls, CaseState.CLOSED), "ask": None, "reason": reason}
+    )
+    notices = (notify.about_ask(case, ask, "stale", now, reason),)
+    engine.commit(closed, now, drafts, seen=(f"answer:{case.id}:{ask.seq}",), notices=notices)
+    return Walked(case.id, "undo", "stale", reason, case=case.id, outcome=Outcome.DECLINED.value)
+
+
+def _closed(engine: "Engine", case: Case, ask: Ask, answer: Answer, now: datetime, reason: str) -> Walked:
+    """An approved undo that cannot be begun: on record, nothing changed, and whoever wants it asks again."""
+    key, run = f"answer:{case.id}:{ask.seq}", ask.undo.run if ask.undo else 0
+    closed = case.model_copy(
+        update={**case.where(ask.controls, CaseState.CLOSED), "ask": None, "reason": reason}
+    )
+    drafts = (
+        record.answered(case, ask, answer),
+        record.undo_refused(case, key, run, now, Outcome.DECLINED, reason),
+    )
+    told = notify.undo_refused(case, key, now, Outcome.DECLINED, reason)
+    engine.commit(closed, now, drafts, seen=(key,), notices=(told,))
+    return Walked(case.id, "undo", "refused", reason, case=case.id, outcome=Outcome.DECLINED.value)
+
+
+# -- what is on record --------------------------------------------------------------------------------------------------
+
+
+def _recorded(
+    engine: "Engine", case: Case, seq: int
+) -> tuple[RunRecord[State], tuple[Control, ...], Params] | None:
+    """A run as its INTENT and RESULT tell it, with its controls and parameters; None unless both stand, whole."""
+    said: dict[str, dict[str, Any]] = {}
+    controls: tuple[str, ...] = ()
+    for stored in engine.cases.bodies(case.id):
+        body = body_of(stored) or {}
+        data = mapping(body.get("data"))
+        if body.get("type") in {"INTENT", "RESULT"} and data.get("run") == seq:
+            said[str(body["type"])] = {**data}
+            controls = tuple(body["controls"])
+    known = tuple(engine.controls[name] for name in controls if name in engine.controls)
+    if said.keys() != {"INTENT", "RESULT"} or not said["RESULT"].get("after") or not known:
+        return None
+    remediation = engine.remediations[known[0].id]
+    intent, result = said["INTENT"], said["RESULT"]
+    run: RunRecord[State] = RunRecord(
+        before=remediation.state.model_validate_json(json.dumps(intent["before"])),
+        plan=Plan.model_validate_json(json.dumps(intent["plan"])),
+        results=tuple(CallResult.model_validate_json(json.dumps(done)) for done in result["results"]),
+        after=remediation.state.model_validate_json(json.dumps(result["after"])),
+    )
+    return run, known, params_of(remediation, known)
+
+
+def _why(plan: Plan) -> str:
+    declined = "; ".join(f"{item.what}: {item.why}" for item in plan.declined)
+    return declined or "what was recorded is there already"
+
+
+def _nothing(case_id: str, reason: str) -> Walked:
+    return Walked(case_id, "nothing", "undo", reason, case=case_id)
+
+
+def _anew(case_id: str, do: Callable[[], Walked]) -> Walked:
+    for _ in range(ATTEMPTS):
+        try:
+            return do()
+        except ConflictError:
+            continue
+    raise BusyError(f"case {case_id} is being changed by others all the time", retry_after=5)

@@ -21,6 +21,8 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+CLOCK = "clock"
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run until told to stop; 0 when that went well."""
@@ -32,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # MiniStack reads its environment when it is imported, which `_serve` does and nothing before.
         _prepare_environment(options, port, folder)
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s [%(name)s] %(message)s")
-        asyncio.run(_serve(options, listener, port))
+        asyncio.run(_serve(options, listener, port, folder / CLOCK))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return 0
@@ -57,9 +59,11 @@ def _prepare_environment(options: argparse.Namespace, port: int, folder: Path) -
     for name in [key for key in os.environ if key.startswith(("AWS_", "MOTO_", "MINISTACK_", "LAMBDA_"))]:
         del os.environ[name]
     # Functions inherit this environment. What their zip forgot must not be found in the project's folder.
-    os.environ.pop("PYTHONPATH", None)
+    # What is on their path besides holds nothing but the hook that lets `World.shift_clock` move their clock.
     os.environ.update(
         {
+            "PYTHONPATH": str(Path(__file__).resolve().parent / "worker"),
+            "REDRESS_LOCAL_CLOCK": str(folder / CLOCK),
             "AUTH": "true" if options.auth else "false",
             "BIND_HOST": "127.0.0.1",
             "GATEWAY_PORT": str(port),
@@ -81,7 +85,7 @@ def _prepare_environment(options: argparse.Namespace, port: int, folder: Path) -
     tempfile.tempdir = str(folder)
 
 
-async def _serve(options: argparse.Namespace, listener: socket.socket, port: int) -> None:
+async def _serve(options: argparse.Namespace, listener: socket.socket, port: int, clock: Path) -> None:
     from hypercorn.asyncio import serve  # noqa: PLC0415 -- after the environment is prepared
     from hypercorn.config import Config  # noqa: PLC0415 -- after the environment is prepared
 
@@ -96,7 +100,7 @@ async def _serve(options: argparse.Namespace, listener: socket.socket, port: int
     hybrid = Hybrid()
     hybrid.install()
     patch_ministack(options.lambda_concurrency)
-    application = Server(options.account, options.region, options.delay)
+    application = Server(options.account, options.region, options.delay, clock)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -53,6 +53,7 @@ _SQS: Final = "ministack.services.sqs"
 _STS: Final = "ministack.services.sts"
 _IAM: Final = "ministack.services.iam"
 _DYNAMODB: Final = "ministack.services.dynamodb"
+_S3: Final = "ministack.services.s3"
 _EVALUATOR: Final = "ministack.core.iam_evaluator"
 _ACTIONS: Final = "ministack.core.iam_actions"
 _RESPONSES: Final = "ministack.core.responses"
@@ -73,15 +74,28 @@ REQUEST_SCOPE: Final = Name(_RESPONSES, "request_scope")
 GET_ACCOUNT: Final = Name(_RESPONSES, "get_account_id")
 GET_REGION: Final = Name(_RESPONSES, "get_region")
 PARSE_ARN: Final = Name("ministack.core.arn", "parse_arn")
+IS_ENFORCING: Final = Name(_APP, "AUTH")
 
 # MiniStack: IAM and STS.
 FIND_KEY_ACCOUNT: Final = Name(_EVALUATOR, "find_iam_access_key_account")
 RESOLVE_CREDENTIAL: Final = Name(_EVALUATOR, "resolve_credential")
 CONDITION_KEY: Final = Name(_EVALUATOR, "_resolve_condition_key")
+EVALUATE: Final = Name(_EVALUATOR, "evaluate")
+EVALUATION: Final = Name(_EVALUATOR, "EvalContext")
+ROLE_POLICIES: Final = Name(_EVALUATOR, "_gather_role_policies")
+BOUNDARY: Final = Name(_EVALUATOR, "_permissions_boundary")
+RESOURCE_ARN: Final = Name(_ACTIONS, "extract_resource_arn")
 IAM_NAMESPACES: Final = Name(_ACTIONS, "SERVICE_TO_IAM_NAMESPACE")
 BOTOCORE_ROUTES: Final = Name(_ACTIONS, "_BOTOCORE_SERVICE_MAP")
 ACCESS_KEYS: Final = Name(_IAM, "_access_keys")
 ROLES: Final = Name(_IAM, "_roles")
+USERS: Final = Name(_IAM, "_users")
+LOGIN_PROFILES: Final = Name(_IAM, "_login_profiles")
+MFA_DEVICES: Final = Name(_IAM, "_mfa_devices")
+CREDENTIAL_REPORTS: Final = Name(_IAM, "_credential_reports")
+ACCOUNT_SUMMARY: Final = Name(_IAM, "_get_account_summary")
+IAM_ANSWER: Final = Name(_IAM, "_xml")
+IAM_ERROR: Final = Name(_IAM, "_error")
 IAM_HANDLERS: Final = Name(_IAM, "_IAM_HANDLERS")
 KEY_LAST_USED: Final = Name(_IAM, "_get_access_key_last_used")
 SESSIONS: Final = Name(_STS, "_sessions")
@@ -102,6 +116,16 @@ DISPATCH_TO_BUS: Final = Name(_EVENTS, "_dispatch_to_event_bus")
 DISPATCH_TO_LAMBDA: Final = Name(_EVENTS, "_dispatch_to_lambda")
 DISPATCH_TO_SQS: Final = Name(_EVENTS, "_dispatch_to_sqs")
 QUEUE_BY_ARN: Final = Name(_SQS, "_queue_by_arn")
+QUEUE_ADMITS: Final = Name(_SQS, "queue_policy_allows")
+RULES: Final = Name(_EVENTS, "_rules")
+RULE_LAST_FIRED: Final = Name(_EVENTS, "_rule_last_fired")
+TICK_QUEUE_ADMITS: Final = Name(_SQS, "queue_policy_allows")
+RULES: Final = Name(_EVENTS, "_tick_scheduled_rules")
+
+# MiniStack: S3.
+BUCKET_OWNER: Final = Name(_S3, "_bucket_owner_account")
+POLICY_IS_PUBLIC: Final = Name(_S3, "_policy_is_public")
+S3_ERROR: Final = Name(_S3, "_error")
 
 # MiniStack: Lambda.
 FUNCTION_RECORD: Final = Name(_LAMBDA, "_get_func_record_for_ref")
@@ -110,6 +134,16 @@ INVOKE_ASYNC: Final = Name(_LAMBDA, "invoke_async_with_retry")
 EXECUTE_FUNCTION: Final = Name(_LAMBDA, "_execute_function")
 QUEUE_BACKOFF_SECONDS: Final = Name(_LAMBDA, "_ESM_BACKOFF_SECONDS")
 INVOKE_DEPTH: Final = Name(_LAMBDA, "_invoke_depth")
+MAPPINGS: Final = Name(_LAMBDA, "_iter_all_esms")
+POLL_STREAMS: Final = Name(_LAMBDA, "_poll_dynamodb_streams")
+MAPPED_FUNCTION: Final = Name(_LAMBDA, "_get_func_record_for_qualifier")
+MAPPED_TABLE: Final = Name(_LAMBDA, "_dynamodb_stream_table_from_arn_spec")
+STREAM_POSITIONS: Final = Name(_LAMBDA, "_dynamodb_stream_positions")
+STREAM_FILTER: Final = Name(_LAMBDA, "_apply_filter_criteria")
+STREAM_FAILURE: Final = Name(_LAMBDA, "_send_ddb_stream_failure_record")
+IN_FLIGHT: Final = Name(_LAMBDA, "_esm_inflight")
+DISPATCH_BATCH: Final = Name(_LAMBDA, "_dispatch_esm_batch")
+BACKOFF_UNTIL: Final = Name(_LAMBDA, "_esm_backoff_until")
 WORKERS: Final = Name(_RUNTIME, "_workers")
 WORKER_PROCESS: Final = "_proc"
 STOP_WORKERS: Final = Name(_RUNTIME, "reset")
@@ -117,6 +151,8 @@ STOP_WORKERS: Final = Name(_RUNTIME, "reset")
 # MiniStack: CloudFormation and DynamoDB.
 RESOURCE_HANDLERS: Final = Name(_PROVISIONERS, "_RESOURCE_HANDLERS")
 DYNAMODB_TABLES: Final = Name(_DYNAMODB, "_tables")
+STREAM_START: Final = Name(_DYNAMODB, "stream_start_position")
+STREAM_RECORDS: Final = Name(_DYNAMODB, "stream_records_since")
 UPDATE_TTL: Final = Name(_DYNAMODB, "_update_ttl")
 UPDATE_BACKUPS: Final = Name(_DYNAMODB, "_update_continuous_backups")
 SSE_DESCRIPTION: Final = Name(_DYNAMODB, "_sse_description_from_spec")
@@ -206,13 +242,22 @@ def age_access_key(access_key: str, created: datetime | None, last_used: datetim
     if key is None:
         return False
     if created is not None:
-        key["CreateDate"] = created.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        key["CreateDate"] = _zulu(created)
+        user = USERS.get().get_scoped(account, None, key["UserName"])
+        user["CreateDate"] = min(user["CreateDate"], key["CreateDate"])
     if last_used is not None:
-        key["RedressLastUsed"] = (
-            last_used.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-            "us-east-1",
-            "ec2",
-        )
+        key["RedressLastUsed"] = (_zulu(last_used), "us-east-1", "ec2")
+    return True
+
+
+def fire(rule: str, account: str, region: str) -> bool:
+    """Let MiniStack's scheduler find one scheduled rule due, now; False when no such rule is enabled."""
+    key = f"default|{rule}"
+    found = RULES.get().get_scoped(account, region, key) or {}
+    if not found.get("ScheduleExpression") or found.get("State") != "ENABLED":
+        return False
+    RULE_LAST_FIRED.get()[(account, region, key)] = 0
+    TICK_RULES.get()()
     return True
 
 
@@ -222,7 +267,11 @@ def note_key_use(caller: Caller, region: str, service: str, at: datetime) -> Non
         return
     key = ACCESS_KEYS.get().get_scoped(caller.account, None, caller.access_key_id)
     if key is not None:
-        key["RedressLastUsed"] = (at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), region, service)
+        key["RedressLastUsed"] = (_zulu(at), region, service)
+
+
+def _zulu(at: datetime) -> str:
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def deliver(event: Mapping[str, Any], bus: str = "default") -> None:

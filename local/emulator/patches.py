@@ -16,7 +16,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Final
 
-from local.emulator import names
+from local.emulator import buckets, identity, names
+from local.emulator.streams import Streams
 
 log = logging.getLogger("redress.patches")
 
@@ -42,7 +43,7 @@ GAPS: Final[tuple[Gap, ...]] = (
     Gap("moto ec2", "no GetEbsDefaultKmsKeyId, no ResetEbsDefaultKmsKeyId", "added; alias/aws/ebs at first"),
     Gap("moto", "not safe for threads", "one lock"),
     Gap("ministack iam", "aws:ResourceTag is unknown for EC2, whose tags moto holds", "read from moto"),
-    Gap("ministack iam", "aws:PrincipalIsAWSService is unknown", "false for every request"),
+    Gap("ministack iam", "aws:PrincipalIsAWSService is unknown", "false for every request, true for a rule"),
     Gap("ministack sqs", "aws:PrincipalArn of a role's session is the session's own ARN", "the role's"),
     Gap("ministack iam", "dynamodb:LeadingKeys is unknown: ForAllValues holds, ForAnyValue never does", ""),
     Gap(
@@ -54,6 +55,33 @@ GAPS: Final[tuple[Gap, ...]] = (
         "ministack iam",
         "GetAccessKeyLastUsed always answers 'never'",
         "the last use, or the one that was set",
+    ),
+    Gap("ministack iam", "users and roles are authorised without their path", "by their own ARN"),
+    Gap("ministack iam", "GetAccessKeyLastUsed is authorised on any resource", "on the key's owner"),
+    Gap(
+        "ministack iam", "the credential report knows no use of a key and writes times with Z", "as AWS does"
+    ),
+    Gap(
+        "ministack iam",
+        "the root user never has an access key; any MFA device counts as root's",
+        "settable; none",
+    ),
+    Gap("ministack iam", "a new credential report is made each time, not at most every four hours", ""),
+    Gap(
+        "ministack s3", "ExpectedBucketOwner is ignored", "AccessDenied where another account owns the bucket"
+    ),
+    Gap("ministack s3", "GetBucketPolicyStatus lists the bucket", "the policy's status, or its error"),
+    Gap("ministack lambda", "a stream's batch is all or nothing and is retried for ever", "as configured"),
+    Gap("ministack lambda", "one slow batch of a stream keeps all queues waiting", "beside them"),
+    Gap(
+        "ministack lambda",
+        "a mapping reads its source without any right",
+        "with its function's role's rights",
+    ),
+    Gap(
+        "ministack lambda",
+        "functions know no clock but the machine's",
+        "World.shift_clock moves our engine's",
     ),
     Gap("ministack events", "rule to Lambda is one attempt", "asynchronous invocation: retries, OnFailure"),
     Gap(
@@ -76,7 +104,11 @@ GAPS: Final[tuple[Gap, ...]] = (
         "ministack s3control", "account-level public access block is absent; the SDK's host prefix misses", ""
     ),
     Gap("ministack sts", "a role trusted by ARN in its own account needs sts:AssumeRole too (stricter)", ""),
-    Gap("ministack sqs", "a queue policy is not asked before EventBridge delivers", ""),
+    Gap(
+        "ministack events",
+        "a queue's policy is not asked before a rule delivers",
+        "asked, of dead letters too",
+    ),
     Gap("ministack apigateway", "a denied Invoke answers __type and message, not Message", ""),
     Gap("ministack apigateway", "works in the home account only", ""),
     Gap("ministack cloudformation", "resources it makes leave no CloudTrail events of their own", ""),
@@ -94,7 +126,9 @@ def patch_ministack(concurrency: int) -> None:
     names.QUEUE_BACKOFF_SECONDS.put(_BACKOFF_SECONDS)
     _deliver_like_eventbridge()
     _apply_table_settings()
-    _answer_key_use()
+    identity.patch()
+    buckets.patch()
+    Streams(_BACKOFF_SECONDS).install()
     _tell_people_from_services()
     names.TAG_COLLECTORS.get()["ec2"] = _ec2_tags
 
@@ -158,7 +192,7 @@ def _deliver_like_eventbridge() -> None:
     def invoke(target: dict[str, Any], event: dict[str, Any], rule: dict[str, Any], view: Any = None) -> None:
         view = view or names.EVENT_VIEW.get()(event)
         try:
-            _check_target(str(target.get("Arn", "")))
+            _check_target(str(target.get("Arn", "")), str(rule.get("Arn", "")))
             spec = names.PARSE_ARN.get()(str(target.get("Arn", "")))
             if spec.service == "events" and spec.resource.startswith("event-bus/"):
                 to_bus(spec, event, rule, set(event.get("_DispatchPath") or []), None)
@@ -200,13 +234,19 @@ def _to_distant_bus(spec: Any, event: dict[str, Any], payload: str | None) -> No
         names.ARCHIVE_EVENT.get()(forwarded)
 
 
-def _check_target(arn: str) -> None:
+def _check_target(arn: str, rule: str) -> None:
     """Raise where EventBridge would find nothing to deliver to."""
     service = (arn.split(":") + [""] * 3)[2]
     if service == "lambda" and not names.FUNCTION_RECORD.get()(arn)[1]:
         raise _Undeliverable("RESOURCE_NOT_FOUND", f"no function {arn}")
     if service == "sqs" and not names.QUEUE_BY_ARN.get()(arn):
         raise _Undeliverable("RESOURCE_NOT_FOUND", f"no queue {arn}")
+    if service == "sqs" and not _queue_admits(arn, rule):
+        raise _Undeliverable("NO_PERMISSIONS", f"the policy of {arn} does not admit {rule}")
+
+
+def _queue_admits(arn: str, rule: str) -> bool:
+    return bool(names.QUEUE_ADMITS.get()(arn, "events.amazonaws.com", rule, rule.split(":")[4]))
 
 
 def _bus_admits(bus: str, sender: str) -> bool:
@@ -230,7 +270,7 @@ def _dead_letter(
     arn = str((target.get("DeadLetterConfig") or {}).get("Arn", ""))
     queue = names.QUEUE_BY_ARN.get()(arn) if arn else None
     log.warning("rule %s, target %s: %s", rule.get("Name"), target.get("Arn"), failure)
-    if queue is None:
+    if queue is None or not _queue_admits(arn, str(rule.get("Arn", ""))):
         return
     names.DISPATCH_TO_SQS.get()(names.PARSE_ARN.get()(arn), json.dumps(view.event_with_detail()), {})
     attributes = {
@@ -281,35 +321,13 @@ def _apply_table_settings() -> None:
     handlers["create"] = create_table
 
 
-def _answer_key_use() -> None:
-    answer = names.KEY_LAST_USED.get()
-
-    def last_used(parameters: Any) -> Any:
-        status, headers, body = answer(parameters)
-        wanted = parameters.get("AccessKeyId", "")
-        key = names.ACCESS_KEYS.get().get(wanted[0] if isinstance(wanted, list) else wanted) or {}
-        used = key.get("RedressLastUsed")
-        if used is None:
-            return status, headers, body
-        text = body.decode() if isinstance(body, bytes) else body
-        never = "<Region>N/A</Region><ServiceName>N/A</ServiceName>"
-        at, region, service = used
-        spoken = (
-            f"<LastUsedDate>{at}</LastUsedDate><Region>{region}</Region><ServiceName>{service}</ServiceName>"
-        )
-        return status, headers, text.replace(never, spoken).encode()
-
-    names.KEY_LAST_USED.put(last_used)
-    names.IAM_HANDLERS.get()["GetAccessKeyLastUsed"] = last_used
-
-
 def _tell_people_from_services() -> None:
-    """Every request that comes in over the wire is somebody's; MiniStack asks no policy when a service delivers."""
+    """Every request that comes in over the wire is somebody's; only a queue's policy is asked about a service."""
     resolve = names.CONDITION_KEY.get()
 
     def resolved(key: str, context: Any) -> Any:
         if key.lower() == "aws:principalisawsservice":
-            return "false"
+            return str(context.principal_type == "Service").lower()
         value = resolve(key, context)
         if key.lower() == "aws:principalarn" and isinstance(value, str):
             return re.sub(

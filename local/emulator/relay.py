@@ -26,6 +26,7 @@ ENVELOPE_KEYS: Final = (
 _READS: Final = re.compile(
     "(Get|List|Describe|Head|Lookup|BatchGet|BatchCheck|Query|Scan|Search|Select|Simulate|Test|Validate"
     "|Receive|Estimate|Preview|Filter|Discover|Detect|Assume)[A-Z].*|DecodeAuthorizationMessage"
+    "|GenerateCredentialReport|GenerateServiceLastAccessedDetails"
 )
 # CloudTrail logs these as data events, or not at all: no trail delivers them to a bus by default.
 _DATA_PLANE: Final[Mapping[str, re.Pattern[str]]] = {
@@ -75,6 +76,10 @@ _EVENT_NAMES: Final[Mapping[tuple[str, str], str]] = {
     ("s3control", "PutPublicAccessBlock"): "PutAccountPublicAccessBlock",
     ("s3control", "DeletePublicAccessBlock"): "DeleteAccountPublicAccessBlock",
 }
+# Services with one endpoint for the world: their events appear in its Region, whatever the client's is.
+_HOMES: Final[Mapping[str, str]] = {
+    "iam": "us-east-1", "organizations": "us-east-1", "route53": "us-east-1", "cloudfront": "us-east-1",
+}  # fmt: skip
 _EVENT_SOURCES: Final[Mapping[str, str]] = {"s3-control": "s3", "email": "ses", "api.ecr": "ecr"}
 # Services whose denied calls keep their request parameters; all others log null.
 _KEEPS_DENIED_PARAMETERS: Final = frozenset({"ec2", "s3", "s3control", "guardduty", "rds"})
@@ -216,7 +221,7 @@ def record(call: Call) -> Json | None:
         "eventTime": _zulu(call.at),
         "eventSource": f"{source}.amazonaws.com",
         "eventName": event_name(operation),
-        "awsRegion": call.region,
+        "awsRegion": region_of(call),
         "sourceIPAddress": call.source_ip,
         "userAgent": f"[{call.request.headers.get('user-agent', '')}]",
         **failure,
@@ -233,7 +238,9 @@ def record(call: Call) -> Json | None:
         "tlsDetails": {
             "tlsVersion": "TLSv1.3",
             "cipherSuite": "TLS_AES_128_GCM_SHA256",
-            "clientProvidedHostHeader": f"{source}.{call.region}.amazonaws.com",
+            "clientProvidedHostHeader": f"{source}.amazonaws.com"
+            if source in _HOMES
+            else f"{source}.{call.region}.amazonaws.com",
         },
     }
 
@@ -250,10 +257,15 @@ def event(call: Call, envelope_id: str) -> Json | None:
         "source": f"aws.{event_source(call.operation)}",
         "account": call.caller.account,
         "time": detail["eventTime"],
-        "region": call.region,
+        "region": region_of(call),
         "resources": [],
         "detail": detail,
     }
+
+
+def region_of(call: Call) -> str:
+    """The Region in which CloudTrail writes the call down."""
+    return _HOMES.get(event_source(call.operation), call.region)
 
 
 def event_source(operation: Operation) -> str:

@@ -19,10 +19,11 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qs
 
-from local.emulator import names, relay
+from local.emulator import identity, names, relay
 from local.emulator.relay import Call, Caller, CallerKind
 from local.emulator.wire import Operation, Request, Response, error_response, operation_of
 
@@ -169,9 +170,10 @@ class Relay:
 class Server:
     """The application of one emulator process."""
 
-    def __init__(self, account: str, region: str, delay: float) -> None:
+    def __init__(self, account: str, region: str, delay: float, clock: Path) -> None:
         self._account = account
         self._region = region
+        self._clock = clock
         self._relay = Relay(delay)
         self._seen: list[Seen] = []
         self._sequence = 0
@@ -187,6 +189,10 @@ class Server:
             ("PUT", "faults"): self._set_faults,
             ("POST", "events"): self._emit,
             ("POST", "access-keys"): _age,
+            ("PUT", "root-key"): self._set_root_key,
+            ("PUT", "credential-report"): self._delay_report,
+            ("POST", "fire"): self._fire,
+            ("PUT", "clock"): self._shift_clock,
             ("POST", "kill-workers"): lambda given: (
                 200,
                 {"killed": _kill_lambda(busy_only=bool(given.get("busy_only", True)))},
@@ -354,6 +360,29 @@ class Server:
         if not relay.is_envelope(event):
             return 400, {"error": f"an event has exactly these keys: {', '.join(relay.ENVELOPE_KEYS)}"}
         self._relay.put(lambda: names.deliver(event))
+        return 200, {}
+
+    def _set_root_key(self, given: Any) -> Answer:
+        identity.set_root_key(given.get("account") or self._account, present=bool(given["present"]))
+        return 200, {}
+
+    def _delay_report(self, given: Any) -> Answer:
+        identity.delay_report(given.get("account") or self._account, int(given["times"]))
+        return 200, {}
+
+    def _fire(self, given: Any) -> Answer:
+        account, region = given.get("account") or self._account, given.get("region") or self._region
+        if names.fire(given["rule"], account, region):
+            return 200, {}
+        return 404, {
+            "error": f"no enabled scheduled rule {given['rule']} on the default bus of {account} {region}"
+        }
+
+    def _shift_clock(self, given: Any) -> Answer:
+        # Renamed into place, so that a function never reads half a number.
+        partial = self._clock.with_suffix(".partial")
+        partial.write_text(str(float(given["seconds"])))
+        partial.replace(self._clock)
         return 200, {}
 
 

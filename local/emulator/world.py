@@ -20,7 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
@@ -328,10 +328,26 @@ class World:
     def age_access_key(
         self, access_key_id: str, *, created: datetime | None = None, last_used: datetime | None = None
     ) -> None:
-        """Back-date an IAM user's access key."""
+        """Back-date an IAM user's access key, and its user if that was made later."""
         moments = {"created": created, "last_used": last_used}
         given = {key: moment.isoformat() for key, moment in moments.items() if moment is not None}
         self._control("POST", "access-keys", {"access_key_id": access_key_id, **given})
+
+    def root_access_key(self, *, present: bool, account: str | None = None) -> None:
+        """Give an account's root user an access key (for its summary and credential report), or take it away."""
+        self._control("PUT", "root-key", {"present": present, "account": account})
+
+    def delay_credential_report(self, times: int, account: str | None = None) -> None:
+        """The next `times` calls that make or fetch the credential report find it not ready."""
+        self._control("PUT", "credential-report", {"times": times, "account": account})
+
+    def fire(self, rule: str, *, account: str | None = None, region: str | None = None) -> None:
+        """Let a scheduled rule of the default bus be due now; WorldError when no such rule is enabled."""
+        self._control("POST", "fire", {"rule": rule, "account": account, "region": region})
+
+    def shift_clock(self, ahead: timedelta) -> None:
+        """Our deployed functions' clock runs ahead by so much; AWS's own, signatures and events too, does not."""
+        self._control("PUT", "clock", {"seconds": ahead.total_seconds()})
 
     def _control(self, method: str, route: str, body: object = None) -> Any:
         if not self.endpoint:

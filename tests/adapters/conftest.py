@@ -1,6 +1,7 @@
 """Both stores behind one set of names, so that the same tests hold both."""
 
 from collections.abc import Iterator
+from threading import Lock
 
 import pytest
 from moto import mock_aws
@@ -24,6 +25,10 @@ def aws() -> Iterator[None]:
 @pytest.fixture
 def dynamo(aws: None) -> Dynamo:
     ear = Ear()
+    # DynamoDB isolates transactions; moto takes back a failed one by putting back how its tables were before it began.
+    one_at_a_time = Lock()
+    ear.on("before-send.dynamodb.*", lambda **_: one_at_a_time.acquire() and None)
+    ear.on("response-received.dynamodb.*", lambda **_: one_at_a_time.release())
     create_tables(own_client("dynamodb", DEPLOYMENT), DEPLOYMENT)
     return Dynamo(own_client("dynamodb", DEPLOYMENT, ear.session), ear)
 

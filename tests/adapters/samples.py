@@ -1,9 +1,11 @@
 """Cases, records and settings to store, and a small remediation to make clients with."""
 
 from datetime import datetime, timedelta
+from typing import Any
 
 from pydantic import JsonValue
 
+from chalicelib.domain.approval import EXPIRES_AFTER, Answer, Answers, Ask
 from chalicelib.domain.case import Case, CaseState, JoinedCause, Lock, case_digest
 from chalicelib.domain.contract import (
     Call,
@@ -18,10 +20,23 @@ from chalicelib.domain.contract import (
     RunRecord,
     State,
 )
-from chalicelib.domain.finding import Actor, Target
+from chalicelib.domain.finding import Actor, Severity, Target
 from chalicelib.domain.limits import Reservation, Spent
-from chalicelib.domain.ports import Enrolment, Exemption, Freeze, ModeSetting, Notice, Question
+from chalicelib.domain.ports import (
+    AnswerChange,
+    DeploymentRole,
+    Enrolment,
+    Exemption,
+    Freeze,
+    ModeSetting,
+    Notice,
+    Owner,
+    Question,
+    SweepChange,
+)
 from chalicelib.domain.record import Draft, Head, Record, RecordType, seal
+from chalicelib.domain.sweep import Baseline, Sweep
+from chalicelib.domain.ticket import Ticket, TicketState
 from tests.fakes.cases import HOME
 from tests.fakes.clock import START
 
@@ -100,6 +115,7 @@ def question(
     of: Target | None = None,
     controls: tuple[str, ...] = (CONTROL,),
     actor_key: str = ACTOR.key,
+    role_arn: str | None = None,
 ) -> Question:
     of = of or target()
     return Question(
@@ -108,6 +124,7 @@ def question(
         target=of,
         controls=controls,
         actor_key=actor_key,
+        role_arn=role_arn,
     )
 
 
@@ -150,6 +167,119 @@ def enrolment(account: str = MEMBER) -> Enrolment:
     return Enrolment(account=account, by="ann", at=START)
 
 
+def deployment_role(
+    account: str = HOME, name: str = "ci/deployer", *, removed: bool = False
+) -> DeploymentRole:
+    role_arn = f"arn:aws:iam::{account}:role/{name}"
+    return DeploymentRole(
+        account=account, role_arn=role_arn, tool="terraform", by="ann", at=START, removed=removed
+    )
+
+
+def owner(account: str = HOME, who: str = "team-a@example.org") -> Owner:
+    return Owner(account=account, owner=who, by="ann", at=START)
+
+
+# ------------------------------------------------------------------------------------------------------ ask and answer
+
+HASH = "a" * 64
+
+
+def ask(seq: int = 1, plan_hash: str = HASH, expires_at: datetime = START + EXPIRES_AFTER) -> Ask:
+    return Ask(
+        seq=seq,
+        controls=(CONTROL,),
+        asked_at=START,
+        expires_at=expires_at,
+        plan=Plan(),
+        plan_hash=plan_hash,
+        before={},
+        reason="it may cut somebody off",
+    )
+
+
+def waiting(version: int = 1, asked: Ask | None = None, **of: Any) -> Case:
+    asked = asked or ask()
+    return case(version, state=CaseState.WAITING, **of).model_copy(update={"ask": asked, "asks": asked.seq})
+
+
+def answer(
+    to: Case | None = None,
+    asked: Ask | None = None,
+    *,
+    at: datetime = START,
+    by: str = "ann",
+    before: Answers | None = None,
+) -> AnswerChange:
+    """What `by` says to that ask of that case, on top of what was said before."""
+    to, asked = to or waiting(), asked or ask()
+    before = before or Answers(case=to.id, ask=asked.seq, plan_hash=asked.plan_hash)
+    said = Answer(by=by, principal=by, at=at, approve=True, reason="go", request_id=f"req-{by}")
+    after = before.plus(said)
+    (record,) = records(
+        f"ANSWER#{to.id}#{asked.seq}#{after.version}", draft(by, type=RecordType.ANSWERED, actor=PERSON)
+    )
+    return AnswerChange(
+        case=to.id, ask=asked, at=at, answers=after, record=record, notice=notice(f"ERRAND#{by}", "errand")
+    )
+
+
+# --------------------------------------------------------------------------------------------------- tickets and sweeps
+
+
+def ticket(
+    number: int = 1, state: TicketState = TicketState.OPEN, at: datetime = START, of: Target | None = None
+) -> Ticket:
+    of = of or target()
+    return Ticket(
+        digest=case_digest(REMEDIATION, of),
+        number=number,
+        case=case(of=of).id,
+        state=state,
+        severity=Severity.HIGH,
+        title="close the port",
+        target=of,
+        resource=of.resource,
+        controls=(CONTROL,),
+        owner="team-a",
+        why="the whole world may come in",
+        evidence={"rules": ["sgr-1"]},
+        steps=(),
+        commands=("aws ec2 help",),
+        as_code="",
+        opened_at=START,
+        updated_at=at,
+    )
+
+
+def sweep(version: int = 1, account: str = HOME, **parts: Any) -> Sweep:
+    return Sweep(
+        id=f"sweep-{account}",
+        account=account,
+        by="the schedule",
+        started_at=START,
+        expected=("a", "b"),
+        version=version,
+        **parts,
+    )
+
+
+def baseline(account: str = HOME, control: str = CONTROL) -> Baseline:
+    return Baseline(account=account, control=control, at=START, sweep=f"sweep-{account}")
+
+
+def completed(version: int = 2, **parts: Any) -> SweepChange:
+    """The last write of a sweep: all that one may hold."""
+    (record,) = records(f"SWEEP#sweep-{HOME}", draft("completed", type=RecordType.SWEEP_COMPLETED))
+    given: dict[str, Any] = {
+        "sweep": sweep(version, completed_at=START),
+        "baselines": (baseline(), baseline(control=OTHER_CONTROL)),
+        "record": record,
+        "notices": (notice("SWEEP", "sweep_completed"),),
+    }
+    return SweepChange.model_validate(given | parts)
+
+
 # -------------------------------------------------------------------------------------------------------- remediation
 
 
@@ -181,6 +311,10 @@ def _plan(target: Target, params: Nothing, state: Rules, cause: Cause, now: date
     return Plan(calls=(revoke(target, *state.ids),)) if state.ids else Plan()
 
 
+def _survey(target: Target, params: Nothing, aws: Reader) -> tuple[Target, ...]:
+    return ()
+
+
 def _undo(target: Target, run: RunRecord[Rules], now: Rules) -> Plan:
     return Plan(calls=(authorize(target),))
 
@@ -199,6 +333,8 @@ SAMPLE = Remediation(
         Permission("ec2:GetEbsEncryptionByDefault"),
         Permission("ec2:GetEbsDefaultKmsKeyId"),
         Permission("ec2:DescribeVpcs"),
+        Permission("s3:GetBucketPublicAccessBlock"),
+        Permission("s3:ListBucket"),
     ),
     writes=(
         Permission("ec2:RevokeSecurityGroupIngress", GROUP),
@@ -217,6 +353,9 @@ SAMPLE = Remediation(
     assess=_assess,
     plan=_plan,
     undo=_undo,
+    survey=_survey,
+    by_hand=lambda _target, _state: (),
+    as_code=lambda _target, _state: "",
 )
 
 

@@ -7,7 +7,7 @@ from chalicelib.adapters.aws import own_client
 from chalicelib.domain.ports import Cases, Notice, Settings
 from chalicelib.domain.record import Record
 from tests.fakes.aws import DEPLOYMENT
-from tests.fakes.cases import FakeCases
+from tests.fakes.cases import FakeCases, Item
 from tests.fakes.ear import Ear
 
 if TYPE_CHECKING:
@@ -43,6 +43,27 @@ class Store:
         assert self.dynamo
         found = self.dynamo.items("audit")
         return {(item["pk"]["S"], int(item["sk"]["S"]), item["body"]["S"]) for item in found}
+
+    def spoil(self, table: str, pk: str, name: tuple[str, ...]) -> None:
+        """Put a body that no version of ours has written where `pk` is in the tables, and `name` in the fake."""
+        body = '{"frozen": "perhaps"}'
+        if self.fake:
+            assert name in self.fake.items
+            self.fake.items[name] = Item(body)
+        else:
+            assert self.dynamo
+            (stands,) = (item for item in self.dynamo.items(table) if item["pk"]["S"] == pk)
+            own_client("dynamodb", DEPLOYMENT).put_item(
+                TableName=DEPLOYMENT.table(table), Item={**stands, "body": {"S": body}}
+            )
+
+    def tickets(self) -> set[str]:
+        """Every ticket that stands, as it is stored."""
+        if self.fake:
+            return {ticket.model_dump_json() for ticket in self.fake.tickets}
+        assert self.dynamo
+        found = (item for item in self.dynamo.items("cases") if item["pk"]["S"].startswith("TICKET#"))
+        return {item["body"]["S"] for item in found}
 
     def notices(self) -> dict[str, Notice]:
         """Every notice that stands, by id."""

@@ -1,21 +1,31 @@
 """What the engine's store promises, held by the tables in DynamoDB and by the fake that stands for them elsewhere."""
 
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from threading import Barrier
+from types import MappingProxyType
 
 import pytest
 
-from chalicelib.domain.case import CaseState
+from chalicelib.domain.case import Case, CaseState
 from chalicelib.domain.contract import Mode
 from chalicelib.domain.errors import ConflictError, ContractError, StoreError
 from chalicelib.domain.limits import Spent
-from chalicelib.domain.ports import Change, SettingChange
+from chalicelib.domain.ports import AnswerChange, Change, SettingChange, SweepChange, Swept
 from chalicelib.domain.record import GENESIS, Head, RecordType, broken_at, system_chain
+from chalicelib.domain.ticket import TicketState
 from tests.adapters.samples import (
     CONTROL,
     MEMBER,
     OTHER_CONTROL,
     PERSON,
+    answer,
+    ask,
+    baseline,
     case,
+    completed,
+    deployment_role,
     draft,
     enrolment,
     exemption,
@@ -23,10 +33,14 @@ from tests.adapters.samples import (
     lock,
     mode,
     notice,
+    owner,
     question,
     records,
     reserved,
+    sweep,
     target,
+    ticket,
+    waiting,
 )
 from tests.adapters.stores import Store, bodies_of
 from tests.fakes.cases import HOME
@@ -82,7 +96,7 @@ def test_the_gate_sees_the_target_the_controls_and_the_actor_that_were_asked_abo
         Change(case=case(), lock=lock(), seen=("event-1",), spent=(reserved(gate.actor_spent),))
     )
     store.settings.apply(setting(mode=mode(), freezes=(freeze(), freeze(f"CONTROL#{HOME}#{CONTROL}"))))
-    store.settings.apply(setting(store.settings.head(CHAIN), "two", exemption=exemption()))
+    store.settings.apply(setting(store.settings.head(CHAIN), "two", exemptions=(exemption(),)))
 
     elsewhere = store.cases.look(question("event-2", target("sg-other"), (OTHER_CONTROL,), "somebody else"))
 
@@ -113,9 +127,8 @@ def test_the_gate_sees_every_setting_that_concerns_the_target(store: Store) -> N
         {"mode": mode(MEMBER)},
         {"mode": mode(MEMBER, OTHER_CONTROL, Mode.ASK)},
         {"mode": mode(HOME, OTHER_CONTROL)},
-        {"exemption": exemption(MEMBER)},
-        {"exemption": exemption(MEMBER, OTHER_CONTROL, expires_at=START - timedelta(days=9))},
-        {"exemption": exemption(MEMBER, resource=elsewhere)},
+        {"exemptions": (exemption(MEMBER), exemption(MEMBER, resource=elsewhere))},
+        {"exemptions": (exemption(MEMBER, OTHER_CONTROL, expires_at=START - timedelta(days=9)),)},
     )
     for number, parts in enumerate(settings):
         store.settings.apply(setting(store.settings.head(CHAIN), str(number), **parts))
@@ -143,6 +156,36 @@ def test_home_is_enrolled_by_being_home_and_a_member_by_its_enrolment(store: Sto
     store.settings.apply(setting(enrolment=enrolment()))
 
     assert store.cases.look(member).enrolled
+
+
+def test_the_gate_sees_the_baselines_the_owner_and_the_role_that_were_asked_about(store: Store) -> None:
+    role = deployment_role()
+    store.settings.apply(setting(deployment_role=role, owner=owner()))
+    store.settings.apply(
+        setting(store.settings.head(CHAIN), "member", deployment_role=deployment_role(MEMBER))
+    )
+    others = (baseline(control=OTHER_CONTROL), baseline(MEMBER))
+    store.cases.keep(completed(1, baselines=(baseline(), *others)))
+
+    gate = store.cases.look(question(role_arn=role.role_arn))
+    nobody, other, member = (
+        store.cases.look(question()),
+        store.cases.look(question(role_arn=f"{role.role_arn}/x")),
+        store.cases.look(question(of=target(account=MEMBER), role_arn=role.role_arn)),
+    )
+
+    assert (gate.baselines, gate.deployment_role, gate.owner) == ((baseline(),), role, owner())
+    assert (nobody.deployment_role, nobody.owner) == (None, owner())
+    assert other.deployment_role is None
+    assert (member.baselines, member.deployment_role, member.owner) == ((baseline(MEMBER),), None, None)
+
+
+def test_a_role_that_no_longer_deploys_is_told_as_such(store: Store) -> None:
+    store.settings.apply(setting(deployment_role=deployment_role()))
+    gone = deployment_role(removed=True)
+    store.settings.apply(setting(store.settings.head(CHAIN), "gone", deployment_role=gone))
+    assert store.cases.look(question(role_arn=gone.role_arn)).deployment_role == gone
+    assert store.settings.deployment_role(HOME, gone.role_arn) == gone
 
 
 # -------------------------------------------------------------------------------------------------------------- commit
@@ -192,6 +235,8 @@ def test_whatever_part_conflicts_none_of_the_change_happens(store: Store, spoile
         "spent": (reserved(reserved(account)),),
         "records": records("another-chain"),
         "notices": (notice("new"),),
+        "ticket": ticket(),
+        "exemptions": (exemption(), exemption(control=OTHER_CONTROL)),
     }
     bad: dict[str, dict[str, object]] = {
         "case": {"case": case(3)},
@@ -212,10 +257,15 @@ def test_whatever_part_conflicts_none_of_the_change_happens(store: Store, spoile
     assert gate.account_spent.version == 1
     assert store.bodies() == before
     assert store.notices() == {}
+    assert store.tickets() == set()
+    assert gate.exemptions == ()
     assert store.cases.case(ended.digest, 7) == case(1, episode=7)
 
     store.cases.commit(Change.model_validate(good))
-    assert store.cases.look(question("event-2")).case == case(2)
+    gate = store.cases.look(question("event-2", controls=(CONTROL, OTHER_CONTROL)))
+    assert gate.case == case(2)
+    assert gate.exemptions == (exemption(), exemption(control=OTHER_CONTROL))
+    assert store.tickets() == {ticket().model_dump_json()}
 
 
 def test_a_new_episode_takes_the_place_of_the_one_that_ended_which_is_kept(store: Store) -> None:
@@ -277,6 +327,246 @@ def test_records_of_one_case_are_one_chain(store: Store) -> None:
     assert broken_at(zip((body for _, _, body in chain), hashes, strict=True), second[-1].head) is None
 
 
+def test_a_ticket_is_written_over_by_its_later_state_and_beside_its_recurrence(store: Store) -> None:
+    closed, again = ticket(state=TicketState.CLOSED), ticket(2)
+    for version, one in enumerate((ticket(), closed, again), start=1):
+        store.cases.commit(Change(case=case(version), ticket=one))
+    assert store.tickets() == {closed.model_dump_json(), again.model_dump_json()}
+
+
+# ------------------------------------------------------------------------------------------------------------- answers
+
+MOMENT = timedelta(milliseconds=1)
+
+
+def test_nobody_answered_until_somebody_did(store: Store) -> None:
+    store.cases.commit(Change(case=waiting()))
+    assert store.settings.answers(waiting().id, 1) is None
+    first = answer()
+
+    store.settings.answer(first)
+
+    assert store.cases.answers(waiting().id, 1) == store.settings.answers(waiting().id, 1) == first.answers
+    assert store.cases.answers(waiting().id, 2) is None
+    assert store.bodies() == bodies_of(first.record)
+    assert store.notices() == {first.notice.id: first.notice}
+    assert store.cases.look(question()).case == waiting(), "whoever answers writes no case"
+    assert store.settings.case(waiting().digest, 1) == waiting()
+
+    second = answer(by="bob", before=first.answers)
+    store.settings.answer(second)
+    assert store.cases.answers(waiting().id, 1) == second.answers
+
+
+REFUSED: Mapping[str, tuple[Case | None, AnswerChange]] = MappingProxyType(
+    {
+        "ended a millisecond ago": (waiting(), answer(at=ask().expires_at + MOMENT)),
+        "ends this very moment": (waiting(), answer(at=ask().expires_at)),
+        "ends within this millisecond": (
+            waiting(asked=ask(expires_at=START + timedelta(microseconds=900))),
+            answer(at=START + timedelta(microseconds=100)),
+        ),
+        "asked again since": (waiting(asked=ask(2)), answer()),
+        "not asked yet": (waiting(asked=ask(1)), answer(asked=ask(2))),
+        "another plan": (waiting(asked=ask(plan_hash="b" * 64)), answer()),
+        "an earlier episode": (waiting(episode=2), answer(waiting(episode=1))),
+        "a later episode": (waiting(episode=1), answer(waiting(episode=2))),
+        "a later end in the hands of whoever answers": (
+            waiting(),
+            answer(asked=ask(expires_at=START + timedelta(days=9)), at=START + timedelta(days=1)),
+        ),
+        "no longer waiting": (case(), answer()),
+        "no longer waiting, the ask still there": (
+            waiting().model_copy(update={"state": CaseState.STALE}),
+            answer(),
+        ),
+        "waiting for nothing": (case(state=CaseState.WAITING), answer()),
+        "no such case": (None, answer()),
+    }
+)
+
+
+@pytest.mark.parametrize("name", list(REFUSED))
+def test_an_answer_is_refused_and_nothing_written_when_the_ask(name: str, store: Store) -> None:
+    stands, change = REFUSED[name]
+    if stands:
+        store.cases.commit(Change(case=stands))
+    with pytest.raises(ConflictError):
+        store.settings.answer(change)
+    assert store.settings.answers(change.case, change.ask.seq) is None
+    assert (store.bodies(), store.notices()) == (set(), {})
+
+
+def test_an_answer_is_taken_in_the_last_millisecond(store: Store) -> None:
+    store.cases.commit(Change(case=waiting()))
+    store.settings.answer(answer(at=ask().expires_at - MOMENT))
+    assert store.settings.answers(waiting().id, 1)
+
+
+def test_an_archived_case_takes_no_answer_though_it_ended_waiting(store: Store) -> None:
+    ended = waiting()
+    store.cases.commit(Change(case=ended))
+    store.cases.commit(Change(case=case(2, episode=2), archive=ended))
+    assert store.settings.case(ended.digest, 1) == ended
+    with pytest.raises(ConflictError):
+        store.settings.answer(answer())
+
+
+def test_whoever_read_older_answers_is_not_heard(store: Store) -> None:
+    store.cases.commit(Change(case=waiting()))
+    first = answer()
+    store.settings.answer(first)
+    ahead = answer(by="cid", before=first.answers.model_copy(update={"version": 2}))
+    for late in (answer(by="bob"), ahead):
+        with pytest.raises(ConflictError):
+            store.settings.answer(late)
+    assert store.settings.answers(waiting().id, 1) == first.answers
+    assert store.bodies() == bodies_of(first.record)
+
+
+def test_an_answer_whose_record_stands_is_not_taken(store: Store) -> None:
+    store.cases.commit(Change(case=waiting()))
+    store.cases.note(answer().record)
+    with pytest.raises(ConflictError):
+        store.settings.answer(answer())
+    assert store.settings.answers(waiting().id, 1) is None
+
+
+@pytest.mark.parametrize(
+    "other", [{"case": "another-1"}, {"ask": 2}, {"plan_hash": "b" * 64}, {"version": 0}]
+)
+def test_answers_to_something_else_are_a_mistake(other: dict[str, object], store: Store) -> None:
+    store.cases.commit(Change(case=waiting()))
+    right = answer()
+    wrong = right.model_copy(update={"answers": right.answers.model_copy(update=other)})
+    with pytest.raises(ContractError):
+        store.settings.answer(wrong)
+    assert store.bodies() == set()
+
+
+def test_of_fifty_answers_at_once_one_is_taken(store: Store) -> None:
+    store.cases.commit(Change(case=waiting()))
+    people, ready = [f"person-{number}" for number in range(50)], Barrier(50)
+
+    def say(by: str) -> str | None:
+        seen = store.settings.answers(waiting().id, 1)
+        ready.wait()
+        try:
+            store.settings.answer(answer(by=by, before=seen))
+        except ConflictError:
+            return None
+        return by
+
+    with ThreadPoolExecutor(50) as pool:
+        heard = [by for by in pool.map(say, people) if by]
+
+    stored = store.settings.answers(waiting().id, 1)
+    assert stored
+    assert [one.by for one in stored.answers] == heard
+    assert len(heard) == 1
+    assert len(store.bodies()) == len(store.notices()) == 1
+
+
+def test_answers_that_cannot_be_read_are_an_error_and_never_absent(store: Store) -> None:
+    store.cases.commit(Change(case=waiting()))
+    store.settings.answer(answer())
+    store.spoil("cases", f"ANSWERS#{waiting().id}#1", ("ANSWERS", waiting().id, "1"))
+    for ask_for in (store.cases.answers, store.settings.answers):
+        with pytest.raises(StoreError, match="ANSWERS#"):
+            ask_for(waiting().id, 1)
+
+
+# ------------------------------------------------------------------------------------------------- states and chains
+
+
+def test_the_current_cases_in_a_state_come_once_each_the_oldest_first(store: Store) -> None:
+    for number in (2, 0, 1):
+        of, at = target(f"sg-{number}"), START + timedelta(minutes=number)
+        store.cases.commit(Change(case=waiting(of=of, at=at), ticket=ticket(of=of, at=at)))
+    store.cases.commit(Change(case=case(of=target("sg-open"))))
+
+    found = [one.target.id for one in store.cases.in_state(CaseState.WAITING)]
+
+    assert found == ["sg-0", "sg-1", "sg-2"]
+    assert [one.target.id for one in store.cases.in_state(CaseState.OPEN)] == ["sg-open"]
+    assert list(store.cases.in_state(CaseState.DENIED)) == []
+
+
+def test_an_episode_that_is_archived_is_in_no_state(store: Store) -> None:
+    ended = case(1, state=CaseState.CLOSED)
+    store.cases.commit(Change(case=ended))
+    assert list(store.cases.in_state(CaseState.CLOSED)) == [ended]
+    store.cases.commit(Change(case=case(2, episode=2), archive=ended))
+    assert list(store.cases.in_state(CaseState.CLOSED)) == []
+    assert list(store.cases.in_state(CaseState.OPEN)) == [case(2, episode=2)]
+
+
+def test_a_case_of_the_state_that_cannot_be_read_is_an_error(store: Store) -> None:
+    store.cases.commit(Change(case=waiting()))
+    store.spoil("cases", f"CASE#{waiting().digest}", ("CASE", waiting().digest))
+    with pytest.raises(StoreError, match="CASE#"):
+        list(store.cases.in_state(CaseState.WAITING))
+
+
+def test_a_chain_is_its_bodies_in_order_and_no_other_chains(store: Store) -> None:
+    chain = records(case().id, *(draft(str(number)) for number in range(12)))
+    store.cases.commit(Change(case=case(), records=(*reversed(chain), *records("another"))))
+    assert store.cases.bodies(case().id) == tuple(record.body for record in chain)
+    assert store.cases.bodies("nobody's") == ()
+
+
+# --------------------------------------------------------------------------------------------------------------- sweeps
+
+
+def test_a_sweep_moves_by_one_version_and_ends_with_its_baselines_record_and_report(store: Store) -> None:
+    assert store.cases.swept(HOME, (CONTROL,)) == Swept(sweep=None, baselines=())
+    store.cases.keep(SweepChange(sweep=sweep()))
+    assert store.cases.swept(HOME, (CONTROL,)) == Swept(sweep=sweep(), baselines=())
+    assert (store.bodies(), store.notices()) == (set(), {})
+
+    end = completed()
+    store.cases.keep(end)
+
+    assert end.record
+    assert store.cases.swept(HOME, (CONTROL, OTHER_CONTROL, CONTROL)) == Swept(
+        sweep=end.sweep, baselines=end.baselines
+    )
+    assert store.cases.swept(HOME, (OTHER_CONTROL,)).baselines == (baseline(control=OTHER_CONTROL),)
+    assert store.cases.swept(MEMBER, (CONTROL,)) == Swept(sweep=None, baselines=())
+    assert store.bodies() == bodies_of(end.record)
+    assert store.notices() == {"SWEEP": notice("SWEEP", "sweep_completed")}
+
+
+def test_a_baseline_is_written_over_by_a_later_one(store: Store) -> None:
+    store.cases.keep(completed(1))
+    later = baseline().model_copy(update={"sweep": "another"})
+    store.cases.keep(SweepChange(sweep=sweep(2), baselines=(later,)))
+    assert store.cases.swept(HOME, (CONTROL,)).baselines == (later,)
+
+
+@pytest.mark.parametrize("version", [1, 3])
+def test_whoever_read_an_older_sweep_keeps_nothing_of_it(version: int, store: Store) -> None:
+    store.cases.keep(SweepChange(sweep=sweep()))
+    with pytest.raises(ConflictError):
+        store.cases.keep(completed(version))
+    assert store.cases.swept(HOME, (CONTROL, OTHER_CONTROL)) == Swept(sweep=sweep(), baselines=())
+    assert (store.bodies(), store.notices()) == (set(), {})
+
+
+def test_a_sweep_whose_record_stands_does_not_end_again(store: Store) -> None:
+    end = completed(1)
+    assert end.record
+    store.cases.note(end.record)
+    with pytest.raises(ConflictError):
+        store.cases.keep(end)
+    assert store.cases.swept(HOME, (CONTROL,)) == Swept(sweep=None, baselines=())
+
+
+def test_a_sweep_has_no_version_nought(store: Store) -> None:
+    with pytest.raises(ContractError):
+        store.cases.keep(SweepChange(sweep=sweep(0)))
+
+
 # ------------------------------------------------------------------------------------------------------ guard and note
 
 
@@ -314,10 +604,20 @@ def test_settings_that_nobody_made_are_absent(store: Store) -> None:
     assert store.settings.mode(HOME, CONTROL) is None
     assert store.settings.exemption(HOME, CONTROL, target().resource) is None
     assert store.settings.enrolment(MEMBER) is None
+    assert store.settings.owner(HOME) is None
+    assert store.settings.deployment_role(HOME, deployment_role().role_arn) is None
 
 
 def test_a_setting_its_record_and_the_chain_move_together(store: Store) -> None:
-    change = setting(mode=mode(), freezes=(freeze(),), exemption=exemption(), enrolment=enrolment())
+    change = setting(
+        mode=mode(),
+        freezes=(freeze(),),
+        exemptions=(exemption(), exemption(control=OTHER_CONTROL)),
+        enrolment=enrolment(),
+        deployment_role=deployment_role(),
+        owner=owner(),
+        notices=(notice(kind="lost"), notice()),
+    )
 
     store.settings.apply(change)
 
@@ -325,8 +625,15 @@ def test_a_setting_its_record_and_the_chain_move_together(store: Store) -> None:
     assert store.settings.freeze("ALL") == freeze()
     assert store.settings.mode(HOME, CONTROL) == mode()
     assert store.settings.exemption(HOME, CONTROL, target().resource) == exemption()
+    assert store.settings.exemption(HOME, OTHER_CONTROL, target().resource) == exemption(
+        control=OTHER_CONTROL
+    )
     assert store.settings.enrolment(MEMBER) == enrolment()
+    assert store.settings.deployment_role(HOME, deployment_role().role_arn) == deployment_role()
+    assert store.settings.deployment_role(MEMBER, deployment_role().role_arn) is None
+    assert store.settings.owner(HOME) == owner()
     assert store.bodies() == bodies_of(change.record)
+    assert store.notices() == {"notice-1": notice()}
 
 
 def test_whoever_read_an_older_end_of_the_chain_changes_nothing(store: Store) -> None:
@@ -337,11 +644,23 @@ def test_whoever_read_an_older_end_of_the_chain_changes_nothing(store: Store) ->
 
     for expected in (Head(), head, Head(seq=2, hash="f" * 64)):
         with pytest.raises(ConflictError):
-            store.settings.apply(setting(expected, "late", mode=mode(to=Mode.OBSERVE), freezes=(freeze(),)))
+            store.settings.apply(
+                setting(
+                    expected,
+                    "late",
+                    mode=mode(to=Mode.OBSERVE),
+                    freezes=(freeze(),),
+                    deployment_role=deployment_role(),
+                    owner=owner(),
+                    notices=(notice(),),
+                )
+            )
 
     assert store.settings.mode(HOME, CONTROL) == mode(to=Mode.ASK)
     assert store.settings.freeze("ALL") is None
-    assert store.bodies() == before
+    assert store.settings.deployment_role(HOME, deployment_role().role_arn) is None
+    assert store.settings.owner(HOME) is None
+    assert (store.bodies(), store.notices()) == (before, {})
     assert store.settings.head(CHAIN).seq == 2
 
 
@@ -360,7 +679,7 @@ def test_a_switch_is_turned_on_and_off_under_one_name(store: Store) -> None:
 
 def test_what_cannot_be_read_is_an_error_and_never_absent(store: Store) -> None:
     store.settings.apply(setting(freezes=(freeze(),)))
-    spoil(store, "FREEZE#ALL", ("FREEZE", "ALL"))
+    store.spoil("control_state", "FREEZE#ALL", ("FREEZE", "ALL"))
     for ask in (
         lambda: store.cases.look(question()),
         lambda: store.cases.guard(("ALL",), HOME),
@@ -368,18 +687,6 @@ def test_what_cannot_be_read_is_an_error_and_never_absent(store: Store) -> None:
     ):
         with pytest.raises(StoreError, match="FREEZE#ALL"):
             ask()
-
-
-def spoil(store: Store, pk: str, name: tuple[str, ...]) -> None:
-    """A body that no version of ours has written."""
-    from tests.fakes.aws import DEPLOYMENT
-    from tests.fakes.cases import Item
-
-    if store.fake:
-        store.fake.items[name] = Item('{"frozen": "perhaps"}')
-    elif store.dynamo:
-        spoiled = {"pk": {"S": pk}, "kind": {"S": name[0]}, "body": {"S": '{"frozen": "perhaps"}'}}
-        store.dynamo.client.put_item(TableName=DEPLOYMENT.table("control_state"), Item=spoiled)
 
 
 def test_what_was_given_cannot_be_changed_afterwards(store: Store) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from chalicelib.adapters.telemetry import Telemetry
-from chalicelib.flow.pipeline import Walked
+from chalicelib.flow.visit import Walked
 
 FORGED = 'x"}\n{"level":"INFO","message":"walked","outcome":"fixed"}\r\n\u2028'
 

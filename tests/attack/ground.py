@@ -19,7 +19,8 @@ from chalicelib.domain.errors import AwsError
 from chalicelib.domain.finding import Target
 from chalicelib.domain.ports import Aws, Cases, Clock
 from chalicelib.domain.record import broken_at
-from chalicelib.flow.pipeline import Engine, Walked
+from chalicelib.flow.pipeline import Engine
+from chalicelib.flow.visit import Walked
 from chalicelib.settings import Settings
 from tests.fakes.cases import FakeCases
 from tests.fakes.clock import FakeClock

@@ -14,6 +14,7 @@ from chalicelib.cli.doctor import Check, Health
 from chalicelib.cli.ledger import Books
 from chalicelib.cli.main import app
 from chalicelib.cli.outside import Outside
+from chalicelib.domain.approval import EXPIRES_AFTER, Answers, Ask
 from chalicelib.domain.case import Case, CaseState
 from chalicelib.domain.contract import (
     Call,
@@ -28,11 +29,14 @@ from chalicelib.domain.contract import (
     Risk,
     RunRecord,
     State,
+    Step,
 )
 from chalicelib.domain.control import Control, EdgeCase, EventRule, Status
 from chalicelib.domain.finding import Actor, Severity, Target
-from chalicelib.domain.ports import Enrolment, Exemption, Freeze, ModeSetting
+from chalicelib.domain.ports import DeploymentRole, Enrolment, Exemption, Freeze, ModeSetting, Owner
 from chalicelib.domain.record import Draft, Head, RecordType, seal
+from chalicelib.domain.sweep import Sweep
+from chalicelib.domain.ticket import Ticket, TicketState
 from chalicelib.flow.command import AnyCommand, CommandResult
 
 NOW = datetime(2031, 5, 7, 12, 0, tzinfo=UTC)
@@ -126,6 +130,9 @@ REMEDIATION = Remediation(
     assess=assess,
     plan=plan,
     undo=undo,
+    survey=lambda place, _params, _aws: (place,),
+    by_hand=lambda _target, _state: (),
+    as_code=lambda _target, _state: "",
 )
 
 
@@ -221,6 +228,11 @@ class FakeLedger:
     switches: list[Freeze] = field(default_factory=list)
     granted: list[Exemption] = field(default_factory=list)
     members: list[Enrolment] = field(default_factory=list)
+    papers: list[Ticket] = field(default_factory=list)
+    said: list[Answers] = field(default_factory=list)
+    deployers: list[DeploymentRole] = field(default_factory=list)
+    answerable: list[Owner] = field(default_factory=list)
+    swept: list[Sweep] = field(default_factory=list)
 
     def _of(self, **wanted: object) -> list[FakeStored]:
         bodies = [(record, json.loads(record.body)) for record in self.stored]
@@ -256,6 +268,21 @@ class FakeLedger:
 
     def enrolments(self) -> list[Enrolment]:
         return self.members
+
+    def tickets(self, state: TicketState | None = None, /) -> Iterable[Ticket]:
+        return [ticket for ticket in self.papers if state in {None, ticket.state}]
+
+    def answers(self, case: str, ask: int, /) -> Answers | None:
+        return next((one for one in self.said if (one.case, one.ask) == (case, ask)), None)
+
+    def deployment_roles(self) -> list[DeploymentRole]:
+        return self.deployers
+
+    def owners(self) -> list[Owner]:
+        return self.answerable
+
+    def sweeps(self) -> list[Sweep]:
+        return self.swept
 
     def case(self, digest: str, episode: int) -> Case | None:
         return next((one for one in self.known if (one.digest, one.episode) == (digest, episode)), None)
@@ -318,6 +345,64 @@ class FakeLedger:
         self.known.append(case)
         return case
 
+    def ask(self, text: str = "part of the plan may cut access", **changes: Any) -> Case:
+        """The case of `tell`, which waits for an answer now; `text` is what strangers wrote."""
+        told = self.tell(text)
+        self.known.remove(told)
+        made = plan(
+            told.target,
+            Ports(),
+            Rules(open_rules=("sgr-1",), foreign=(text,)),
+            Cause(at=NOW, actor=Actor(type="Root")),
+            NOW,
+        )
+        ask = Ask(
+            seq=1,
+            controls=told.controls,
+            asked_at=NOW - timedelta(hours=1),
+            expires_at=NOW - timedelta(hours=1) + EXPIRES_AFTER,
+            plan=made,
+            plan_hash="f" * 64,
+            before={"open_rules": ["sgr-1"], "note": text},
+            requesters=(f"arn:aws:iam::{HOME}:user/mallory",),
+            reason=text,
+            notes=(text,),
+            as_code=f'resource "x" {{\n  name = {json.dumps(text)}\n}}',
+        ).model_copy(update=changes)
+        case = told.model_copy(
+            update={"state": CaseState.WAITING, "ask": ask, "asks": 1, "runs": 2, "owner": text}
+        )
+        self.known.append(case)
+        return case
+
+    def ticket(self, text: str = "the key is root's own", **changes: Any) -> Ticket:
+        """An open ticket on the target of `tell`; `text` is what strangers wrote."""
+        target = Target(account=HOME, region="eu-central-1", type="AWS::EC2::SecurityGroup", id="sg-0a1b2c3d")
+        ticket = Ticket(
+            digest=DIGEST,
+            number=1,
+            case=f"{DIGEST}-1",
+            state=TicketState.OPEN,
+            severity=Severity.HIGH,
+            title="Close SSH",
+            target=target,
+            resource=target.resource,
+            controls=("ec2-no-world-ssh",),
+            owner=text,
+            why=text,
+            evidence={"seen": text, "rules": ["sgr-1"]},
+            steps=(
+                Step(console="Open the group", command="aws ec2 describe-security-groups --group-ids sg-1"),
+                Step(console="Tell the owner"),
+            ),
+            commands=("aws ec2 revoke-security-group-ingress --group-id sg-1",),
+            as_code='resource "aws_security_group" "x" {\n}',
+            opened_at=NOW,
+            updated_at=NOW,
+        ).model_copy(update=changes)
+        self.papers.append(ticket)
+        return ticket
+
 
 @dataclass
 class Shell:
@@ -334,10 +419,16 @@ class Shell:
     state: State = field(default_factory=lambda: Rules(open_rules=("sgr-1",)))
     found: tuple[Check, ...] = (Check("credentials", Health.OK, "you are jane"),)
     at: datetime = NOW
+    says_yes: bool = True
+    questions: list[str] = field(default_factory=list)
 
     def post(self, stage: str, url: str | None, command: AnyCommand) -> CommandResult:
         self.posted.append((stage, url, command))
         return self.answers
+
+    def confirm(self, question: str) -> bool:
+        self.questions.append(question)
+        return self.says_yes
 
     def outside(self) -> Outside:
         return Outside(
@@ -348,6 +439,7 @@ class Shell:
             read_state=lambda _remediation, _target, _params: self.state,
             checks=lambda _stage: iter(self.found),
             now=lambda: self.at,
+            confirm=self.confirm,
         )
 
     def __call__(self, *arguments: str | Path) -> Result:

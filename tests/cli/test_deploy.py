@@ -3,7 +3,7 @@
 import http.client
 import json
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,14 @@ from typing import Any
 import boto3
 import pytest
 import yaml
+from botocore.exceptions import ClientError
 from botocore.stub import ANY, Stubber
 from moto import mock_aws
 
+from chalicelib.adapters.dynamodb import _notice_item
 from chalicelib.cli import deploy, package
+from chalicelib.domain.ports import Notice
+from chalicelib.flow import errand
 
 ACCOUNT = "123456789012"
 BUCKET = f"redress-dev-artifacts-{ACCOUNT}-us-east-1"
@@ -400,13 +404,132 @@ def test_a_violation_is_recorded_by_the_functions_own_rights(world: Any, deploye
 @pytest.mark.emulator
 def test_the_ledger_cannot_be_changed_by_who_writes_it(world: Any, deployed: deploy.Deployment) -> None:
     iam = world.client("iam", quiet=True)
-    for name in ("engine", "http"):
+    for name in ("engine", "http", "undoer"):
         answer = iam.simulate_principal_policy(
             PolicySourceArn=f"arn:aws:iam::{world.account}:role/redress-dev-{name}",
             ActionNames=["dynamodb:UpdateItem", "dynamodb:DeleteItem", "dynamodb:DeleteTable"],
             ResourceArns=[f"arn:aws:dynamodb:{world.region}:{world.account}:table/redress-dev-audit"],
         )
         assert {one["EvalDecision"] for one in answer["EvaluationResults"]} == {"explicitDeny"}
+
+
+@pytest.mark.emulator
+def test_an_errand_in_the_outbox_comes_to_the_commands_queue_and_no_other_notice_does(
+    world: Any, deployed: deploy.Deployment
+) -> None:
+    wanted = errand.Look(case="c-1", by="arn", request_id="r")
+    look = errand.notice(wanted, "r", "c-1", NOW)
+    other = Notice(id="RESULT#1", kind="result", case="c-1", at=NOW, body={"errand": "tick"})
+    sqs, url = world.client("sqs", quiet=True), deployed.outputs["CommandsQueueUrl"]
+    with engine_off(world, "commands"):
+        world.clear_calls()
+        for notice in (other, look):
+            world.client("dynamodb", quiet=True).put_item(
+                TableName=deployed.outputs["OutboxTableName"], Item=_notice_item(notice)
+            )
+        bodies: list[str] = []
+
+        def came() -> bool:
+            for message in sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", []):
+                bodies.append(message["Body"])
+                sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+            return bool(bodies)
+
+        world.wait_for(came, 30, "the errand came")
+        assert [errand.ERRAND.validate_json(body) for body in bodies] == [wanted]
+    by_outbox = [(call.operation, call.status) for call in world.calls() if call.role == "redress-dev-outbox"]
+    assert ("SendMessage", 200) in by_outbox
+    assert {status for _, status in by_outbox} == {200}
+
+
+@contextmanager
+def engine_off(world: Any, queue: str) -> Iterator[None]:
+    """The engine does not take from that queue meanwhile."""
+    client = world.client("lambda", quiet=True)
+    (mapping,) = [
+        one
+        for one in client.list_event_source_mappings()["EventSourceMappings"]
+        if one["EventSourceArn"].endswith(f":redress-dev-{queue}")
+    ]
+    client.update_event_source_mapping(UUID=mapping["UUID"], Enabled=False)
+    try:
+        yield
+    finally:
+        client.update_event_source_mapping(UUID=mapping["UUID"], Enabled=True)
+
+
+@pytest.mark.emulator
+def test_time_has_its_rules_and_a_sweep_can_be_switched_off(
+    world: Any, light: package.Package, deployed: deploy.Deployment
+) -> None:
+    events = world.client("events", quiet=True)
+
+    def schedule(name: str) -> tuple[str, str]:
+        rule = events.describe_rule(Name=f"redress-dev-{name}")
+        return rule["ScheduleExpression"], rule["State"]
+
+    assert schedule("tick") == ("rate(5 minutes)", "ENABLED")
+    assert schedule("sweep") == ("rate(1 day)", "ENABLED")
+    for name in ("tick", "sweep"):
+        (target,) = events.list_targets_by_rule(Rule=f"redress-dev-{name}")["Targets"]
+        assert target["Arn"].endswith(":redress-dev-commands")
+        assert json.loads(target["Input"]) == {"errand": name}
+    off = {"SweepState": "DISABLED", "SweepSchedule": "cron(0 3 * * ? *)"}
+    assert deploy.deploy(world, light, "dev", off, lambda _: None).changed
+    assert schedule("sweep") == ("cron(0 3 * * ? *)", "DISABLED")
+    assert schedule("tick") == ("rate(5 minutes)", "ENABLED")
+
+
+@pytest.mark.emulator
+def test_the_undo_role_is_the_undoers_and_the_acting_role_the_engines(
+    world: Any, deployed: deploy.Deployment
+) -> None:
+    iam = world.client("iam", quiet=True)
+    anybody = {"Effect": "Allow", "Action": "*", "Resource": "*"}
+    person = world.create_user("admin", {"Version": "2012-10-17", "Statement": [anybody]})
+
+    def as_role(name: str) -> Any:
+        """A session of that function's role, whose trust is lent to a person for it."""
+        role = f"redress-dev-{name}"
+        trust = iam.get_role(RoleName=role)["Role"]["AssumeRolePolicyDocument"]
+        lent = {"Effect": "Allow", "Principal": {"AWS": person.arn}, "Action": "sts:AssumeRole"}
+        statements = {**trust, "Statement": [*trust["Statement"], lent]}
+        iam.update_assume_role_policy(RoleName=role, PolicyDocument=json.dumps(statements))
+        try:
+            return world.assume(arn(name), "test", credentials=person)
+        finally:
+            iam.update_assume_role_policy(RoleName=role, PolicyDocument=json.dumps(trust))
+
+    def arn(name: str) -> str:
+        return f"arn:aws:iam::{world.account}:role/redress-dev-{name}"
+
+    def taken_on(who: Any) -> set[str]:
+        found = set()
+        for name in ("read", "act", "undo", "engine", "undoer"):
+            try:
+                world.assume(arn(name), "test", credentials=who)
+            except ClientError as error:
+                assert error.response["Error"]["Code"] == "AccessDenied"  # noqa: PT017 -- of each role in turn
+            else:
+                found.add(name)
+        return found
+
+    assert taken_on(as_role("undoer")) == {"read", "undo"}
+    assert taken_on(as_role("engine")) == {"read", "act"}
+    assert taken_on(as_role("http")) == set()
+    assert taken_on(as_role("outbox")) == set()
+    assert taken_on(person) == set()
+
+
+@pytest.mark.emulator
+def test_nobody_but_the_engine_reaches_the_undo_queue(world: Any, deployed: deploy.Deployment) -> None:
+    anybody = {"Effect": "Allow", "Action": "sqs:*", "Resource": "*"}
+    person = world.create_user("sender", {"Version": "2012-10-17", "Statement": [anybody]})
+    for who in (person, world.root):
+        with pytest.raises(ClientError, match="AccessDenied"):
+            world.client("sqs", who, quiet=True).send_message(
+                QueueUrl=deployed.outputs["UndoQueueUrl"], MessageBody="{}"
+            )
 
 
 @pytest.mark.emulator
@@ -468,7 +591,7 @@ def test_a_members_events_come_home_from_every_region(world: Any, deployed: depl
     iam = world.client("iam", world.root_of(member), quiet=True)
     trust = iam.get_role(RoleName="redress-dev-act")["Role"]["AssumeRolePolicyDocument"]
     assert trust["Statement"][0]["Principal"] == {
-        "AWS": f"arn:aws:iam::{world.account}:role/redress-dev-engine"
+        "AWS": [f"arn:aws:iam::{world.account}:role/redress-dev-engine"]
     }
 
 

@@ -1,8 +1,10 @@
 """POST /commands: through Chalice as API Gateway calls it, and once without Chalice at all."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -11,10 +13,22 @@ from chalice.test import Client
 
 from chalicelib.console.commands import LONGEST_BODY, Commands, answer, routes
 from chalicelib.domain.errors import ConflictError, RefusedCommandError, StoreError
-from chalicelib.flow.command import AnyCommand, Caller, CommandResult, SetMode
+from chalicelib.flow.command import (
+    STAGE_HEADER,
+    AnyCommand,
+    Caller,
+    CommandResult,
+    Exempt,
+    ReasonCode,
+    SetMode,
+    Undo,
+)
 
 JANE = "arn:aws:iam::111122223333:user/jane"
 GOOD = {"kind": "mode", "control": "a-b", "account": "111122223333", "mode": "ask", "reason": "because"}
+
+
+OURS: Mapping[str, str] = MappingProxyType({STAGE_HEADER: "dev"})
 
 
 @dataclass
@@ -25,9 +39,13 @@ class FakeCommands:
     fails: Exception | None = None
 
     def build(self) -> Commands:
-        return self.carry_out
+        return self
 
-    def carry_out(self, command: AnyCommand, caller: Caller) -> CommandResult:
+    @property
+    def stage(self) -> str:
+        return "dev"
+
+    def __call__(self, command: AnyCommand, caller: Caller, /) -> CommandResult:
         self.asked.append((command, caller))
         if self.fails:
             raise self.fails
@@ -63,8 +81,8 @@ def post(app: Chalice) -> Post:
                 "requestId": "req-1",
                 "identity": {"sourceIp": "192.0.2.1", "userArn": user},
             },
-            "headers": {"content-type": "application/json"},
-            "multiValueHeaders": {"content-type": ["application/json"]},
+            "headers": {"content-type": "application/json", STAGE_HEADER.lower(): "dev"},
+            "multiValueHeaders": {"content-type": ["application/json"], STAGE_HEADER.lower(): ["dev"]},
             "pathParameters": None,
             "multiValueQueryStringParameters": None,
             "stageVariables": None,
@@ -138,7 +156,8 @@ def test_a_body_that_is_no_command_gets_a_plain_400(post: Post, commands: FakeCo
 
 
 def test_a_form_is_no_command(post: Post, commands: FakeCommands) -> None:
-    status, _ = post("mode=act", headers={"content-type": "application/x-www-form-urlencoded"})
+    form = {"content-type": "application/x-www-form-urlencoded", STAGE_HEADER: "dev"}
+    status, _ = post("mode=act", headers=form)
     assert (status, commands.asked) == (415, [])
 
 
@@ -167,6 +186,53 @@ def test_a_defect_of_ours_is_a_500_that_tells_nothing(post: Post, commands: Fake
     assert "secret.py" not in json.dumps(said)
 
 
+@pytest.mark.parametrize("stage", ["prod", "DEV", "dev ", "", None, "x" * 500, "\x1b[2J"])
+def test_a_command_for_another_deployment_is_refused_and_changes_nothing(
+    post: Post, commands: FakeCommands, stage: str | None
+) -> None:
+    headers = {"content-type": "application/json"} | ({} if stage is None else {STAGE_HEADER: stage})
+    multi = {name: [value] for name, value in headers.items()}
+    status, said = post(json.dumps(GOOD), headers=headers, multiValueHeaders=multi)
+    assert (status, commands.asked) == (422, [])
+    assert "this is the deployment 'dev'" in said["error"]
+    assert len(said["error"]) < 300
+    assert "\x1b" not in said["error"]
+
+
+def test_a_command_that_names_two_deployments_is_for_neither(post: Post, commands: FakeCommands) -> None:
+    multi = {"content-type": ["application/json"], STAGE_HEADER: ["dev", "prod"]}
+    status, _ = post(json.dumps(GOOD), multiValueHeaders=multi)
+    assert (status, commands.asked) == (422, [])
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        Exempt(
+            resource="r" * 500,
+            control="c" * 100,
+            account="111122223333",
+            owner="\U0001f512" * 500,
+            code=ReasonCode.FALSE_POSITIVE,
+            reason="\U0001f512" * 500,
+            expires_at=datetime(2031, 5, 7, tzinfo=UTC),
+        ),
+        Undo(
+            case="a" * 20 + "-999999",
+            run=999999,
+            days=30,
+            owner="\U0001f512" * 500,
+            reason="\U0001f512" * 500,
+        ),
+    ],
+)
+def test_the_longest_honest_commands_fit(post: Post, commands: FakeCommands, command: AnyCommand) -> None:
+    body = command.model_dump_json()
+    assert len(body.encode()) < LONGEST_BODY * 2 / 3
+    assert post(body)[0] == 200
+    assert commands.asked[0][0] == command
+
+
 def test_only_post_is_a_way_in(app: Chalice) -> None:
     assert set(app.routes["/commands"]) == {"POST"}
     authorizer = app.routes["/commands"]["POST"].authorizer
@@ -176,9 +242,9 @@ def test_only_post_is_a_way_in(app: Chalice) -> None:
 
 def test_the_answer_needs_no_chalice(commands: FakeCommands) -> None:
     context = {"identity": {"userArn": JANE}, "requestId": "req-2"}
-    assert answer(json.dumps(GOOD).encode(), context, commands.build)[0] == 200
-    assert answer(b"\xff\xfe", context, commands.build)[0] == 400
-    assert answer(json.dumps(GOOD).encode(), {}, commands.build)[0] == 403
+    assert answer(json.dumps(GOOD).encode(), OURS, context, commands.build)[0] == 200
+    assert answer(b"\xff\xfe", OURS, context, commands.build)[0] == 400
+    assert answer(json.dumps(GOOD).encode(), OURS, {}, commands.build)[0] == 403
     assert len(commands.asked) == 1
 
 
@@ -186,4 +252,4 @@ def test_nothing_is_built_for_a_body_that_is_no_command() -> None:
     def explode() -> Commands:
         raise AssertionError("built for nothing")
 
-    assert answer(b"{}", {"identity": {"userArn": JANE}}, explode)[0] == 400
+    assert answer(b"{}", OURS, {"identity": {"userArn": JANE}}, explode)[0] == 400

@@ -27,6 +27,9 @@ READING = "redress-read"
 ARRANGING = "arranging"
 """The sessions that are no run: the engine's reads, and what a test does itself."""
 
+SWITCHED_ON = ("eu-central-1", "us-east-1")
+"""Two Regions, and not moto's seventeen: a sweep of them all would take a test's time and show nothing more."""
+
 DEPLOYMENT = Settings(stage="test", account=HOME, region="us-east-1")
 
 
@@ -44,11 +47,12 @@ class Operation:
 
 class FakeAws:
     """`ports.Aws` on moto. `operations` has every call that was sent, `writes` those of executors, `policies` the
-    session policy of every executor that was made."""
+    session policy of every executor that was made. `switched_on` are the Regions of every account: set them."""
 
     def __init__(self, clock: Clock | None = None) -> None:
         self.operations: list[Operation] = []
         self.policies: list[str] = []
+        self.switched_on: tuple[str, ...] = SWITCHED_ON
         self._clock = clock or FakeClock()
         self._clients = _Clients(self.operations)
 
@@ -72,6 +76,12 @@ class FakeAws:
         self.policies.append(session_policy(remediation, target, plan, undo=undo))
         worn = _session(session, target.account)
         return PlanExecutor(self._clients, remediation, target, plan, worn, undo=undo)
+
+    def regions(self, account: str) -> tuple[str, ...]:
+        asked = {"AllRegions": False}
+        here = DEPLOYMENT.region
+        self.operations.append(Operation(READING, account, here, "ec2", "DescribeRegions", asked))
+        return tuple(sorted(self.switched_on))
 
     def do(
         self,
@@ -119,6 +129,11 @@ class _Clients(Clients):
     def send(self, session: Session, region: str, service: str, operation: str, how: Callable[[Any], T]) -> T:
         self._now = session
         return super().send(session, region, service, operation, how)
+
+    def _bucket_call(self, params: Mapping[str, Any], model: Any, context: Any, **more: object) -> None:
+        """A test may arrange any bucket it likes."""
+        if self._signed.access_key != ARRANGING:
+            super()._bucket_call(params, model, context, **more)
 
     def _listening(self) -> botocore.session.Session:
         made = quick_session()

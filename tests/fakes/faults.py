@@ -1,16 +1,27 @@
 """Faults at every port call: a crash before or after the n-th, or a refusal in its place."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from enum import StrEnum
 from typing import Any, TypeVar
 
 from pydantic import JsonValue
 
-from chalicelib.domain.case import Case
+from chalicelib.domain.approval import Answers
+from chalicelib.domain.case import Case, CaseState
 from chalicelib.domain.contract import AnyRemediation, Call, CallResult, Plan, Reader
 from chalicelib.domain.errors import AccessDeniedError, StoreError
 from chalicelib.domain.finding import Target
-from chalicelib.domain.ports import Aws, Cases, Change, Executor, Gate, Guard, Question
+from chalicelib.domain.ports import (
+    Aws,
+    Cases,
+    Change,
+    Executor,
+    Gate,
+    Guard,
+    Question,
+    SweepChange,
+    Swept,
+)
 from chalicelib.domain.record import Record
 
 T = TypeVar("T")
@@ -88,9 +99,26 @@ class FaultyCases:
     def note(self, record: Record) -> bool:
         return self._through("cases.note", lambda: self._cases.note(record))
 
+    def answers(self, case: str, ask: int) -> Answers | None:
+        return self._through("cases.answers", lambda: self._cases.answers(case, ask))
+
+    def in_state(self, state: CaseState) -> Iterator[Case]:
+        """Counted once, when the first case is asked for."""
+        yield from self._through("cases.in_state", lambda: self._cases.in_state(state))
+
+    def bodies(self, chain: str) -> tuple[str, ...]:
+        return self._through("cases.bodies", lambda: self._cases.bodies(chain))
+
+    def swept(self, account: str, controls: tuple[str, ...]) -> Swept:
+        return self._through("cases.swept", lambda: self._cases.swept(account, controls))
+
+    def keep(self, change: SweepChange) -> None:
+        return self._through("cases.keep", lambda: self._cases.keep(change))
+
 
 class FaultyAws:
-    """`ports.Aws`, counted: making an executor (which assumes a role), each read, each call. Making a reader is free."""
+    """`ports.Aws`, counted: making an executor (which assumes a role), each read, each call, the Regions. Making a reader
+    is free."""
 
     def __init__(self, faults: Faults, aws: Aws) -> None:
         self._faults = faults
@@ -106,6 +134,9 @@ class FaultyAws:
             "sts.AssumeRole", lambda: self._aws.executor(remediation, target, plan, session, undo=undo)
         )
         return FaultyExecutor(self._faults, executor)
+
+    def regions(self, account: str) -> tuple[str, ...]:
+        return self._faults.through("ec2.DescribeRegions", lambda: self._aws.regions(account))
 
 
 class FaultyReader:

@@ -16,7 +16,8 @@ from chalicelib.domain.contract import Mode, Params, State
 from chalicelib.domain.finding import Target
 from chalicelib.domain.ports import FREEZE_ALL, Freeze, ModeSetting
 from chalicelib.domain.record import broken_at
-from chalicelib.flow.pipeline import Engine, Walked
+from chalicelib.flow.pipeline import Engine
+from chalicelib.flow.visit import Walked
 from chalicelib.settings import Settings
 from tests.fakes.aws import FakeAws, quick_session
 from tests.fakes.cases import FakeCases

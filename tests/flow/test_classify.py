@@ -34,7 +34,7 @@ def event(name: str, request: object, answer: object = None, **detail: Any) -> d
 
 
 def found(raw: dict[str, Any]) -> dict[str, Finding]:
-    signal = intake.read(raw)
+    (signal,) = intake.read(raw)
     assert not isinstance(signal, NotOurs), signal
     result = classify.findings(signal, load())
     return {} if isinstance(result, NotOurs) else {finding.control: finding for finding in result}

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from chalicelib.domain.errors import MalformedEventError
-from chalicelib.domain.finding import NotOurs, Signal
+from chalicelib.domain.finding import NotOurs, Origin, Signal
 from chalicelib.flow import intake
 
 
@@ -41,13 +41,13 @@ def envelope(**detail: Any) -> dict[str, Any]:
 
 
 def signal_of(event: dict[str, Any]) -> Signal:
-    read = intake.read(event)
+    (read,) = intake.read(event)
     assert isinstance(read, Signal), read
     return read
 
 
 def reason_of(event: dict[str, Any]) -> str:
-    read = intake.read(event)
+    (read,) = intake.read(event)
     assert isinstance(read, NotOurs), read
     return read.reason
 
@@ -112,9 +112,47 @@ def test_an_account_that_is_none_is_not_ours(account: object) -> None:
     assert reason_of({**envelope(recipientAccountId=None), "account": account})
 
 
-def test_an_event_of_another_type_is_not_ours_and_says_which() -> None:
-    event = {**envelope(), "detail-type": "Security Hub Findings - Imported"}
-    assert "Security Hub Findings - Imported" in reason_of(event)
+@pytest.mark.parametrize(
+    "kind",
+    ["Security Hub Insight Results", "Access Preview State Change", "EC2 Instance State-change Notification", ""],
+)
+def test_an_event_of_another_type_is_not_ours_and_says_which(kind: str) -> None:
+    assert repr(kind) in reason_of({**envelope(), "detail-type": kind})
+
+
+@pytest.mark.parametrize(
+    "kind, name",
+    [
+        ("AWS API Call via CloudTrail", "AuthorizeSecurityGroupIngress"),
+        ("AWS Console Sign In via CloudTrail", "ConsoleLogin"),
+        ("AWS Service Event via CloudTrail", "SharedSnapshotVolumeCreated"),
+    ],
+)
+def test_every_kind_of_cloudtrail_event_tells_of_a_change(kind: str, name: str) -> None:
+    signal = signal_of({**envelope(eventName=name, userAgent="aws-cli/2"), "detail-type": kind})
+    assert (signal.origin, signal.detail_type, signal.name) == (Origin.EVENT, kind, name)
+    assert signal.user_agent == "aws-cli/2"
+
+
+def test_a_caller_chooses_its_user_agent_and_not_its_length() -> None:
+    assert len(signal_of(envelope(userAgent="x" * 5000)).user_agent or "") == 1024
+    assert signal_of(envelope(userAgent=["curl"])).user_agent is None
+
+
+@pytest.mark.parametrize(
+    "said, says",
+    [
+        ({"errorMessage": "Failed authentication"}, "failed (error)"),
+        ({"responseElements": {"ConsoleLogin": "Failure"}}, "the sign-in failed"),
+    ],
+)
+def test_a_sign_in_that_failed_is_not_ours(said: dict[str, Any], says: str) -> None:
+    event = envelope(eventSource="signin.amazonaws.com", eventName="ConsoleLogin", **said)
+    assert says in reason_of({**event, "detail-type": "AWS Console Sign In via CloudTrail"})
+
+
+def test_an_event_that_names_no_region_is_not_ours() -> None:
+    assert "None is no Region's name" in reason_of({**envelope(awsRegion=None), "region": None})
 
 
 @pytest.mark.parametrize("missing", ["detail", "detail-type", "source"])
@@ -147,6 +185,11 @@ def test_an_object_nested_beyond_reason_is_refused_not_crashed_on() -> None:
         ("2021-01-24 04:55:45.000", "2021-01-24T04:55:45+00:00"),
         ("2023-05-01T10:00:00.123456789Z", "2023-05-01T10:00:00.123456+00:00"),
         ("2023-05-01T10:00:00+02:00", "2023-05-01T08:00:00+00:00"),
+        ("2023-05-01T10:00:00.060-04:00", "2023-05-01T14:00:00.060+00:00"),
+        (1689963113060, "2023-07-21T18:11:53.060+00:00"),
+        (1689963113, "2023-07-21T18:11:53+00:00"),
+        (10**30, "2026-11-22T03:00:00+00:00"),
+        (True, "2026-11-22T03:00:00+00:00"),
         ("yesterday", "2026-11-22T03:00:00+00:00"),
         (None, "2026-11-22T03:00:00+00:00"),
     ],
@@ -163,6 +206,14 @@ def test_without_an_event_id_the_envelope_id_stands_and_without_that_the_content
     assert signal_of(envelope(eventID=None)).event_id.startswith("11111111")
     bare = {**envelope(eventID=None), "id": None}
     assert signal_of(bare).event_id == signal_of(bare).sha256
+
+
+@pytest.mark.parametrize("name", ["a|b", "x" * 257, "é", "a b", "a\n"])
+def test_an_id_that_no_key_could_hold_is_known_by_its_digest_every_time(name: str) -> None:
+    first, again = signal_of(envelope(eventID=name)), signal_of({**envelope(eventID=name), "time": "2020-01-01"})
+    assert first.event_id == again.event_id
+    assert len(first.event_id) == 64
+    assert first.sha256 != again.sha256
 
 
 def test_secrets_are_gone_before_anything_is_hashed() -> None:

@@ -21,7 +21,8 @@ from chalicelib.domain.errors import (
 from chalicelib.domain.finding import Target
 from chalicelib.domain.limits import Spent
 from chalicelib.domain.ports import FREEZE_ALL, Change, Enrolment, Executor, Exemption
-from chalicelib.flow.pipeline import Engine, Walked
+from chalicelib.flow.pipeline import Engine
+from chalicelib.flow.visit import Walked
 from tests.fakes.faults import Crash, Faults, Kind
 from tests.fakes.house import ACCOUNT, AFTER_THE_LEASE, REGION, House, house
 
@@ -917,7 +918,7 @@ def test_a_target_that_is_gone_is_compliant(built: House, group: Group) -> None:
 
 
 def test_controls_that_disagree_about_a_parameter_are_refused(built: House) -> None:
-    from chalicelib.flow.pipeline import params_of
+    from chalicelib.flow.visit import params_of
 
     engine = built.engine()
     one, other = (engine.controls[SSH].model_copy(update={"parameters": {"days": days}}) for days in (30, 90))

@@ -8,7 +8,7 @@ import pytest
 from chalicelib.domain.contract import CallResult, Mode, Outcome, Plan, RunRecord, State
 from chalicelib.flow import undo
 from chalicelib.flow.act import Achieved
-from chalicelib.flow.pipeline import params_of
+from chalicelib.flow.visit import params_of
 from tests.fakes.house import House, house
 from tests.flow.test_pipeline import SSH, Group, attacked
 

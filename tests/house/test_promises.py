@@ -30,7 +30,7 @@ from chalicelib.domain.contract import (
 from chalicelib.domain.errors import StoreError
 from chalicelib.domain.finding import Actor, Target
 from chalicelib.flow import undo
-from chalicelib.flow.pipeline import params_of
+from chalicelib.flow.visit import params_of
 from tests.fakes.faults import Crash, Faults, Kind
 from tests.fakes.house import ACCOUNT, AFTER_THE_LEASE, House, Scenario, house, scenario_of, states_of
 

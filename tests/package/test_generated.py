@@ -3,7 +3,7 @@
 import fnmatch
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,20 @@ from chalicelib.adapters import dynamodb
 from chalicelib.cli import generate, patterns, policies
 from chalicelib.domain.control import Status
 from chalicelib.domain.record import system_chain
+from chalicelib.flow import errand
 from local.emulator import names
 
-ROLES = ("engine", "read", "act", "undo", "http")
+LOGICAL = {
+    "engine": "EngineRole",
+    "http": "ApiHandlerRole",
+    "outbox": "OutboxRole",
+    "undoer": "UndoerRole",
+    "read": "ReadRole",
+    "act": "ActRole",
+    "undo": "UndoRole",
+}
+FUNCTIONS = ("engine", "http", "outbox", "undoer")
+QUEUES = ("events", "commands", "undo")
 
 LONGEST = {
     "AWS::Partition": "aws-us-gov",
@@ -64,10 +75,31 @@ def allowed(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]
                     yield action, resource, statement.get("Condition", {})
 
 
-@pytest.fixture(params=ROLES)
-def policy(request: pytest.FixtureRequest, root: Path) -> dict[str, Any]:
-    loaded: dict[str, Any] = json.loads((root / generate.POLICIES / f"{request.param}.json").read_text())
+def granted(root: Path, name: str) -> dict[str, Any]:
+    """The committed policy of that role."""
+    loaded: dict[str, Any] = json.loads((root / generate.POLICIES / f"{name}.json").read_text())
     return loaded
+
+
+def puts(document: dict[str, Any]) -> dict[str, list[str] | None]:
+    """Which keys of which table a role may put: None is any."""
+    found: dict[str, list[str] | None] = {}
+    for action, resource, condition in allowed(document):
+        if action == "dynamodb:PutItem":
+            assert resource not in found
+            keys = condition.get("ForAllValues:StringLike", {}).get("dynamodb:LeadingKeys")
+            assert condition in ({}, {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": keys}})
+            found[resource.rpartition("${Stage}-")[2]] = keys
+    return found
+
+
+def fits(key: str, forms: Iterable[str]) -> bool:
+    return any(fnmatch.fnmatchcase(key, form) for form in forms)
+
+
+@pytest.fixture(params=LOGICAL)
+def policy(request: pytest.FixtureRequest, root: Path) -> dict[str, Any]:
+    return granted(root, request.param)
 
 
 @pytest.fixture(params=["home", "member"])
@@ -86,17 +118,10 @@ def test_what_is_committed_is_what_would_be_generated(root: Path) -> None:
 
 
 def test_the_roles_have_the_committed_policies_word_for_word(root: Path, home: dict[str, Any]) -> None:
-    logical = {
-        "engine": "EngineRole",
-        "http": "ApiHandlerRole",
-        "read": "ReadRole",
-        "act": "ActRole",
-        "undo": "UndoRole",
-    }
-    for name, role in logical.items():
-        committed = json.loads((root / generate.POLICIES / f"{name}.json").read_text())
-        (granted,) = home["Resources"][role]["Properties"]["Policies"]
-        assert granted["PolicyDocument"] == policies.unresolved(committed)
+    for name, role in LOGICAL.items():
+        (stated,) = home["Resources"][role]["Properties"]["Policies"]
+        assert stated["PolicyDocument"] == policies.unresolved(granted(root, name))
+    assert {path.stem for path in (root / generate.POLICIES).iterdir()} == set(LOGICAL)
 
 
 def test_the_acting_roles_are_the_same_everywhere(home: dict[str, Any], member: dict[str, Any]) -> None:
@@ -160,9 +185,9 @@ def test_the_ledger_is_only_ever_added_to(root: Path, policy: dict[str, Any]) ->
     assert changing == []
 
 
-@pytest.mark.parametrize("name", ["engine", "http"])
+@pytest.mark.parametrize("name", ["engine", "http", "undoer"])
 def test_who_writes_the_ledger_is_denied_the_rest(root: Path, name: str) -> None:
-    document = json.loads((root / generate.POLICIES / f"{name}.json").read_text())
+    document = granted(root, name)
     (ledger,) = [one for one in document["Statement"] if one.get("Sid") == "LedgerStays"]
     assert ledger["Effect"] == "Deny"
     assert policies.table("audit") in ledger["Resource"]
@@ -171,32 +196,60 @@ def test_who_writes_the_ledger_is_denied_the_rest(root: Path, name: str) -> None
 
 @pytest.mark.parametrize("name", ["act", "undo"])
 def test_the_acting_roles_cannot_touch_redress(root: Path, name: str) -> None:
-    document = json.loads((root / generate.POLICIES / f"{name}.json").read_text())
+    document = granted(root, name)
     denies = {one["Sid"]: one for one in document["Statement"] if one["Effect"] == "Deny"}
     assert set(denies) == {"NotOurselves", "NotOurKey", "Never"}
     assert denies["NotOurselves"]["Action"] == ["*"]
     ours = [policies.role("act"), policies.table("audit"), policies.queue("events")]
     ours.append(policies.arn("lambda", "function:redress-${Stage}-engine"))
+    ours.append(policies.arn("iam", "user/redress/breakglass", region=""))
     for resource in ours:
         assert [one for one in denies["NotOurselves"]["Resource"] if fnmatch.fnmatchcase(resource, one)], (
             resource
         )
 
 
-def test_the_engine_takes_on_two_roles_and_the_console_none(root: Path) -> None:
-    engine = json.loads((root / generate.POLICIES / "engine.json").read_text())
-    taken = sorted(resource for action, resource, _ in allowed(engine) if action == "sts:AssumeRole")
-    assert taken == [
-        "arn:${AWS::Partition}:iam::*:role/redress-${Stage}-act",
-        "arn:${AWS::Partition}:iam::*:role/redress-${Stage}-read",
-    ]
-    assert "sts:" not in (root / generate.POLICIES / "http.json").read_text()
+@pytest.mark.parametrize(
+    "name, taken",
+    [("engine", ["act", "read"]), ("undoer", ["read", "undo"]), ("http", []), ("outbox", [])],
+)
+def test_who_acts_never_undoes_and_who_undoes_never_acts(root: Path, name: str, taken: list[str]) -> None:
+    document = granted(root, name)
+    found = [resource for action, resource, _ in allowed(document) if action.startswith("sts:")]
+    assert found == [f"arn:${{AWS::Partition}}:iam::*:role/redress-${{Stage}}-{role}" for role in taken]
+    assert {action for action, _, _ in allowed(document) if action.startswith("sts:")} <= {"sts:AssumeRole"}
+
+
+def test_who_may_put_what(root: Path) -> None:
+    every = {"audit": None, "cases": None, "outbox": None}
+    assert puts(granted(root, "engine")) == {
+        **every,
+        "control-state": ["BASELINE#*", "SPENT#*", "SWEEP#*"],
+    }
+    assert puts(granted(root, "undoer")) == {**every, "control-state": ["EXEMPTION#*", "SPENT#*"]}
+    assert puts(granted(root, "http")) == {
+        "audit": ["ANSWER#*", "SYS#*"],
+        "cases": ["ANSWERS#*"],
+        "outbox": ["ERRAND#*"],
+        "control-state": [
+            f"{kind}#*" for kind in ("CHAIN", "DEPLOYER", "ENROLMENT", "EXEMPTION", "FREEZE", "MODE", "OWNER")
+        ],
+    }
+    assert puts(granted(root, "outbox")) == {}
+
+
+@pytest.mark.parametrize("name", ["engine", "undoer"])
+def test_what_a_person_said_is_written_by_no_one_who_carries_it_out(root: Path, name: str) -> None:
+    """An approval that the engine could write would be no approval."""
+    (denied,) = [one for one in granted(root, name)["Statement"] if one.get("Sid") == "NotWhatPeopleSay"]
+    assert (denied["Effect"], denied["Action"]) == ("Deny", ["dynamodb:PutItem"])
+    assert denied["Resource"] == [policies.table("audit"), policies.table("cases")]
+    (keys,) = denied["Condition"]["ForAnyValue:StringLike"].values()
+    theirs = puts(granted(root, "http"))
+    assert keys == [*(theirs["audit"] or ()), *(theirs["cases"] or ())]
 
 
 def test_who_may_write_which_settings_follows_the_keys_of_the_store() -> None:
-    def fits(key: str, forms: tuple[str, ...]) -> bool:
-        return any(fnmatch.fnmatchcase(key, form) for form in forms)
-
     by_people = (
         dynamodb._mode_key("1", "c"),
         dynamodb._freeze_key("ALL"),
@@ -205,34 +258,45 @@ def test_who_may_write_which_settings_follows_the_keys_of_the_store() -> None:
         dynamodb._chain_key("x"),
     )
     spent = dynamodb._spent_key(dynamodb.account_spent("1"))
-    assert all(fits(key, policies.SETTINGS) and not fits(key, policies.SPENT) for key in by_people)
-    assert fits(spent, policies.SPENT)
+    assert all(fits(key, policies.SETTINGS) and not fits(key, policies.SWEPT) for key in by_people)
+    assert [key for key in by_people if fits(key, policies.UNDONE)] == [by_people[2]]
+    assert fits(spent, policies.SWEPT)
+    assert fits(spent, policies.UNDONE)
     assert not fits(spent, policies.SETTINGS)
 
 
-def test_the_records_of_commands_are_the_http_functions_and_all_others_the_engines(root: Path) -> None:
-    said = {name: json.loads((root / generate.POLICIES / f"{name}.json").read_text()) for name in ROLES}
-    audit = [
-        condition
-        for action, resource, condition in allowed(said["http"])
-        if (action, resource) == ("dynamodb:PutItem", policies.table("audit"))
-    ]
-    assert audit == [{"ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["SYS#*"]}}]
-    (denied,) = [one for one in said["engine"]["Statement"] if one["Sid"] == "NoCommands"]
-    assert (denied["Effect"], denied["Action"]) == ("Deny", ["dynamodb:PutItem"])
-    assert denied["Resource"] == [policies.table("audit")]
-    assert denied["Condition"] == {"ForAnyValue:StringLike": {"dynamodb:LeadingKeys": ["SYS#*"]}}
-    chain = system_chain("1" * 12, datetime(2031, 5, 7, tzinfo=UTC))
-    assert fnmatch.fnmatchcase(chain, "SYS#*")
+def test_the_records_and_notices_of_people_have_the_names_that_http_may_write() -> None:
+    at = datetime(2031, 5, 7, tzinfo=UTC)
+    assert fits(system_chain("1" * 12, at), policies.SAID)
+    assert fits(errand.notice(errand.Sweep(), "1", "c", at).id, policies.ERRANDS)
+
+
+def test_what_each_function_may_read(root: Path) -> None:
+    def read(name: str) -> set[tuple[str, str]]:
+        return {
+            (action.partition(":")[2], resource.rpartition("${Stage}-")[2])
+            for action, resource, _ in allowed(granted(root, name))
+            if action.startswith("dynamodb:") and action != "dynamodb:PutItem"
+        }
+
+    items = {("BatchGetItem", "cases"), ("BatchGetItem", "control-state")}
+    assert read("engine") == {*items, ("Query", "audit"), ("Query", "cases/index/by_state")}
+    assert read("undoer") == {*items, ("Query", "audit")}
+    assert read("http") == {*items, ("ConditionCheckItem", "cases")}
+    assert read("outbox") == {
+        *((f"{verb}", "outbox/stream/*") for verb in ("DescribeStream", "GetRecords", "GetShardIterator")),
+        ("ListStreams", "*"),
+    }
 
 
 def test_the_policies_are_the_union_of_what_is_declared(root: Path) -> None:
+    beside = {"read": {"ec2:DescribeRegions"}}
     for role, field in (("read", "reads"), ("act", "writes"), ("undo", "undo_writes")):
         declared = {
             one.action for remediation in remediations.discover() for one in getattr(remediation, field)
         }
-        document = json.loads((root / generate.POLICIES / f"{role}.json").read_text())
-        assert {action for action, _, _ in allowed(document)} == declared
+        found = {action for action, _, _ in allowed(granted(root, role))}
+        assert found == declared | beside.get(role, set())
 
 
 # ---------------------------------------------------------------------------------------------------------------- roles
@@ -274,26 +338,23 @@ def trusted(template: dict[str, Any], logical: str) -> dict[str, Any]:
 
 
 def test_the_functions_roles_are_lambdas_alone(home: dict[str, Any]) -> None:
-    for logical in ("EngineRole", "ApiHandlerRole"):
-        assert trusted(home, logical) == {"Principal": {"Service": "lambda.amazonaws.com"}}
+    for name in FUNCTIONS:
+        assert trusted(home, LOGICAL[name]) == {"Principal": {"Service": "lambda.amazonaws.com"}}
 
 
 @pytest.mark.parametrize("fixture, account", [("home", "${AWS::AccountId}"), ("member", "${HomeAccount}")])
-def test_read_and_act_trust_the_engine_and_undo_trusts_nobody(
+def test_only_the_engine_acts_and_only_the_undoer_undoes(
     fixture: str, account: str, request: pytest.FixtureRequest
 ) -> None:
     template = request.getfixturevalue(fixture)
-    iam = f"arn:${{AWS::Partition}}:iam::{account}"
-    engine = {"Principal": {"AWS": {"Fn::Sub": f"{iam}:role/redress-${{Stage}}-engine"}}}
-    assert trusted(template, "ReadRole") == engine
-    assert trusted(template, "ActRole") == engine
-    (nobody,) = template["Resources"]["UndoRole"]["Properties"]["AssumeRolePolicyDocument"]["Statement"]
-    assert nobody == {
-        "Sid": "Nobody",
-        "Effect": "Deny",
-        "Principal": {"AWS": "*"},
-        "Action": "sts:AssumeRole",
-    }
+
+    def by(*names: str) -> dict[str, Any]:
+        arns = [f"arn:${{AWS::Partition}}:iam::{account}:role/redress-${{Stage}}-{name}" for name in names]
+        return {"Principal": {"AWS": [{"Fn::Sub": arn} for arn in arns]}}
+
+    assert trusted(template, "ReadRole") == by("engine", "undoer")
+    assert trusted(template, "ActRole") == by("engine")
+    assert trusted(template, "UndoRole") == by("undoer")
 
 
 def test_every_role_of_ours_that_is_trusted_is_made(home: dict[str, Any], member: dict[str, Any]) -> None:
@@ -303,6 +364,10 @@ def test_every_role_of_ours_that_is_trusted_is_made(home: dict[str, Any], member
         for role in of_type(template, "AWS::IAM::Role").values():
             said = json.dumps(role["Properties"]["AssumeRolePolicyDocument"])
             assert set(re.findall(r":role/([^\"]+)", said)) <= made
+    for role in of_type(home, "AWS::IAM::Role").values():
+        said = json.dumps(role["Properties"]["AssumeRolePolicyDocument"])
+        first = {LOGICAL[name] for name in re.findall(r":role/redress-\${Stage}-([a-z]+)", said)}
+        assert first == set(role.get("DependsOn", ()))
 
 
 # --------------------------------------------------------------------------------------------------------------- events
@@ -323,7 +388,17 @@ def event(source: str, name: str, **detail: Any) -> dict[str, Any]:
 
 
 def rules(template: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rules that listen; schedules do not."""
+    return [one for one in every_rule(template) if "EventPattern" in one]
+
+
+def every_rule(template: dict[str, Any]) -> list[dict[str, Any]]:
     return [rule["Properties"] for rule in of_type(template, "AWS::Events::Rule").values()]
+
+
+def rule_arn(rule: dict[str, Any]) -> str:
+    bus = "redress-${Stage}/" if "EventBusName" in rule else ""
+    return f"arn:${{AWS::Partition}}:events:${{AWS::Region}}:${{AWS::AccountId}}:rule/{bus}{rule['Name']['Fn::Sub']}"
 
 
 def test_every_event_of_every_control_is_heard_once_on_each_bus(
@@ -356,10 +431,10 @@ def test_what_failed_and_what_nobody_did_is_not_heard() -> None:
 
 
 def test_every_rule_is_within_eventbridges_limits(template: dict[str, Any]) -> None:
-    found = rules(template)
+    found = every_rule(template)
     assert 0 < len(found) <= 300
     for rule in found:
-        assert len(json.dumps(rule["EventPattern"])) <= patterns.LONGEST
+        assert len(json.dumps(rule.get("EventPattern"))) <= patterns.LONGEST
         assert len(rule["Targets"]) <= 5
         assert len(filled(rule["Name"])) <= 64
         for target in rule["Targets"]:
@@ -367,28 +442,109 @@ def test_every_rule_is_within_eventbridges_limits(template: dict[str, Any]) -> N
             assert target["DeadLetterConfig"]["Arn"]["Fn::GetAtt"][0] in template["Resources"]
 
 
-def test_only_our_rules_may_send(template: dict[str, Any]) -> None:
-    by_bus = {
-        f"arn:${{AWS::Partition}}:events:${{AWS::Region}}:${{AWS::AccountId}}:rule/{bus}{rule['Name']['Fn::Sub']}"
-        for rule in rules(template)
-        for bus in ["redress-${Stage}/" if "EventBusName" in rule else ""]
-    }
-    found = [
-        statement
-        for one in of_type(template, "AWS::SQS::QueuePolicy").values()
-        for statement in one["Properties"]["PolicyDocument"]["Statement"]
-        if statement["Effect"] == "Allow"
+def test_a_queue_admits_just_the_rules_that_send_to_it(template: dict[str, Any]) -> None:
+    sent: dict[str, set[str]] = {}
+    for rule in every_rule(template):
+        for target in rule["Targets"]:
+            for arn in (target["Arn"], target["DeadLetterConfig"]["Arn"]):
+                if "Fn::GetAtt" in arn:
+                    sent.setdefault(arn["Fn::GetAtt"][0], set()).add(rule_arn(rule))
+    admitted: dict[str, set[str]] = {}
+    for one in of_type(template, "AWS::SQS::QueuePolicy").values():
+        (queue,) = one["Properties"]["Queues"]
+        for statement in one["Properties"]["PolicyDocument"]["Statement"]:
+            if statement["Effect"] == "Allow":
+                assert statement["Principal"] == {"Service": "events.amazonaws.com"}
+                assert statement["Action"] == "sqs:SendMessage"
+                name = template["Resources"][queue["Ref"]]["Properties"]["QueueName"]["Fn::Sub"]
+                assert statement["Resource"] == {"Fn::Sub": policies.arn("sqs", name)}
+                (sources,) = statement["Condition"]["ArnEquals"].values()
+                assert queue["Ref"] not in admitted
+                admitted[queue["Ref"]] = {source["Fn::Sub"] for source in sources}
+    assert admitted == sent
+    assert admitted
+
+
+def test_time_is_a_source_and_says_just_what_the_engine_reads(home: dict[str, Any]) -> None:
+    schedules = {rule["Name"]["Fn::Sub"]: rule for rule in every_rule(home) if "ScheduleExpression" in rule}
+    assert set(schedules) == {"redress-${Stage}-tick", "redress-${Stage}-sweep"}
+    for rule in schedules.values():
+        assert "EventPattern" not in rule
+        (target,) = rule["Targets"]
+        assert target["Arn"] == {"Fn::GetAtt": ["CommandsQueue", "Arn"]}
+        assert target["DeadLetterConfig"] == {"Arn": {"Fn::GetAtt": ["CommandsDeadLetters", "Arn"]}}
+    tick, sweep = schedules["redress-${Stage}-tick"], schedules["redress-${Stage}-sweep"]
+    assert errand.ERRAND.validate_json(tick["Targets"][0]["Input"]) == errand.Tick()
+    assert errand.ERRAND.validate_json(sweep["Targets"][0]["Input"]) == errand.Sweep()
+    assert (tick["ScheduleExpression"], tick["State"]) == ("rate(5 minutes)", "ENABLED")
+    assert (sweep["ScheduleExpression"], sweep["State"]) == ({"Ref": "SweepSchedule"}, {"Ref": "SweepState"})
+    parameters = home["Parameters"]
+    assert (parameters["SweepSchedule"]["Default"], parameters["SweepState"]["Default"]) == (
+        "rate(1 day)",
+        "ENABLED",
+    )
+    form = parameters["SweepSchedule"]["AllowedPattern"]
+    assert [bool(re.search(form, text)) for text in ("rate(1 day)", "cron(0 3 * * ? *)", "1 day", "")] == [
+        True,
+        True,
+        False,
+        False,
     ]
-    assert found
-    for statement in found:
-        assert statement["Principal"] == {"Service": "events.amazonaws.com"}
-        assert statement["Action"] == "sqs:SendMessage"
-        (sources,) = statement["Condition"]["ArnEquals"].values()
-        assert {source["Fn::Sub"] for source in sources} == by_bus
+
+
+def texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from texts(inner)
+
+
+def test_nothing_but_the_engine_can_put_anything_on_the_undo_queue(home: dict[str, Any]) -> None:
+    target = filled({"Fn::Sub": policies.queue("undo")})
+
+    def names_it(text: str) -> bool:
+        """By its logical id, or by an ARN that fits it."""
+        arn = text.startswith("arn:") and fnmatch.fnmatchcase(target, filled({"Fn::Sub": text}))
+        return arn or bool(re.search(r"\bUndoQueue\b", text))
+
+    named = {
+        name
+        for name, resource in home["Resources"].items()
+        if any(names_it(text) for text in texts(resource.get("Properties")))
+    }
+    # Its policy; whom it starts; who sends; who receives; its dead letters, which only the engine moves back; and two
+    # roles that are denied all of ours.
+    assert named == {
+        "UndoQueuePolicy",
+        "Undoer",
+        "EngineRole",
+        "UndoerRole",
+        "UndoDeadLetters",
+        "ActRole",
+        "UndoRole",
+    }
+    policy = home["Resources"]["UndoQueuePolicy"]["Properties"]["PolicyDocument"]
+    assert [statement["Effect"] for statement in policy["Statement"]] == ["Deny"]
+    (source,) = home["Resources"]["Undoer"]["Properties"]["Events"].values()
+    assert source["Properties"]["Queue"] == {"Fn::GetAtt": ["UndoQueue", "Arn"]}
+    sends = {
+        name
+        for name, role in LOGICAL.items()
+        for action, resource, _ in allowed(
+            filled(home["Resources"][role]["Properties"]["Policies"][0]["PolicyDocument"])
+        )
+        if fnmatch.fnmatchcase("sqs:SendMessage", action) and fnmatch.fnmatchcase(target, resource)
+    }
+    assert sends == {"engine"}
+
+
+def test_no_role_of_ours_starts_a_function(policy: dict[str, Any]) -> None:
+    assert not [action for action, _, _ in allowed(policy) if action.startswith("lambda:")]
 
 
 @pytest.mark.parametrize(
-    "queue, senders", [("events", ["engine"]), ("commands", ["engine", "http"]), ("undo", ["engine"])]
+    "queue, senders", [("events", ["engine"]), ("commands", ["engine", "outbox"]), ("undo", ["engine"])]
 )
 def test_nobody_but_its_own_senders_may_write_to_a_queue(
     home: dict[str, Any], queue: str, senders: list[str]
@@ -426,9 +582,8 @@ def test_every_queue_is_encrypted_and_gives_up_into_a_queue_of_its_own(home: dic
         resource["Properties"]["QueueName"]["Fn::Sub"]: resource["Properties"]
         for resource in of_type(home, "AWS::SQS::Queue").values()
     }
-    assert set(queues) == {
-        f"redress-${{Stage}}-{name}{dlq}" for name in ("events", "commands", "undo") for dlq in ("", "-dlq")
-    }
+    both = {f"redress-${{Stage}}-{name}{dlq}" for name in QUEUES for dlq in ("", "-dlq")}
+    assert set(queues) == {*both, "redress-${Stage}-outbox-dlq"}
     for name, properties in queues.items():
         assert properties["SqsManagedSseEnabled"] is True
         assert properties["MessageRetentionPeriod"] == 14 * 24 * 3600
@@ -467,21 +622,47 @@ def test_no_person_can_write_a_table_and_nobody_can_change_a_record(home: dict[s
         assert (first["Effect"], first["Principal"]) == ("Deny", "*")
         assert {"dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"} <= set(first["Action"])
         allowed = first["Condition"]["ArnNotEquals"]["aws:PrincipalArn"]
-        assert [str(one["Fn::Sub"]).rsplit("-", 1)[-1] for one in allowed] == ["engine", "http"]
+        assert [one["Fn::Sub"] for one in allowed] == [
+            policies.role(writer) for writer in ("engine", "http", "undoer")
+        ]
         assert bool(rest) is ("audit" in json.dumps(table["Properties"]["TableName"]).lower()), name
         for statement in rest:
             assert "Condition" not in statement
             assert "dynamodb:UpdateItem" in statement["Action"]
 
 
-def test_every_queue_of_dead_letters_has_an_alarm(home: dict[str, Any]) -> None:
+def test_the_key_admits_whoever_uses_a_table_and_the_reader_of_the_stream_to_read(
+    home: dict[str, Any],
+) -> None:
+    statements = {one["Sid"]: one for one in home["Resources"]["Key"]["Properties"]["KeyPolicy"]["Statement"]}
+    assert set(statements) == {"Account", "Tables", "Stream", "Alarms"}
+    for sid, who in (("Tables", ["engine", "http", "undoer"]), ("Stream", ["outbox"])):
+        condition = statements[sid]["Condition"]
+        assert condition["ArnEquals"] == {
+            "aws:PrincipalArn": [{"Fn::Sub": policies.role(name)} for name in who]
+        }
+        assert condition["StringEquals"]["kms:CallerAccount"] == {"Ref": "AWS::AccountId"}
+        assert condition["StringEquals"]["kms:ViaService"] == {
+            "Fn::Sub": "dynamodb.${AWS::Region}.${AWS::URLSuffix}"
+        }
+    assert statements["Stream"]["Action"] == ["kms:Decrypt", "kms:DescribeKey"]
+
+
+def test_everything_that_can_stop_working_has_an_alarm(home: dict[str, Any]) -> None:
     watched = {
-        dimension["Value"]["Fn::Sub"]
+        (alarm["Properties"]["MetricName"], dimension["Value"]["Fn::Sub"].removeprefix("redress-${Stage}-"))
         for alarm in of_type(home, "AWS::CloudWatch::Alarm").values()
         for dimension in alarm["Properties"]["Dimensions"]
     }
-    assert {f"redress-${{Stage}}-{name}-dlq" for name in ("events", "commands", "undo")} <= watched
-    assert {"redress-${Stage}-events", "redress-${Stage}-engine"} <= watched
+    dead = {("ApproximateNumberOfMessagesVisible", f"{name}-dlq") for name in (*QUEUES, "outbox")}
+    late = {("ApproximateAgeOfOldestMessage", name) for name in QUEUES} | {("IteratorAge", "outbox")}
+    broken = {(metric, name) for metric in ("Errors", "Throttles") for name in FUNCTIONS}
+    assert watched == dead | late | broken
+    queues = {
+        one["Properties"]["QueueName"]["Fn::Sub"].removeprefix("redress-${Stage}-")
+        for one in of_type(home, "AWS::SQS::Queue").values()
+    }
+    assert {name for _, name in dead | late} == queues | {"outbox"}
 
 
 def test_a_stack_set_can_run_the_members_template(member: dict[str, Any]) -> None:

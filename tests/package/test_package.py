@@ -7,6 +7,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,17 @@ import boto3
 import pytest
 import yaml
 
+from chalicelib.adapters.dynamodb import _notice_item
 from chalicelib.cli import package
+from chalicelib.flow import errand
+from chalicelib.flow.errand import NOTICE
+from local.emulator import names
 
 pytestmark = pytest.mark.package
 
-ENGINE = "redress-${Stage}-engine"
-HTTP = "redress-${Stage}-http"
+ENGINE, HTTP, OUTBOX, UNDOER = (
+    f"redress-${{Stage}}-{name}" for name in ("engine", "http", "outbox", "undoer")
+)
 
 RUNTIME = ("boto3", "botocore", "s3transfer", "jmespath", "dateutil", "six.py", "urllib3")
 """What Lambda's Python runtime has beside the standard library
@@ -33,7 +39,7 @@ import app
 import remediations
 found = remediations.discover()
 from chalicelib import catalog
-print(len(found), len(catalog.load().controls), sorted(name for name, value in vars(app).items() if name == "on_events"))
+print(len(found), len(catalog.load().controls), sorted(name for name in vars(app) if name.startswith("on_")))
 print(*sorted({name.partition(".")[0] for name in sys.modules}))
 """
 
@@ -81,7 +87,7 @@ def test_lambda_can_import_the_app_and_every_remediation(
     remediations, controls, handlers = counted.split(" ", 2)
     assert int(remediations) == len(written) > 0
     assert int(controls) > 0
-    assert handlers == "['on_events']"
+    assert handlers == "['on_events', 'on_outbox', 'on_undo']"
     assert not {"typer", "rich", "click", "yaml", "local", "tests", "pytest"} & set(loaded.split())
 
 
@@ -200,7 +206,7 @@ def test_every_log_group_is_the_one_its_function_writes_to(template: dict[str, A
         for resource in template["Resources"].values()
         if resource["Type"] == "AWS::Logs::LogGroup"
     }
-    assert found == {f"/aws/lambda/{ENGINE}": 400, f"/aws/lambda/{HTTP}": 400}
+    assert found == {f"/aws/lambda/{name}": 400 for name in (ENGINE, HTTP, OUTBOX, UNDOER)}
 
 
 def test_the_functions_are_ours_by_name_role_and_time(template: dict[str, Any]) -> None:
@@ -209,10 +215,19 @@ def test_the_functions_are_ours_by_name_role_and_time(template: dict[str, Any]) 
         for resource in template["Resources"].values()
         if resource["Type"] == "AWS::Serverless::Function"
     }
-    assert set(found) == {ENGINE, HTTP}
+    assert set(found) == {ENGINE, HTTP, OUTBOX, UNDOER}
+    handlers = {name: one["Handler"] for name, one in found.items()}
+    assert handlers == {
+        ENGINE: "app.on_events",
+        HTTP: "app.app",
+        OUTBOX: "app.on_outbox",
+        UNDOER: "app.on_undo",
+    }
     assert {name: (one["Timeout"], one["MemorySize"]) for name, one in found.items()} == {
         ENGINE: (60, 512),
         HTTP: (29, 512),
+        OUTBOX: (60, 512),
+        UNDOER: (60, 512),
     }
     for name, one in found.items():
         role = template["Resources"][one["Role"]["Fn::GetAtt"][0]]["Properties"]
@@ -233,16 +248,48 @@ def test_the_environment_is_small_and_complete(template: dict[str, Any]) -> None
             assert settings.from_environment(given).stage == "30"
 
 
-def test_the_engine_takes_one_message_at_a_time_from_two_queues(template: dict[str, Any]) -> None:
-    events = template["Resources"]["Engine"]["Properties"]["Events"]
-    queues = {}
+@pytest.mark.parametrize(
+    "function, queues", [("Engine", {"EventsQueue", "CommandsQueue"}), ("Undoer", {"UndoQueue"})]
+)
+def test_a_queue_hands_over_one_message_at_a_time(
+    template: dict[str, Any], function: str, queues: set[str]
+) -> None:
+    events = template["Resources"][function]["Properties"]["Events"]
+    found = set()
     for source in events.values():
         properties = source["Properties"]
+        assert source["Type"] == "SQS"
         assert properties["BatchSize"] == 1
         assert properties["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
         assert properties["ScalingConfig"]["MaximumConcurrency"] >= 2
-        queues[properties["Queue"]["Fn::GetAtt"][0]] = source["Type"]
-    assert queues == {"EventsQueue": "SQS", "CommandsQueue": "SQS"}
+        found.add(properties["Queue"]["Fn::GetAtt"][0])
+    assert found == queues
+
+
+def test_the_outboxs_stream_wakes_its_function_for_errands_and_never_stands_still(
+    template: dict[str, Any],
+) -> None:
+    (source,) = template["Resources"]["Outbox"]["Properties"]["Events"].values()
+    properties = source["Properties"]
+    assert source["Type"] == "DynamoDB"
+    assert properties["Stream"] == {"Fn::GetAtt": ["OutboxTable", "StreamArn"]}
+    assert properties["StartingPosition"] == "TRIM_HORIZON"
+    assert properties["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    assert properties["BisectBatchOnFunctionError"] is True
+    assert 0 < properties["MaximumRetryAttempts"] < 100
+    given_up = properties["DestinationConfig"]["OnFailure"]["Destination"]["Fn::GetAtt"][0]
+    assert template["Resources"][given_up]["Properties"]["QueueName"] == {"Fn::Sub": f"{OUTBOX}-dlq"}
+    (only,) = properties["FilterCriteria"]["Filters"]
+    wanted = json.loads(only["Pattern"])
+    image = _notice_item(errand.notice(errand.Tick(), "1", "c", datetime(2031, 5, 7, tzinfo=UTC)))
+    for name, kind, woken in (
+        ("INSERT", NOTICE, True),
+        ("MODIFY", NOTICE, True),
+        ("REMOVE", NOTICE, False),
+        ("INSERT", "result", False),
+    ):
+        change = {"eventName": name, "dynamodb": {"NewImage": {**image, "kind": {"S": kind}}}}
+        assert names.matches(wanted, change) is woken
 
 
 def test_every_way_in_over_http_is_signed(template: dict[str, Any]) -> None:
@@ -268,6 +315,23 @@ def test_what_sam_makes_of_it_is_within_cloudformations_limits(template: dict[st
     kinds = [resource["Type"] for resource in expanded["Resources"].values()]
     assert len(kinds) <= 500
     assert len(expanded["Outputs"]) <= 200
-    assert kinds.count("AWS::Lambda::EventSourceMapping") == 2
     assert kinds.count("AWS::ApiGateway::Stage") == 1
-    assert kinds.count("AWS::IAM::Role") == 5
+    assert kinds.count("AWS::IAM::Role") == 7
+    started = sorted(
+        (one["Properties"]["FunctionName"]["Ref"], *one["Properties"]["EventSourceArn"]["Fn::GetAtt"])
+        for one in expanded["Resources"].values()
+        if one["Type"] == "AWS::Lambda::EventSourceMapping"
+    )
+    assert started == [
+        ("Engine", "CommandsQueue", "Arn"),
+        ("Engine", "EventsQueue", "Arn"),
+        ("Outbox", "OutboxTable", "StreamArn"),
+        ("Undoer", "UndoQueue", "Arn"),
+    ]
+    # Nothing else starts a function: no service but API Gateway has leave to, and only the HTTP function's.
+    permitted = [
+        (one["Properties"]["FunctionName"]["Ref"], one["Properties"]["Principal"])
+        for one in expanded["Resources"].values()
+        if one["Type"] == "AWS::Lambda::Permission"
+    ]
+    assert permitted == [("APIHandler", "apigateway.amazonaws.com")]

@@ -1,0 +1,127 @@
+"""Errands carried out: what each message of the commands queue has the engine do, and what it sends on.
+
+Each may come twice, late or out of order. What it says is whom to look at; what is done follows from what stands then.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from types import MappingProxyType
+from typing import assert_never
+
+from chalicelib.domain.case import Case, CaseState
+from chalicelib.domain.errors import BusyError, ConflictError, RedressError
+from chalicelib.domain.finding import Actor, Origin
+from chalicelib.domain.record import stamp
+from chalicelib.flow import asking, errand, sweep, undo
+from chalicelib.flow.pipeline import Engine
+from chalicelib.flow.visit import Walked
+
+
+@dataclass(frozen=True)
+class Done:
+    """What came of an errand: visits for logs and metrics, further errands, undos to be handed on, and what failed."""
+
+    walked: tuple[Walked, ...] = ()
+    errands: tuple[errand.AnyErrand, ...] = ()
+    undos: tuple[errand.UndoRun, ...] = ()
+    failures: tuple[RedressError, ...] = ()
+
+
+def carry_out(  # noqa: PLR0911 -- one way out for each errand
+    engine: Engine, order: errand.AnyErrand, message_id: str
+) -> Done:
+    """Do what the errand says; raises when the message must come back. `message_id` names this delivery's message."""
+    match order:
+        case errand.Answered():
+            return _answered(engine, order.case, order.ask)
+        case errand.UndoWanted():
+            return Done((undo.want(engine, order, message_id),))
+        case errand.Look():
+            return Done(_look(engine, order))
+        case errand.Sweep():
+            walked, parts = sweep.begin(engine, order)
+            return Done((walked,), parts)
+        case errand.SweepPart():
+            done, rest = sweep.go_on(engine, order)
+            return Done(done, (rest,) if rest else ())
+        case errand.Tick():
+            return _tick(engine)
+        case errand.Redrive():  # the queues are not the engine's; whoever holds them has done it
+            return Done()
+        case _:
+            assert_never(order)
+
+
+def _answered(engine: Engine, case: str, ask: int) -> Done:
+    walked, undo_run = asking.carry_out(engine, case, ask)
+    return Done((walked,), undos=(undo_run,) if undo_run else ())
+
+
+def _look(engine: Engine, order: errand.Look) -> tuple[Walked, ...]:
+    """Look at a case's target again; on somebody's request, as if it had just been told of."""
+    case = engine.case(order.case)
+    if case is None:
+        return (Walked(order.case, "nothing", "no such case", "there is no such case", case=order.case),)
+    origin = Origin.REQUEST if order.requested else Origin.WAKE
+    by = Actor(type="Person", arn=order.by) if order.requested else None
+    return engine.all([engine.about(case, f"look:{order.request_id}", origin, engine.clock.now(), by)])
+
+
+def _tick(engine: Engine) -> Done:
+    """Everything that time alone brings about. One case that fails never keeps the others waiting."""
+    done, now = Done(), engine.clock.now()
+    for state, passes in _AS_TIME_PASSES.items():
+        for case in engine.cases.in_state(state):
+            try:
+                one = passes(engine, case, now)
+            except (BusyError, ConflictError):
+                continue  # its turn comes with the next tick
+            except RedressError as failure:
+                said = Walked(case.id, "fail", "tick", str(failure), case=case.id)
+                one = Done((said,), failures=(failure,))
+            done = Done(
+                (*done.walked, *one.walked),
+                undos=(*done.undos, *one.undos),
+                failures=(*done.failures, *one.failures),
+            )
+    return done
+
+
+def _waiting(engine: Engine, case: Case, now: datetime) -> Done:
+    """An answer whose errand was lost, an ask that nobody answered, a reminder: in this order."""
+    ask = case.ask
+    if ask is None:
+        return Done()
+    answers = engine.cases.answers(case.id, ask.seq)
+    if answers and answers.decided_by:
+        return _answered(engine, case.id, ask.seq)
+    if not ask.open(now):
+        return Done((asking.expire(engine, case, ask, now),))
+    if asking.due_for_reminder(ask, now):
+        return Done((asking.remind(engine, case, ask, now),))
+    return Done()
+
+
+def _exempt(engine: Engine, case: Case, now: datetime) -> Done:
+    """An exemption or a snooze is over: look again, and at most ask."""
+    if case.wakes_at is None or now < case.wakes_at:
+        return Done()
+    key = f"wake:{case.id}:{stamp(case.wakes_at)}"
+    return Done(engine.all([engine.about(case, key, Origin.WAKE, now)]))
+
+
+def _running(engine: Engine, case: Case, now: datetime) -> Done:
+    """A run whose lease is over has died: what it began is settled, by whoever may."""
+    run = case.run
+    if run is None or now < run.lease_until:
+        return Done()
+    if run.undo:
+        return Done(undos=(errand.UndoRun(case=case.id, ask=case.asks),))
+    key = f"settle:{case.id}:{run.seq}"
+    return Done(engine.all([engine.about(case, key, Origin.WAKE, now)]))
+
+
+_AS_TIME_PASSES: Mapping[CaseState, Callable[[Engine, Case, datetime], Done]] = MappingProxyType(
+    {CaseState.WAITING: _waiting, CaseState.EXEMPT: _exempt, CaseState.RUNNING: _running}
+)

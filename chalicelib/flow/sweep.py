@@ -1,0 +1,277 @@
+"""Sweep: look at everything in an account without an event, in parts that are taken up where they were left.
+
+A part is one remediation in one Region (or the account, where a resource has none), or the open cases. It surveys with
+reads that tell of many resources at once, and visits those that may break a control, one by one, through the same walk as
+every event. Whatever a sweep finds is at most asked about. A part that was done before finds nothing new and writes
+nothing, so that any message may come twice.
+
+The first sweep of a control in an account is its baseline: what fails is reported once, as a whole, and asked of nobody.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from pydantic import JsonValue
+
+from chalicelib.domain.case import Case, CaseState
+from chalicelib.domain.contract import AnyRemediation
+from chalicelib.domain.control import Status
+from chalicelib.domain.errors import AwsError, BusyError, ConflictError, TargetGoneError, TransientError
+from chalicelib.domain.finding import Origin, Target, global_in, partition_of
+from chalicelib.domain.ports import Notice, SweepChange
+from chalicelib.domain.record import Draft, Head, RecordType, seal, stamp
+from chalicelib.domain.sweep import LISTED, OPEN_CASES, Baseline, Part, Sweep
+from chalicelib.flow import errand
+from chalicelib.flow.visit import Visit, Walked, own_word, params_of
+
+if TYPE_CHECKING:
+    from chalicelib.flow.pipeline import Engine
+
+AT_ONCE = 25
+"""Targets that one message looks at: with some calls for each, well within the function's minute."""
+
+LOOKED_AT_AGAIN = (
+    CaseState.OPEN,
+    CaseState.STALE,
+    CaseState.TICKETED,
+    CaseState.WAITING,
+    CaseState.EXPIRED,
+    CaseState.DENIED,
+)
+"""Cases that a sweep looks at though its surveys name other targets: what was repaired by hand is closed by it."""
+
+ATTEMPTS = 8
+
+
+def begin(engine: "Engine", order: errand.Sweep) -> tuple[Walked, tuple[errand.SweepPart, ...]]:
+    """Begin a sweep and say its parts; nothing, while another sweep of the account is under way."""
+    account, now = order.account or engine.home.account, engine.clock.now()
+    controls = tuple(sorted(name for name in engine.remediations if _swept(engine, name)))
+    stands = engine.cases.swept(account, controls)
+    before = stands.sweep
+    if before and before.under_way(now):
+        reason = f"sweep {before.id} is under way since {stamp(before.started_at)}"
+        return Walked(before.id, "sweep", "under way", reason, account=account), _left(engine, before)
+    try:
+        parts = _parts(engine, account)
+    except TransientError:
+        raise
+    except AwsError as refused:
+        return _unreadable(engine, account, order.by, before, str(refused)), ()
+    sweep = Sweep(
+        id=f"{account}-{now:%Y%m%dT%H%M%S}",
+        account=account,
+        by=order.by,
+        started_at=now,
+        expected=tuple(part.name for part in parts),
+        baseline=tuple(sorted({*controls} - {baseline.control for baseline in stands.baselines})),
+        version=(before.version if before else 0) + 1,
+    )
+    engine.cases.keep(SweepChange(sweep=sweep))
+    reason = f"{len(parts)} parts, a first look at {len(sweep.baseline)} controls"
+    return Walked(sweep.id, "sweep", "begun", reason, account=account), _messages(sweep, parts)
+
+
+def go_on(engine: "Engine", order: errand.SweepPart) -> tuple[tuple[Walked, ...], errand.SweepPart | None]:
+    """Look at the next targets of a part; with the message that goes on from there, or None when the part is done."""
+    sweep = engine.cases.swept(order.account, ()).sweep
+    if sweep is None or sweep.id != order.sweep or sweep.finished(order.so_far.name):
+        return (), None  # another sweep has begun since, or this part has reported
+    part = order.so_far
+    try:
+        visits = sorted(
+            _visits(engine, sweep, order), key=lambda visit: (visit.target.region, visit.target.id)
+        )
+    except TransientError:
+        raise
+    except AwsError as refused:
+        _report(engine, sweep, part.model_copy(update={"unread": str(refused)[:500]}))
+        return (Walked(sweep.id, "sweep", "unreadable", str(refused), account=sweep.account),), None
+    left = [visit for visit in visits if _place(visit.target) > order.after]
+    done: list[Walked] = []
+    for visit in left[:AT_ONCE]:
+        walked = _visited(engine, visit)
+        done.extend(walked)
+        part = _counted(part, visit.target, walked)
+    if len(left) > AT_ONCE:
+        behind = _place(left[AT_ONCE - 1].target)
+        return tuple(done), order.model_copy(update={"after": behind, "so_far": part})
+    _report(engine, sweep, part)
+    return tuple(done), None
+
+
+def _unreadable(engine: "Engine", account: str, by: str, before: Sweep | None, reason: str) -> Walked:
+    """Nobody may even say which Regions the account has: the sweep is over, says so, and is nobody's baseline."""
+    now, part = engine.clock.now(), Part(name="regions", remediation="", region="", unread=reason[:500])
+    sweep = Sweep(
+        id=f"{account}-{now:%Y%m%dT%H%M%S}",
+        account=account,
+        by=by,
+        started_at=now,
+        expected=(part.name,),
+        done=(part,),
+        version=(before.version if before else 0) + 1,
+    )
+    engine.cases.keep(_change(engine, sweep, now))
+    return Walked(sweep.id, "sweep", "unreadable", reason, account=account)
+
+
+def _swept(engine: "Engine", control: str) -> bool:
+    return engine.controls[control].status is not Status.RETIRED
+
+
+def _parts(engine: "Engine", account: str) -> tuple[Part, ...]:
+    """Every remediation in every Region that is switched on (or once, for the account), and the open cases."""
+    everywhere = global_in(partition_of(engine.home.region))
+    regions = engine.aws.regions(account)
+    found = {remediation.id: remediation for remediation in engine.remediations.values()}
+    parts = [
+        Part(name=f"{one.id}/{region}", remediation=one.id, region=region)
+        for one in sorted(found.values(), key=lambda one: one.id)
+        for region in ((everywhere,) if one.everywhere == "account" else regions)
+    ]
+    return (*parts, Part(name=OPEN_CASES, remediation="", region=everywhere))
+
+
+def _messages(sweep: Sweep, parts: Iterable[Part]) -> tuple[errand.SweepPart, ...]:
+    return tuple(
+        errand.SweepPart(sweep=sweep.id, account=sweep.account, region=part.region, so_far=part)
+        for part in parts
+    )
+
+
+def _left(engine: "Engine", sweep: Sweep) -> tuple[errand.SweepPart, ...]:
+    """The parts that have not reported: whoever began the sweep may have died before it could send them."""
+    return _messages(sweep, (part for part in _parts(engine, sweep.account) if not sweep.finished(part.name)))
+
+
+def _visits(engine: "Engine", sweep: Sweep, order: errand.SweepPart) -> list[Visit]:
+    """What this part has to look at. The open cases are visited as if their own remediation had named them."""
+    if order.so_far.name == OPEN_CASES:
+        cases = (case for state in LOOKED_AT_AGAIN for case in engine.cases.in_state(state))
+        return [
+            _visit(engine, sweep, engine.remediations[case.controls[0]], case.target, case)
+            for case in cases
+            if case.target.account == sweep.account and case.controls[0] in engine.remediations
+        ]
+    remediation = next(one for one in engine.remediations.values() if one.id == order.so_far.remediation)
+    place = Target(account=sweep.account, region=order.region, type="AWS::::Account", id=sweep.account)
+    controls = tuple(engine.controls[name] for name in remediation.controls if _swept(engine, name))
+    params = params_of(remediation, controls)
+    targets = remediation.survey(place, params, engine.aws.reader(remediation, place))
+    return [_visit(engine, sweep, remediation, target) for target in targets]
+
+
+def _visit(
+    engine: "Engine", sweep: Sweep, remediation: AnyRemediation, target: Target, case: Case | None = None
+) -> Visit:
+    names = case.controls if case else remediation.controls
+    return Visit(
+        key=f"sweep-{sweep.id}",
+        signal=own_word(Origin.SWEEP, "Sweep", f"sweep-{sweep.id}", target, engine.clock.now()),
+        remediation=remediation,
+        target=target,
+        controls=tuple(engine.controls[name] for name in names if _swept(engine, name)),
+        baseline=frozenset(sweep.baseline),
+    )
+
+
+def _visited(engine: "Engine", visit: Visit) -> tuple[Walked, ...]:
+    """One visit. Whatever a run is at work on looks after itself, and what has gone meanwhile is no finding."""
+    try:
+        return engine.all([visit])
+    except BusyError as busy:
+        return (Walked(visit.key, "busy", "open run", str(busy), resource=visit.target.resource),)
+    except TargetGoneError as gone:
+        return (Walked(visit.key, "ignore", "gone", str(gone), resource=visit.target.resource),)
+
+
+def _place(target: Target) -> str:
+    """Where a target stands in the order of a part."""
+    return f"{target.region} {target.id}"
+
+
+def _counted(part: Part, target: Target, walked: Iterable[Walked]) -> Part:
+    """A part that has seen one more target."""
+    failing = Counter(part.failing)
+    failing.update(
+        control
+        for one in walked
+        if one.verdict not in {"ignore", "not_ours", "busy", "duplicate"}
+        for control in one.controls
+    )
+    listed = part.listed
+    if sum(failing.values()) > sum(part.failing.values()) and len(listed) < LISTED:
+        listed = (*listed, target.resource)
+    return part.model_copy(update={"suspects": part.suspects + 1, "failing": dict(failing), "listed": listed})
+
+
+def _report(engine: "Engine", sweep: Sweep, part: Part) -> None:
+    """The part is done; with the last one the sweep is, and a baseline is reported."""
+    for _ in range(ATTEMPTS):
+        if sweep.finished(part.name):
+            return
+        now = engine.clock.now()
+        done = sweep.model_copy(update={"done": (*sweep.done, part), "version": sweep.version + 1})
+        try:
+            engine.cases.keep(_change(engine, done, now))
+        except ConflictError:
+            newest = engine.cases.swept(sweep.account, ()).sweep
+            if newest is None or newest.id != sweep.id:
+                return  # another sweep has begun: this one is nobody's matter any more
+            sweep = newest
+            continue
+        return
+    message = f"sweep {sweep.id} is being reported to by others all the time"
+    raise BusyError(message, retry_after=5)
+
+
+def _change(engine: "Engine", sweep: Sweep, now: datetime) -> SweepChange:
+    if {*sweep.expected} - {part.name for part in sweep.done}:
+        return SweepChange(sweep=sweep)
+    sweep = sweep.model_copy(update={"completed_at": now})
+    failing: Counter[str] = Counter()
+    for part in sweep.done:
+        failing.update(part.failing if part.name != OPEN_CASES else {})
+    unread = {part.name: part.unread for part in sweep.done if part.unread}
+    data: dict[str, JsonValue] = {
+        "sweep": sweep.id,
+        "by": sweep.by,
+        "started_at": stamp(sweep.started_at),
+        "baseline": list(sweep.baseline),
+        "suspects": sum(part.suspects for part in sweep.done),
+        "failing": dict(sorted(failing.items())),
+        "parts": len(sweep.done),
+        "unread": dict(sorted(unread.items())),
+        "listed": [*sorted(resource for part in sweep.done for resource in part.listed)[: 4 * LISTED]],
+    }
+    draft = Draft(
+        type=RecordType.SWEEP_COMPLETED,
+        source_id=f"sweep-{sweep.id}",
+        step="completed",
+        occurred_at=now,
+        account=sweep.account,
+        region=global_in(partition_of(engine.home.region)),
+        controls=tuple(sorted(failing)),
+        data=data,
+    )
+    (record,) = seal(f"SWEEP#{sweep.id}", Head(), (draft,), now, engine.home.version)
+    report = Notice(id=f"SWEEP#{sweep.id}", kind="baseline_report", case="", at=now, body=data)
+    seen = [control for control in sweep.baseline if not _unseen(engine, control, sweep)]
+    return SweepChange(
+        sweep=sweep,
+        baselines=tuple(
+            Baseline(account=sweep.account, control=control, at=now, sweep=sweep.id) for control in seen
+        ),
+        record=record,
+        notices=(report,) if sweep.baseline else (),
+    )
+
+
+def _unseen(engine: "Engine", control: str, sweep: Sweep) -> bool:
+    """True when no part of the sweep could read what the control is about: its first look is still to come."""
+    remediation = engine.remediations[control].id if control in engine.remediations else ""
+    parts = [part for part in sweep.done if part.remediation == remediation]
+    return all(part.unread for part in parts)

@@ -13,21 +13,54 @@ from types import TracebackType
 from typing import Any, Self, cast
 
 import boto3
+from botocore.exceptions import ClientError
 
 from chalicelib.adapters.dynamodb import Ledger
 from chalicelib.cli.api import Api
 from chalicelib.cli.deploy import deploy
 from chalicelib.cli.package import package
+from chalicelib.domain.case import Case, CaseState
+from chalicelib.domain.ticket import Ticket, TicketState
 from chalicelib.flow.command import AnyCommand, CommandResult
 from chalicelib.settings import Settings
 from local.emulator.world import Credentials, SeenCall, World
 
 ROOT = Path(__file__).resolve().parent.parent
 
-ANYTHING_IN_EC2 = {
+BLOCKS = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
+
+NOTHING_BUT_ONESELF = {
+    "Version": "2012-10-17",
+    "Statement": [{"Effect": "Allow", "Action": "sts:GetCallerIdentity", "Resource": "*"}],
+}
+
+ANYTHING_IN_EC2: dict[str, Any] = {
     "Version": "2012-10-17",
     "Statement": [{"Effect": "Allow", "Action": "ec2:*", "Resource": "*"}],
 }
+
+DEVELOPS = {
+    "Version": "2012-10-17",
+    "Statement": [
+        *ANYTHING_IN_EC2["Statement"],
+        {"Effect": "Allow", "Action": "s3:*", "Resource": "*"},
+        {
+            "Effect": "Allow",
+            "Action": [
+                "iam:CreateUser",
+                "iam:GetUser",
+                "iam:ListUsers",
+                "iam:TagUser",
+                "iam:ListAccessKeys",
+                "iam:CreateAccessKey",
+                "iam:UpdateAccessKey",
+                "iam:DeleteAccessKey",
+            ],
+            "Resource": "*",
+        },
+    ],
+}
+"""What a developer of a small firm is given: servers, buckets, and the keys of those who use them."""
 
 OPERATES = {
     "Version": "2012-10-17",
@@ -52,9 +85,26 @@ OPERATES = {
 }
 """What an operator needs: the commands route, and reading. Nobody may write the tables."""
 
+APPROVES = {
+    "Version": "2012-10-17",
+    "Statement": [
+        {"Effect": "Allow", "Action": "execute-api:Invoke", "Resource": "*"},
+        {
+            "Effect": "Allow",
+            "Action": ["dynamodb:Query", "dynamodb:BatchGetItem", "cloudformation:DescribeStacks"],
+            "Resource": "*",
+        },
+    ],
+}
+"""What an approver needs: to read what is asked, and the route that takes the answer."""
+
 
 class Stage:
-    """A World with Redress deployed in it. `operator` may use the commands route, `developer` may do anything in EC2."""
+    """A World with Redress deployed in it, and three people.
+
+    `operator` and `approver` may use the commands route and read; `developer` does as he likes in EC2, in S3, and with
+    people's access keys.
+    """
 
     def __init__(
         self,
@@ -97,7 +147,8 @@ class Stage:
             )
         self._say(f"deployed: stack {self.deployment.stack}")
         self.operator = self.world.create_user("olga-operator", OPERATES)
-        self.developer = self.world.create_user("dave-developer", ANYTHING_IN_EC2)
+        self.approver = self.world.create_user("anna-approver", APPROVES)
+        self.developer = self.world.create_user("dave-developer", DEVELOPS)
         self.ledger = Ledger(self.world.client("dynamodb", quiet=True), self.settings)
 
     # -- as people --
@@ -152,12 +203,70 @@ class Stage:
             if not rule["IsEgress"]
         }
 
+    def bucket(self, name: str) -> str:
+        """A fresh bucket that blocks all public access, made before anybody watches; its ARN."""
+        s3 = self.world.client("s3", quiet=True)
+        s3.create_bucket(Bucket=name)
+        blocked = dict.fromkeys(BLOCKS, True)
+        s3.put_public_access_block(Bucket=name, PublicAccessBlockConfiguration=blocked)
+        return f"arn:aws:s3:::{name}"
+
+    def pab(self, bucket: str) -> dict[str, bool]:
+        """How the bucket blocks public access as it stands; empty when nothing is configured."""
+        s3 = self.world.client("s3", quiet=True)
+        try:
+            found: dict[str, bool] = s3.get_public_access_block(Bucket=bucket)[
+                "PublicAccessBlockConfiguration"
+            ]
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "NoSuchPublicAccessBlockConfiguration":
+                raise
+            return {}
+        return found
+
+    def user_with_key(self, name: str, age_days: float, used_days_ago: float | None = None) -> Credentials:
+        """A user with one access key of that age, made before anybody watches; never used unless it is said when."""
+        user = self.world.create_user(name, NOTHING_BUT_ONESELF)
+        now = datetime.now(UTC)
+        used = None if used_days_ago is None else now - timedelta(days=used_days_ago)
+        self.world.age_access_key(user.access_key_id, created=now - timedelta(days=age_days), last_used=used)
+        return user
+
+    def key_status(self, user: str) -> dict[str, str]:
+        """Active or Inactive, by access key id, as it stands."""
+        keys = self.world.client("iam", quiet=True).list_access_keys(UserName=user)["AccessKeyMetadata"]
+        return {key["AccessKeyId"]: key["Status"] for key in keys}
+
+    def fire(self, schedule: str) -> None:
+        """Let one of our schedules (`tick`, `sweep`) be due now."""
+        self.world.fire(f"{self.settings.prefix}-{schedule}")
+
     # -- as an auditor --
 
+    def waiting(self) -> list[Case]:
+        """The cases that wait for a person's answer."""
+        return list(self.ledger.cases(CaseState.WAITING))
+
+    def tickets(self) -> list[Ticket]:
+        """The tickets that are open."""
+        return list(self.ledger.tickets(TicketState.OPEN))
+
+    def await_case(self, resource: str, state: CaseState, seconds: float = 25.0) -> Case:
+        """The case on the resource that is in that state, once there is one; the newest episode if several are."""
+        found: list[Case] = []
+
+        def stands() -> bool:
+            cases = self.ledger.cases(state)
+            found[:] = [case for case in cases if case.target.resource == resource]
+            return bool(found)
+
+        self.world.wait_for(stands, seconds, f"a case on {resource} that is {state.value}")
+        return max(found, key=lambda case: case.episode)
+
     def records(self, resource: str, kind: str | None = None) -> list[dict[str, Any]]:
-        """The bodies of the records on a resource, oldest first."""
+        """The bodies of the records on a resource, oldest first; those too that a clock wrote which was set ahead."""
         now = datetime.now(UTC)
-        stored = self.ledger.resource_records(resource, now - timedelta(hours=2), now + timedelta(hours=1))
+        stored = self.ledger.resource_records(resource, now - timedelta(hours=2), now + timedelta(days=60))
         bodies = [json.loads(record.body) for record in stored]
         return [body for body in reversed(bodies) if kind in {None, body["type"]}]
 

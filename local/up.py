@@ -15,9 +15,27 @@ from local import shell
 from local.emulator.world import Credentials
 from local.stage import Stage
 
-READS_EC2 = {
+READS = {
     "Version": "2012-10-17",
-    "Statement": [{"Effect": "Allow", "Action": ["ec2:Describe*", "ec2:Get*"], "Resource": "*"}],
+    "Statement": [
+        {
+            "Effect": "Allow",
+            "Action": [
+                "ec2:Describe*",
+                "ec2:Get*",
+                "s3:GetBucket*",
+                "s3:ListAllMyBuckets",
+                "iam:GetUser",
+                "iam:ListUsers",
+                "iam:ListAccessKeys",
+                "iam:GetAccessKeyLastUsed",
+                "iam:GenerateCredentialReport",
+                "iam:GetCredentialReport",
+                "iam:GetAccountSummary",
+            ],
+            "Resource": "*",
+        }
+    ],
 }
 """So that whoever tries it as the operator can also `redress simulate` on the resources that are there."""
 
@@ -38,10 +56,13 @@ def main() -> int:
         tempfile.TemporaryDirectory(prefix="redress-up-") as folder,
     ):
         iam = stage.world.client("iam", quiet=True)
-        iam.put_user_policy(
-            UserName="olga-operator", PolicyName="reads-ec2", PolicyDocument=json.dumps(READS_EC2)
-        )
-        people = {"operator": stage.operator, "developer": stage.developer, "root": stage.world.root}
+        iam.put_user_policy(UserName="olga-operator", PolicyName="reads", PolicyDocument=json.dumps(READS))
+        people = {
+            "operator": stage.operator,
+            "approver": stage.approver,
+            "developer": stage.developer,
+            "root": stage.world.root,
+        }
         # The root's file names no deployment: whoever deploys another one must not command the first.
         ours = {"REDRESS_STAGE": stage.settings.stage, "REDRESS_API": stage.api}
         files = {

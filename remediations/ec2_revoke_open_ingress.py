@@ -215,7 +215,13 @@ def by_hand(target: Target, state: Ingress) -> tuple[Step, ...]:
                 {"Filters": [{"Name": "group-id", "Values": [state.group]}]},
             ),
         ),
-        *(Step(console=f"{edit}: {_closed_by_hand(culprit, culprit in crowded)}.") for culprit in culprits),
+        *(
+            Step(
+                console=f"{edit}: {_closed_by_hand(culprit, culprit in crowded)}.",
+                command=_revoked_by_hand(target, state, [culprit.rule.id]),
+            )
+            for culprit in culprits
+        ),
         *(step for name, ports in lists.items() for step in _list_by_hand(target, state, name, ports)),
     )
 
@@ -234,6 +240,7 @@ def as_code(target: Target, state: Ingress) -> str:
             "}",
             *(_in_hcl(state.group, f"port_{port}", _known(port)) for port in state.ports),
             *(_in_hcl(state.group, f"kept_{place}", _kept(rule)) for place, rule in enumerate(kept, 1)),
+            "",
         )
     )
 
@@ -595,7 +602,9 @@ def _closed_by_hand(culprit: _Culprit, without_room: bool) -> str:  # noqa: FBT0
 def _list_by_hand(target: Target, state: Ingress, name: str, ports: Sequence[int]) -> Iterable[Step]:
     """Two ways: the list is narrowed by its owner, or the group stops using it."""
     rules = [
-        rule.id for rule in state.rules if rule.prefix_list == name and any(_admits(rule, p) for p in ports)
+        rule.id
+        for rule in state.rules
+        if rule.prefix_list == name and any(_admits(rule, port) for port in ports)
     ]
     yield Step(
         console=f"VPC ({target.region}) > Managed prefix lists > {name} > Entries: if the list is yours, and nobody else"
@@ -604,11 +613,14 @@ def _list_by_hand(target: Target, state: Ingress, name: str, ports: Sequence[int
     )
     yield Step(
         console=f"Otherwise VPC ({target.region}) > Security groups > {state.group} > Inbound rules > Edit inbound rules:"
-        f" add rules for the sources that you know, and only then delete {', '.join(rules)}.",
-        command=_command(
-            target, "RevokeSecurityGroupIngress", {"GroupId": state.group, "SecurityGroupRuleIds": [*rules]}
-        ),
+        f" add rules for the sources that you know, and only then delete the rules for {_ports(ports)} from {name}.",
+        command=_revoked_by_hand(target, state, rules),
     )
+
+
+def _revoked_by_hand(target: Target, state: Ingress, rules: Sequence[str]) -> str:
+    named: dict[str, JsonValue] = {"GroupId": state.group, "SecurityGroupRuleIds": [*rules]}
+    return _command(target, "RevokeSecurityGroupIngress", named)
 
 
 def _command(target: Target, operation: str, params: dict[str, JsonValue]) -> str:

@@ -95,7 +95,7 @@ class Key(Model):
     def quiet_in_report_since(self) -> datetime | None:
         """The same by the report alone; None when it does not say."""
         use = self.reported.use if self.reported else None
-        return max(self.created_at, use.at or self.created_at) if use else None
+        return use.at or self.created_at if use else None
 
     @property
     def disputed(self) -> bool:
@@ -145,7 +145,7 @@ class UserKeys(State):
         return tuple(
             key
             for key in self._active
-            if key.quiet_since > self.generated_at - _DAY
+            if key.quiet_since > self.generated_at - timedelta(days=1)
             and key.quiet_in_report_since
             and key.quiet_in_report_since <= self._limit
         )
@@ -186,7 +186,7 @@ def assess(target: Target, params: Disuse, aws: Reader) -> UserKeys:
 
 
 def plan(target: Target, params: Disuse, state: UserKeys, cause: Cause, as_of: datetime) -> Plan:
-    if any(key.active for key in state.keys) and abs(as_of - state.generated_at) > _DAY:
+    if any(key.active for key in state.keys) and abs(as_of - state.generated_at) > timedelta(days=1):
         return Plan(declined=(_of_no_use(target, state),))
     if state.compliant:
         return NOTHING_TO_DO
@@ -297,7 +297,6 @@ def tags(target: Target, aws: Reader) -> Mapping[str, str]:
 
 # -- the user and the keys --------------------------------------------------------------------------------------------
 
-_DAY = timedelta(days=1)
 _OWN_TAG = "redress:stage"
 _OWN_PATH = "redress/"
 _GONE = "NoSuchEntity"
@@ -465,7 +464,7 @@ def _may_be_stale(row: Mapping[str, str], place: int, limit: datetime) -> bool:
 
 def _one_went_today(state: UserKeys, cause: Cause, as_of: datetime) -> bool:
     """True when a key of this user was active before our last change, within a day, and is inactive now."""
-    if cause.acted_at is None or as_of - cause.acted_at >= _DAY:
+    if cause.acted_at is None or as_of - cause.acted_at >= timedelta(days=1):
         return False
     before = mapping(cause.acted_before)
     were_active = {item["id"] for item in sequence(before.get("keys")) if item["status"] == "Active"}

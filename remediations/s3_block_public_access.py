@@ -159,7 +159,7 @@ def survey(place: Target, params: NoParams, aws: Reader) -> tuple[Target, ...]:
 
 def tags(target: Target, aws: Reader) -> Mapping[str, str]:
     told = mapping(_told(target, aws, "GetBucketTagging", absent="NoSuchTagSet"))
-    return {tag["Key"]: tag["Value"] for tag in items(told.get("TagSet"))}
+    return {tag["Key"]: tag.get("Value", "") for tag in items(told.get("TagSet"))}
 
 
 def by_hand(target: Target, state: PublicAccess) -> tuple[Step, ...]:

@@ -93,7 +93,7 @@ class Worker:
             queue = f"{self.prefix}-{order.queue}"
             self.telemetry.redriven(order.queue, self.queues.redrive(f"{queue}-dlq", queue, order.most))
             return
-        done = errands.carry_out(self.engine, order, name)
+        done = errands.carry_out(self.engine, order)
         for further in done.errands:
             self.queues.send(f"{self.prefix}-commands", further.model_dump_json())
         for undo_run in done.undos:

@@ -92,15 +92,15 @@ def _of_findings(controls: list[Control]) -> Iterable[Route]:
     def named(prefix: str) -> list[str]:
         return [name.removeprefix(prefix) for name in known if name.startswith(prefix)]
 
-    hub = named("securityhub:")
-    if hub:
+    hub, cis = named("securityhub:"), named(claims.CIS)
+    if hub or cis:
         yield Route(
             "findings-action", _finding("aws.securityhub", "Security Hub Findings - Custom Action", {})
         )
     yield from _split("findings-securityhub", hub, lambda part: _imported({"SecurityControlId": part}))
     yield from _split(
         "findings-securityhub-legacy",
-        (*(f"/{name}" for name in hub), *map(_cis, named(claims.CIS))),
+        (*(f"/{name}" for name in hub), *map(_cis, cis)),
         lambda part: _imported(
             {"SecurityControlId": [{"exists": False}]}, GeneratorId=[{"suffix": name} for name in part]
         ),

@@ -708,7 +708,7 @@ def _rule(
 
 def _schedules() -> dict[str, Resource]:
     """Time itself as a source: no function stands between a schedule and the commands queue."""
-    when = {
+    when: dict[str, Resource] = {
         "tick": {"ScheduleExpression": "rate(5 minutes)", "State": "ENABLED"},
         "sweep": {"ScheduleExpression": {"Ref": "SweepSchedule"}, "State": {"Ref": "SweepState"}},
     }

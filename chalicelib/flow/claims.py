@@ -196,8 +196,8 @@ def _asff(finding: Mapping[str, Any]) -> Claim:
 def _asff_over(finding: Mapping[str, Any], compliance: Mapping[str, Any]) -> str:
     """Why nothing is open; a state of the record or of the work on it that is not told ends nothing."""
     status, state = compliance.get("Status"), finding.get("RecordState")
-    workflow = mapping(finding.get("Workflow")).get("Status")
-    if state not in {None, "ACTIVE"}:
+    workflow = _str(mapping(finding.get("Workflow")).get("Status"))
+    if state is not None and state != "ACTIVE":
         return f"the finding's record is {state!r}"
     if workflow in _OVER:
         return f"the finding is {workflow} in Security Hub"

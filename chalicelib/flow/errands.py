@@ -29,14 +29,14 @@ class Done:
 
 
 def carry_out(  # noqa: PLR0911 -- one way out for each errand
-    engine: Engine, order: errand.AnyErrand, message_id: str
+    engine: Engine, order: errand.AnyErrand
 ) -> Done:
-    """Do what the errand says; raises when the message must come back. `message_id` names this delivery's message."""
+    """Do what the errand says; raises when the message must come back."""
     match order:
         case errand.Answered():
             return _answered(engine, order.case, order.ask)
         case errand.UndoWanted():
-            return Done((undo.want(engine, order, message_id),))
+            return Done((undo.want(engine, order),))
         case errand.Look():
             return Done(_look(engine, order))
         case errand.Sweep():

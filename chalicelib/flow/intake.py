@@ -14,7 +14,7 @@ from typing import Any
 
 from chalicelib.domain.errors import MalformedEventError
 from chalicelib.domain.finding import Actor, NotOurs, Origin, Signal, is_account_id, is_region
-from chalicelib.domain.shape import is_mapping, is_sequence, mapping, text
+from chalicelib.domain.shape import LONGEST, is_mapping, is_sequence, mapping, text
 from chalicelib.flow import claims
 
 CLOUDTRAIL = frozenset(
@@ -126,7 +126,7 @@ class _Heard:
         }
         return NotOurs(
             event_id=said.get("event_id") or self.id_of(text(self.envelope.get("id"))),
-            reason=reason,
+            reason=reason[:LONGEST],
             account=said["account"] or "unknown",
             region=said["region"] or "unknown",
             name=said.get("name") or self.detail_type,
@@ -139,7 +139,7 @@ class _Heard:
         ambiguous = len(named) > 1 and any("@" in part for part in named)
         if not ambiguous and re.fullmatch(_PLAIN_ID, "@".join(named)):
             return "@".join(named)
-        return hashlib.sha256("\x1f".join(named).encode()).hexdigest() if named else self.seen
+        return hashlib.sha256(json.dumps(named).encode()).hexdigest() if named else self.seen
 
     def time(self, *said: object) -> datetime:
         """The first of these times that can be read, else the envelope's, else as old as can be."""
@@ -155,12 +155,11 @@ def _call(heard: _Heard) -> Signal | NotOurs:
     detail = heard.detail
     event_id = heard.id_of(text(detail.get("eventID")) or text(heard.envelope.get("id")))
     name = text(detail.get("eventName")) or heard.detail_type
-    account = text(heard.envelope.get("account"))
-    region = text(detail.get("awsRegion")) or text(heard.envelope.get("region"))
+    account = text(heard.envelope.get("account")) or ""
+    region = text(detail.get("awsRegion")) or text(heard.envelope.get("region")) or ""
     reason = _foreign(heard.envelope, detail, account, region)
-    if reason or account is None or region is None:
-        unnamed = "the event names no account or no Region"
-        return heard.not_ours(reason or unnamed, event_id=event_id, name=name, account=account, region=region)
+    if reason:
+        return heard.not_ours(reason, event_id=event_id, name=name, region=region)
     return Signal(
         event_id=event_id,
         source=text(detail.get("eventSource")) or heard.source,
@@ -214,7 +213,7 @@ def _claims(heard: _Heard, source: claims.Source) -> tuple[Signal | NotOurs, ...
 
 
 def _foreign(  # noqa: PLR0911 -- a list of reasons, each returned where it is found
-    envelope: Mapping[str, Any], detail: Mapping[str, Any], account: str | None, region: str | None
+    envelope: Mapping[str, Any], detail: Mapping[str, Any], account: str, region: str
 ) -> str:
     """Why an API call asks nothing of us; empty when it may."""
     recipient = detail.get("recipientAccountId")

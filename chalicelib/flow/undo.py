@@ -27,7 +27,7 @@ from chalicelib.domain.contract import (
 )
 from chalicelib.domain.control import Control
 from chalicelib.domain.errors import AwsError, BusyError, ConflictError, TargetGoneError, TransientError
-from chalicelib.domain.finding import Origin
+from chalicelib.domain.finding import Origin, digest
 from chalicelib.domain.limits import Reservation
 from chalicelib.domain.ports import Aws, Clock, Exemption, Gate
 from chalicelib.domain.record import Draft, RecordType, body_of
@@ -103,18 +103,19 @@ def perform(
 # -- asking for it ------------------------------------------------------------------------------------------------------
 
 
-def want(engine: "Engine", order: UndoWanted, request_id: str) -> Walked:
+def want(engine: "Engine", order: UndoWanted) -> Walked:
     """Somebody wants a run taken back: plan it on what is there now, and ask somebody else. Nothing is changed."""
-    return _anew(order.case, lambda: _want(engine, order, request_id))
+    return _anew(order.case, lambda: _want(engine, order))
 
 
 def _want(  # noqa: PLR0911 -- a list of ways out, in order
-    engine: "Engine", order: UndoWanted, request_id: str
+    engine: "Engine", order: UndoWanted
 ) -> Walked:
     case, now = engine.case(order.case), engine.clock.now()
     if case is None:
         return _nothing(order.case, "there is no such case")
-    visit = engine.about(case, f"undo:{request_id}", Origin.REQUEST, now)
+    wanted = digest(order.undone.model_dump_json())
+    visit = engine.about(case, f"undo:{wanted}", Origin.REQUEST, now)
     gate = engine.gate(visit, visit.ids)
     if gate.case is None or gate.case.id != case.id:
         return _nothing(

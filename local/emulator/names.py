@@ -119,8 +119,7 @@ QUEUE_BY_ARN: Final = Name(_SQS, "_queue_by_arn")
 QUEUE_ADMITS: Final = Name(_SQS, "queue_policy_allows")
 RULES: Final = Name(_EVENTS, "_rules")
 RULE_LAST_FIRED: Final = Name(_EVENTS, "_rule_last_fired")
-TICK_QUEUE_ADMITS: Final = Name(_SQS, "queue_policy_allows")
-RULES: Final = Name(_EVENTS, "_tick_scheduled_rules")
+TICK_RULES: Final = Name(_EVENTS, "_tick_scheduled_rules")
 
 # MiniStack: S3.
 BUCKET_OWNER: Final = Name(_S3, "_bucket_owner_account")

@@ -41,6 +41,9 @@ GAPS: Final[tuple[Gap, ...]] = (
     Gap("moto ec2", "RevokeSecurityGroupEgress skips IPv6 silently in a VPC without IPv6", "revoked"),
     Gap("moto ec2", "ModifySecurityGroupRules knows IPv4 only and wants ports for protocol -1", "all kinds"),
     Gap("moto ec2", "no GetEbsDefaultKmsKeyId, no ResetEbsDefaultKmsKeyId", "added; alias/aws/ebs at first"),
+    Gap(
+        "moto ec2", "DescribeRegions answers every Region of every partition", "those that are on by default"
+    ),
     Gap("moto", "not safe for threads", "one lock"),
     Gap("ministack iam", "aws:ResourceTag is unknown for EC2, whose tags moto holds", "read from moto"),
     Gap("ministack iam", "aws:PrincipalIsAWSService is unknown", "false for every request, true for a rule"),
@@ -116,6 +119,11 @@ GAPS: Final[tuple[Gap, ...]] = (
 )
 
 
+REGIONS: Final = frozenset({
+    "ap-northeast-1", "ap-northeast-2", "ap-northeast-3", "ap-south-1", "ap-southeast-1", "ap-southeast-2",
+    "ca-central-1", "eu-central-1", "eu-north-1", "eu-west-1", "eu-west-2", "eu-west-3", "sa-east-1",
+    "us-east-1", "us-east-2", "us-west-1", "us-west-2",
+})  # fmt: skip
 _BACKOFF_SECONDS: Final = 0.1
 
 
@@ -144,6 +152,7 @@ def patch_moto() -> None:
         setattr(response, f"revoke_security_group_{direction}", _revoke(direction))
     response.get_ebs_default_kms_key_id = _get_default_key
     response.reset_ebs_default_kms_key_id = _reset_default_key
+    response.describe_regions = _describe_regions
     names.GROUP_BACKEND.get().modify_security_group_rules = _modify_rules
 
 
@@ -479,6 +488,21 @@ def _modify_rules(self: Any, group_id: str, rules: Mapping[str, Mapping[str, Any
             rule.prefix_list_id = wanted["PrefixListId"]
         else:
             rule.source_group = {"GroupId": wanted["ReferencedGroupId"], **described}
+
+
+def _describe_regions(self: Any) -> Any:
+    """Without names and AllRegions, only the Regions that an account has from the start; never another partition's."""
+    self.error_on_dryrun()
+    every = self._get_param("AllRegions") in {"true", True}
+    found = self.ec2_backend.describe_regions(self._get_param("RegionNames", []))
+    named = bool(self._get_param("RegionNames", []))
+    return names.MOTO_RESULT.get()({
+        "Regions": [
+            region
+            for region in found
+            if region.name in REGIONS or ((every or named) and not region.name.startswith(("cn-", "us-gov-")))
+        ]
+    })  # fmt: skip
 
 
 def _get_default_key(self: Any) -> Any:

@@ -252,15 +252,20 @@ def ticket(
     )
 
 
-def sweep(version: int = 1, account: str = HOME, **parts: Any) -> Sweep:
+def sweep(
+    version: int = 1,
+    account: str = HOME,
+    expected: tuple[str, ...] = ("a", "b"),
+    completed_at: datetime | None = None,
+) -> Sweep:
     return Sweep(
         id=f"sweep-{account}",
         account=account,
         by="the schedule",
         started_at=START,
-        expected=("a", "b"),
+        expected=expected,
+        completed_at=completed_at,
         version=version,
-        **parts,
     )
 
 

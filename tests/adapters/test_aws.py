@@ -6,6 +6,7 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.awsrequest import AWSResponse
 from botocore.exceptions import (
     ClientError,
     ConnectTimeoutError,
@@ -14,6 +15,7 @@ from botocore.exceptions import (
     ParamValidationError,
     ReadTimeoutError,
 )
+from moto.core.botocore_stubber import MockRawResponse
 from pydantic import JsonValue
 
 from chalicelib.adapters.aws import (
@@ -157,6 +159,11 @@ def test_two_accounts_through_one_warm_process_do_not_touch(accounts: AwsAccount
 def test_a_global_service_is_reached_through_the_home_region(accounts: AwsAccounts, ear: Ear) -> None:
     everywhere = HERE.model_copy(update={"region": GLOBAL})
     accounts.reader(SAMPLE, everywhere).read("ec2", "DescribeVpcs")
+    assert ear.only("DescribeVpcs").region == "us-east-1"
+
+
+def test_so_it_is_in_other_partitions(accounts: AwsAccounts, ear: Ear) -> None:
+    accounts.reader(SAMPLE, HERE.model_copy(update={"region": "aws-cn-global"})).read("ec2", "DescribeVpcs")
     assert ear.only("DescribeVpcs").region == "us-east-1"
 
 
@@ -408,6 +415,144 @@ def test_a_read_that_is_refused_is_not_repeated(ear: Ear, clock: FakeClock) -> N
     assert clock.slept == []
 
 
+# ------------------------------------------------------------------------------------------------------------- regions
+
+
+def test_the_regions_of_an_account_are_those_that_are_switched_on(accounts: AwsAccounts, ear: Ear) -> None:
+    found = accounts.regions(MEMBER)
+
+    assert {"us-east-1", "eu-central-1"} < set(found)
+    assert list(found) == sorted(found)
+    asked = ear.only("DescribeRegions")
+    assert (asked.region, asked.params) == ("us-east-1", {"AllRegions": False})
+    assert ear.only("AssumeRole").params["RoleArn"] == f"arn:aws:iam::{MEMBER}:role/redress-test-read"
+    assert asked.access_key != OWN
+
+
+def test_regions_share_the_session_of_the_reads_and_are_asked_for_each_time(
+    accounts: AwsAccounts, ear: Ear
+) -> None:
+    accounts.reader(SAMPLE, HERE).read("ec2", "DescribeVpcs")
+    accounts.regions(HOME)
+    accounts.regions(HOME)
+    assert ear.operations("sts") == ["AssumeRole"]
+    assert ear.operations("ec2") == ["DescribeVpcs", "DescribeRegions", "DescribeRegions"]
+
+
+@pytest.mark.parametrize(
+    "replies, kind, pauses",
+    [
+        ([refusal("UnauthorizedOperation", status=403)], AccessDeniedError, 0),
+        ([refusal("RequestLimitExceeded"), refusal("RequestLimitExceeded")], TransientError, 1),
+        ([answer(Regions=[])], AwsError, 0),
+    ],
+)
+def test_regions_that_cannot_be_read_are_an_error_and_never_none(
+    replies: list[Any], kind: type[AwsError], pauses: int, ear: Ear, clock: FakeClock
+) -> None:
+    left = iter(replies)
+    ear.on("before-call.ec2.DescribeRegions", lambda **_: next(left))
+    with pytest.raises(AwsError) as caught:
+        AwsAccounts(DEPLOYMENT, clock, ear.session).regions(HOME)
+    assert type(caught.value) is kind
+    assert (caught.value.service, caught.value.operation) == ("ec2", "DescribeRegions")
+    assert len(clock.slept) == pauses
+    assert next(left, None) is None
+
+
+def test_regions_are_asked_for_once_more_when_the_service_is_away(ear: Ear, clock: FakeClock) -> None:
+    left = iter([refusal("Unavailable"), answer(Regions=[{"RegionName": "b"}, {"RegionName": "a"}])])
+    ear.on("before-call.ec2.DescribeRegions", lambda **_: next(left))
+    assert AwsAccounts(DEPLOYMENT, clock, ear.session).regions(HOME) == ("a", "b")
+
+
+# ------------------------------------------------------------------------------------------------------------- buckets
+
+BLOCK = Call(
+    service="s3",
+    operation="PutPublicAccessBlock",
+    params={"Bucket": "ours", "ExpectedBucketOwner": HOME, "PublicAccessBlockConfiguration": {}},
+    why="nothing of it is for the Internet",
+)
+BLOCKS = Permission("s3:PutBucketPublicAccessBlock", "arn:{partition}:s3:::ours")
+
+
+def test_a_bucket_is_reached_in_its_own_region_and_by_that_regions_own_endpoint(
+    accounts: AwsAccounts, ear: Ear
+) -> None:
+    s3: Any = boto3.client("s3", region_name="us-east-1")
+    s3.create_bucket(Bucket="ours")
+    for region in ("eu-west-1", "us-east-1"):
+        reader = accounts.reader(SAMPLE, target(account="123456789012", region=region))
+        reader.read("s3", "HeadBucket", Bucket="ours", ExpectedBucketOwner="123456789012")
+    urls = [(one.region, one.url) for one in ear.sent if one.service == "s3"]
+    assert urls == [
+        ("eu-west-1", "https://ours.s3.eu-west-1.amazonaws.com/"),
+        ("us-east-1", "https://ours.s3.us-east-1.amazonaws.com/"),
+    ]
+
+
+@pytest.mark.parametrize("named", [{}, {"ExpectedBucketOwner": MEMBER}, {"ExpectedBucketOwner": ""}])
+def test_a_call_on_a_bucket_that_does_not_name_the_account_as_its_owner_is_not_sent(
+    named: dict[str, JsonValue], accounts: AwsAccounts, ear: Ear
+) -> None:
+    reader = accounts.reader(SAMPLE, HERE)
+    bucket: dict[str, JsonValue] = {"Bucket": "ours", **named}
+    with pytest.raises(GuardError, match=f"not account {HOME}"):
+        reader.read("s3", "GetPublicAccessBlock", **bucket)
+    with pytest.raises(ContractError, match="has no list"):
+        reader.pages("s3", "GetPublicAccessBlock", "Grants", **bucket)
+    call = BLOCK.model_copy(update={"params": {**bucket, "PublicAccessBlockConfiguration": {}}})
+    executor = accounts.executor(with_writes(BLOCKS), HERE, Plan(calls=(call,)), SESSION)
+    with pytest.raises(GuardError, match=f"not account {HOME}"):
+        executor.perform(call, "token", ())
+    assert ear.operations("s3") == []
+
+
+def test_the_owner_that_is_named_is_the_account_of_the_session(accounts: AwsAccounts, ear: Ear) -> None:
+    home, member = accounts.reader(SAMPLE, HERE), accounts.reader(SAMPLE, THERE)
+    for _ in range(2):
+        with pytest.raises(GuardError):
+            member.read("s3", "HeadBucket", Bucket="ours", ExpectedBucketOwner=HOME)
+        for reader, owner in ((home, HOME), (member, MEMBER)):
+            with pytest.raises(AwsError, match="NoSuchBucket"):
+                reader.read("s3", "HeadBucket", Bucket="ours", ExpectedBucketOwner=owner)
+    assert len(ear.operations("s3")) == 4
+
+
+@pytest.mark.parametrize(
+    "code, status",
+    [
+        ("PermanentRedirect", 301),
+        ("301", 301),
+        ("AuthorizationHeaderMalformed", 400),
+        ("IllegalLocationConstraintException", 400),
+        ("TemporaryRedirect", 307),
+    ],
+)
+def test_a_bucket_elsewhere_is_not_followed_to_its_region(
+    code: str, status: int, ear: Ear, clock: FakeClock
+) -> None:
+    tries: list[str] = []
+
+    def elsewhere(request: Any, **_: object) -> AWSResponse:
+        tries.append(request.method)
+        body = f"<Error><Code>{code}</Code><Message>m</Message><Region>eu-west-3</Region></Error>".encode()
+        headers: Any = {"x-amz-bucket-region": "eu-west-3"}
+        return AWSResponse(request.url, status, headers, MockRawResponse(b"" if code.isdigit() else body))
+
+    ear.on("before-send.s3.*", elsewhere)
+    accounts = AwsAccounts(DEPLOYMENT, clock, ear.session)
+    with pytest.raises(AwsError, match="PermanentRedirect" if code == "301" else code):
+        accounts.reader(SAMPLE, HERE).read(
+            "s3", "GetPublicAccessBlock", Bucket="ours", ExpectedBucketOwner=HOME
+        )
+    executor = accounts.executor(with_writes(BLOCKS), HERE, Plan(calls=(BLOCK,)), SESSION)
+    with pytest.raises(AwsError):
+        executor.perform(BLOCK, "token", ())
+    assert tries == ["GET", "PUT"]
+
+
 # ------------------------------------------------------------------------------------------------------------- writing
 
 
@@ -557,7 +702,6 @@ def client_error(code: str, status: int = 400) -> ClientError:
         ("InvalidClientTokenId", 403, AccessDeniedError),
         ("UnrecognizedClientException", 400, AccessDeniedError),
         ("AuthorizationError", 403, AccessDeniedError),
-        ("403", 403, AccessDeniedError),
         ("AccessDenied", 500, AccessDeniedError),
         ("Throttling", 400, TransientError),
         ("ThrottlingException", 400, TransientError),
@@ -580,6 +724,25 @@ def test_what_a_service_says_becomes_one_of_three(code: str, status: int, kind: 
     assert (error.service, error.operation, error.request_id) == ("ec2", "DoIt", "req-1")
     assert error.code == code.removeprefix("Client.")
     assert "said" in str(error)
+
+
+@pytest.mark.parametrize(
+    "operation, status, code, kind",
+    [
+        ("HeadBucket", 403, "AccessDenied", AccessDeniedError),
+        ("HeadBucket", 404, "NoSuchBucket", AwsError),
+        ("HeadBucket", 301, "PermanentRedirect", AwsError),
+        ("HeadObject", 404, "NotFound", AwsError),
+        ("GetObject", 403, "AccessDenied", AccessDeniedError),
+        ("HeadBucket", 400, "400", AwsError),
+        ("HeadBucket", 503, "503", TransientError),
+    ],
+)
+def test_a_refusal_without_a_body_has_the_code_that_it_would_have_had(
+    operation: str, status: int, code: str, kind: type[AwsError]
+) -> None:
+    error = aws_error(client_error(str(status), status), "s3", operation)
+    assert (type(error), error.code) == (kind, code)
 
 
 @pytest.mark.parametrize(

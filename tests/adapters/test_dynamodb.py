@@ -12,15 +12,22 @@ from botocore.exceptions import EndpointConnectionError
 from chalicelib.adapters.aws import own_client
 from chalicelib.adapters.dynamodb import TABLES, DynamoCases, DynamoSettings, Ledger
 from chalicelib.domain.case import Case, CaseState
-from chalicelib.domain.errors import ConflictError, StoreError
-from chalicelib.domain.ports import Change, SettingChange
+from chalicelib.domain.errors import ConflictError, OversizeError, StoreError
+from chalicelib.domain.ports import Change, SettingChange, SweepChange
 from chalicelib.domain.record import Head, Record, RecordType, broken_at, digest_of, system_chain
+from chalicelib.domain.ticket import TicketState
 from tests.adapters.samples import (
     CONTROL,
+    HASH,
     MEMBER,
     OTHER_CONTROL,
     PERSON,
+    answer,
+    ask,
+    baseline,
     case,
+    completed,
+    deployment_role,
     draft,
     enrolment,
     exemption,
@@ -28,21 +35,31 @@ from tests.adapters.samples import (
     lock,
     mode,
     notice,
+    owner,
     question,
     records,
     reserved,
+    sweep,
     target,
+    ticket,
+    waiting,
 )
 from tests.adapters.stores import Dynamo
 from tests.fakes.aws import DEPLOYMENT
 from tests.fakes.cases import HOME
 from tests.fakes.clock import START
-from tests.fakes.ear import Ear, Http, answer, refusal
+from tests.fakes.ear import Ear, Http, refusal
+from tests.fakes.ear import answer as reply_of
 
 
 @pytest.fixture
 def cases(dynamo: Dynamo) -> DynamoCases:
     return DynamoCases(dynamo.client, DEPLOYMENT)
+
+
+@pytest.fixture
+def settings(dynamo: Dynamo) -> DynamoSettings:
+    return DynamoSettings(dynamo.client, DEPLOYMENT)
 
 
 @pytest.fixture
@@ -60,24 +77,50 @@ def whole(cases: DynamoCases) -> Change:
         spent=(reserved(gate.account_spent), reserved(gate.actor_spent)),
         records=records(case(2, episode=2).id, draft("a"), draft("b")),
         notices=(notice(),),
+        ticket=ticket(),
+        exemptions=(exemption(),),
     )
 
 
 # ------------------------------------------------------------------------------------------------ one call per method
 
 
-def test_every_method_of_the_port_is_one_call_that_needs_one_right(
-    cases: DynamoCases, dynamo: Dynamo
+def test_every_method_of_the_ports_is_one_call_and_what_it_reads_is_consistent(
+    cases: DynamoCases, settings: DynamoSettings, dynamo: Dynamo
 ) -> None:
+    """Nothing is deleted and nothing updated in place: PutItem, ConditionCheckItem and reads are all the rights."""
     cases.commit(Change(case=case(1, state=CaseState.CLOSED)))
+    cases.commit(Change(case=waiting(of=target("sg-waiting"))))
     change = whole(cases)
+    said = answer(waiting(of=target("sg-waiting")))
+    role = deployment_role().role_arn
     calls: tuple[tuple[Callable[[], object], str], ...] = (
-        (lambda: cases.look(question(controls=(CONTROL, OTHER_CONTROL))), "BatchGetItem"),
+        (
+            lambda: cases.look(question(controls=(CONTROL, OTHER_CONTROL), role_arn=role)),
+            "BatchGetItem",
+        ),
         (lambda: cases.case(case().digest, 1), "BatchGetItem"),
         (lambda: cases.commit(change), "TransactWriteItems"),
         (lambda: cases.guard(("ALL", f"ACCOUNT#{HOME}"), HOME), "BatchGetItem"),
         (lambda: cases.note(records("EVENT#1")[0]), "PutItem"),
+        (lambda: cases.answers(case().id, 1), "BatchGetItem"),
+        (lambda: cases.bodies(case().id), "Query"),
+        (lambda: cases.swept(HOME, (CONTROL, OTHER_CONTROL)), "BatchGetItem"),
+        (lambda: cases.keep(completed(1)), "TransactWriteItems"),
+        (lambda: settings.case(case().digest, 1), "BatchGetItem"),
+        (lambda: settings.answers(case().id, 1), "BatchGetItem"),
+        (lambda: settings.answer(said), "TransactWriteItems"),
+        (lambda: settings.note(records("EVENT#2")[0]), "PutItem"),
+        (lambda: settings.deployment_role(HOME, role), "BatchGetItem"),
+        (lambda: settings.owner(HOME), "BatchGetItem"),
+        (lambda: settings.head("chain"), "BatchGetItem"),
+        (lambda: settings.freeze("ALL"), "BatchGetItem"),
+        (lambda: settings.mode(HOME, CONTROL), "BatchGetItem"),
+        (lambda: settings.exemption(HOME, CONTROL, "resource"), "BatchGetItem"),
+        (lambda: settings.enrolment(MEMBER), "BatchGetItem"),
+        (lambda: settings.apply(_setting()), "TransactWriteItems"),
     )
+    verbs: list[set[str]] = []
     for call, operation in calls:
         dynamo.ear.sent.clear()
         call()
@@ -85,19 +128,115 @@ def test_every_method_of_the_port_is_one_call_that_needs_one_right(
         asked = dynamo.ear.sent[0].params
         if operation == "BatchGetItem":
             assert all(table["ConsistentRead"] is True for table in asked["RequestItems"].values())
+        if operation == "Query":
+            assert asked["ConsistentRead"] is True
         if operation == "TransactWriteItems":
-            # dynamodb:PutItem is the only right that a transaction of puts needs.
-            assert {verb for item in asked["TransactItems"] for verb in item} == {"Put"}
+            verbs.append({verb for item in asked["TransactItems"] for verb in item})
+    assert verbs == [{"Put"}, {"Put"}, {"Put", "ConditionCheck"}, {"Put"}]
 
 
-def test_only_a_notice_may_overwrite_what_stands(cases: DynamoCases, dynamo: Dynamo) -> None:
+def test_only_what_is_meant_to_may_overwrite_what_stands(
+    cases: DynamoCases, settings: DynamoSettings, dynamo: Dynamo
+) -> None:
     cases.commit(Change(case=case(1, state=CaseState.CLOSED)))
     cases.commit(whole(cases))
-    puts = [item["Put"] for item in dynamo.ear.sent[-1].params["TransactItems"]]
-    free = {put["TableName"] for put in puts if "ConditionExpression" not in put}
+    cases.keep(completed(1))
+    cases.commit(Change(case=waiting(of=target("sg-waiting"))))
+    settings.answer(answer(waiting(of=target("sg-waiting"))))
+    settings.apply(_setting())
+    sent = [one.params["TransactItems"] for one in dynamo.ear.sent if "TransactItems" in one.params]
+    puts = [item["Put"] for items in sent for item in items if "Put" in item]
+    free = {put["Item"]["pk"]["S"].split("#")[0] for put in puts if "ConditionExpression" not in put}
     audit = [put for put in puts if put["TableName"] == DEPLOYMENT.table("audit")]
-    assert free == {DEPLOYMENT.table("outbox")}
-    assert [put["ConditionExpression"] for put in audit] == ["attribute_not_exists(pk)"] * 2
+    settable = {"MODE", "FREEZE", "EXEMPTION", "ENROLMENT", "DEPLOYER", "OWNER", "BASELINE"}
+    assert free == {"notice-1", "ERRAND", "SWEEP", "TICKET"} | settable, "SWEEP is the report here"
+    assert {put["TableName"] for put in puts if put["Item"]["pk"]["S"] in {"notice-1", "SWEEP"}} == {
+        DEPLOYMENT.table("outbox")
+    }
+    assert [put["ConditionExpression"] for put in audit] == ["attribute_not_exists(pk)"] * 5
+
+
+def test_an_answer_rests_on_the_case_as_it_stands_and_writes_none(
+    cases: DynamoCases, settings: DynamoSettings, dynamo: Dynamo
+) -> None:
+    cases.commit(Change(case=waiting()))
+    said = answer(at=START + timedelta(seconds=1))
+
+    settings.answer(said)
+
+    items = dynamo.ear.sent[-1].params["TransactItems"]
+    puts = [item["Put"]["Item"]["pk"]["S"] for item in items if "Put" in item]
+    assert puts == [f"ANSWERS#{waiting().id}#1", said.record.chain, said.notice.id]
+    (check,) = [item["ConditionCheck"] for item in items if "ConditionCheck" in item]
+    assert check["TableName"] == DEPLOYMENT.table("cases")
+    assert check["Key"] == {"pk": {"S": f"CASE#{waiting().digest}"}}
+    assert check["ExpressionAttributeValues"] == {
+        ":case": {"S": waiting().id},
+        ":state": {"S": "waiting"},
+        ":ask": {"N": "1"},
+        ":ask_hash": {"S": HASH},
+        ":at": {"S": "2026-08-03T12:00:01.000Z"},
+    }
+
+
+def test_a_case_tells_what_it_asks_beside_its_body_only_while_it_waits(
+    cases: DynamoCases, dynamo: Dynamo
+) -> None:
+    told = {"case", "ask", "ask_hash", "ask_expires"}
+    for version, state in enumerate(CaseState, start=1):
+        cases.commit(Change(case=waiting(version).model_copy(update={"state": state})))
+        (item,) = dynamo.items("cases")
+        assert told & item.keys() == (told if state is CaseState.WAITING else set())
+        if state is CaseState.WAITING:
+            assert item["case"] == {"S": waiting().id}
+            assert item["ask"] == {"N": "1"}
+            assert item["ask_hash"] == {"S": HASH}
+            assert item["ask_expires"] == {"S": "2026-08-03T20:00:00.000Z"}
+    cases.commit(Change(case=case(10, state=CaseState.WAITING)))
+    (item,) = dynamo.items("cases")
+    assert not told & item.keys()
+
+
+def test_the_cases_in_a_state_are_a_query_and_a_read_of_the_bodies_for_each_hundred(
+    cases: DynamoCases, dynamo: Dynamo
+) -> None:
+    for number in range(120):
+        cases.commit(Change(case=waiting(of=target(f"sg-{number}"), at=START + timedelta(seconds=number))))
+    dynamo.ear.sent.clear()
+
+    found = cases.in_state(CaseState.WAITING)
+    assert dynamo.ear.sent == []
+    next(found)
+    assert dynamo.ear.operations() == ["Query", "BatchGetItem"]
+    assert len(list(found)) == 119
+    assert dynamo.ear.operations() == ["Query", "BatchGetItem", "BatchGetItem"]
+    query, *reads = (one.params for one in dynamo.ear.sent)
+    assert query["IndexName"] == "by_state"
+    assert all(read["RequestItems"][DEPLOYMENT.table("cases")]["ConsistentRead"] for read in reads)
+
+
+def test_what_the_index_says_of_a_case_is_only_where_to_look(cases: DynamoCases) -> None:
+    """An index lags: it names a case twice after a write, and under the state in which it no longer is."""
+    moved, stays = target("sg-moved"), target("sg-stays")
+    cases.commit(Change(case=case(of=moved)))
+    cases.commit(Change(case=waiting(of=stays)))
+    keys = [{"pk": {"S": f"CASE#{waiting(of=of).digest}"}} for of in (moved, stays, stays, target("sg-gone"))]
+    archived = [{"pk": {"S": f"CASE#{waiting(of=stays).digest}#1"}}]
+    pages = iter(
+        [
+            reply_of(Items=keys, LastEvaluatedKey=keys[-1]),
+            reply_of(Items=[*archived, *keys]),
+        ]
+    )
+    ear = Ear()
+    ear.on("before-call.dynamodb.Query", lambda **_: next(pages))
+    lagging = DynamoCases(own_client("dynamodb", DEPLOYMENT, ear.session), DEPLOYMENT)
+
+    assert list(lagging.in_state(CaseState.WAITING)) == [waiting(of=stays)]
+    assert next(pages, None) is None
+    (read,) = (one.params["RequestItems"] for one in ear.sent if one.operation == "BatchGetItem")
+    asked = [key["pk"]["S"] for key in read[DEPLOYMENT.table("cases")]["Keys"]]
+    assert sorted(asked) == sorted({key["pk"]["S"] for key in keys}), "an archived episode is not even read"
 
 
 # ---------------------------------------------------------------------------------------------------- keys and indexes
@@ -140,6 +279,7 @@ def test_the_tables_are_these() -> None:
 def test_items_lie_under_the_keys_that_are_written_down(cases: DynamoCases, dynamo: Dynamo) -> None:
     cases.commit(Change(case=case(1, state=CaseState.CLOSED)))
     cases.commit(whole(cases))
+    cases.keep(completed(1, baselines=(baseline(),), notices=()))
     DynamoSettings(dynamo.client, DEPLOYMENT).apply(_setting())
     digest, key = case().digest, target().key
 
@@ -148,15 +288,25 @@ def test_items_lie_under_the_keys_that_are_written_down(cases: DynamoCases, dyna
         f"CASE#{digest}#1",
         f"LOCK#{key}",
         f"SEEN#event-1#{digest}",
+        f"TICKET#{digest}#1",
     }
+    (stored,) = (item for item in dynamo.items("cases") if item["pk"]["S"].startswith("TICKET#"))
+    assert (stored["state"]["S"], stored["updated_at"]["S"]) == ("ticket_open", "2026-08-03T12:00:00.000Z")
     kinds = {item["pk"]["S"]: item["kind"]["S"] for item in dynamo.items("control_state")}
     assert kinds.pop(f"SPENT#ACCOUNT#{HOME}") == "SPENT"
     assert kinds.pop(f"MODE#{HOME}#{CONTROL}") == "MODE"
     assert kinds.pop("FREEZE#ALL") == "FREEZE"
     assert kinds.pop(f"ENROLMENT#{MEMBER}") == "ENROLMENT"
+    assert kinds.pop(f"OWNER#{HOME}") == "OWNER"
+    assert kinds.pop(f"SWEEP#{HOME}") == "SWEEP"
+    assert kinds.pop(f"BASELINE#{HOME}#{CONTROL}") == "BASELINE"
     assert kinds.pop(f"CHAIN#{system_chain(HOME, START)}") == "CHAIN"
     rest = {"#".join(pk.split("#")[:-1]): kind for pk, kind in kinds.items()}
-    assert rest == {"SPENT#ACTOR": "SPENT", f"EXEMPTION#{HOME}#{CONTROL}": "EXEMPTION"}
+    assert rest == {
+        "SPENT#ACTOR": "SPENT",
+        f"EXEMPTION#{HOME}#{CONTROL}": "EXEMPTION",
+        f"DEPLOYER#{HOME}": "DEPLOYER",
+    }
     assert [item["pk"]["S"] for item in dynamo.items("outbox")] == ["notice-1"]
     assert [item["state"]["S"] for item in dynamo.items("outbox")] == ["ready"]
 
@@ -167,8 +317,10 @@ def _setting() -> SettingChange:
     return SettingChange(
         mode=mode(),
         freezes=(freeze(),),
-        exemption=exemption(),
+        exemptions=(exemption(),),
         enrolment=enrolment(),
+        deployment_role=deployment_role(),
+        owner=owner(),
         record=record,
         expected_head=Head(),
     )
@@ -204,7 +356,19 @@ def test_only_what_people_did_is_indexed_by_actor(
 ) -> None:
     cases.note(records("EVENT#1", draft(type=kind, actor=PERSON))[0])
     (item,) = dynamo.items("audit")
-    by_people = {"MODE_CHANGED", "FREEZE_ON", "FREEZE_OFF", "EXEMPTION_GRANTED", "CONFIG_CHANGED", "ENROLLED"}
+    by_people = {
+        "MODE_CHANGED",
+        "FREEZE_ON",
+        "FREEZE_OFF",
+        "EXEMPTION_GRANTED",
+        "EXEMPTION_REVOKED",
+        "SNOOZED",
+        "REQUESTED",
+        "ANSWERED",
+        "ANSWER_REFUSED",
+        "CONFIG_CHANGED",
+        "ENROLLED",
+    }
     assert ("actor_key" in item) is (kind.value in by_people)
     if "actor_key" in item:
         assert item["actor_key"]["S"].endswith("#202608")
@@ -221,7 +385,7 @@ def test_a_record_about_nothing_in_particular_is_in_fewer_indexes(cases: DynamoC
 
 
 def test_an_item_that_dynamodb_could_not_hold_is_refused_by_name_before_anything_is_sent(
-    cases: DynamoCases, dynamo: Dynamo
+    cases: DynamoCases, settings: DynamoSettings, dynamo: Dynamo
 ) -> None:
     too_long = "x" * 400 * 1024
     big = records(case().id, draft("small"), draft("large", text=too_long))
@@ -229,11 +393,16 @@ def test_an_item_that_dynamodb_could_not_hold_is_refused_by_name_before_anything
         (lambda: cases.commit(Change(case=case(), records=big)), r"0000000002 \(RECEIVED\)"),
         (lambda: cases.commit(Change(case=case(reason=too_long))), f"CASE#{case().digest}"),
         (lambda: cases.note(records("EVENT#1", draft(text="é" * 205 * 1024))[0]), "EVENT#1"),
+        (
+            lambda: cases.commit(Change(case=case(), ticket=ticket().model_copy(update={"why": too_long}))),
+            f"TICKET#{case().digest}#1",
+        ),
+        (lambda: cases.keep(SweepChange(sweep=sweep(expected=(too_long,)))), f"SWEEP#{HOME}"),
+        (lambda: settings.answer(answer(by=too_long)), f"ANSWERS#{case().id}#1"),
     )
     for attempt, name in attempts:
-        with pytest.raises(StoreError, match=name) as caught:
+        with pytest.raises(OversizeError, match=name):
             attempt()
-        assert not isinstance(caught.value, ConflictError)
     assert dynamo.ear.sent == []
 
 
@@ -243,8 +412,10 @@ def test_a_transaction_that_dynamodb_could_not_take_is_refused_before_it_is_sent
     many = records(case().id, *(draft(str(number)) for number in range(100)))
     heavy = records(case().id, *(draft(str(number), text="x" * 390_000) for number in range(11)))
     for chain in (many, heavy):
-        with pytest.raises(StoreError, match="a transaction holds"):
+        with pytest.raises(OversizeError, match="a transaction holds"):
             cases.commit(Change(case=case(), records=chain))
+    with pytest.raises(OversizeError, match="a transaction holds"):
+        cases.keep(completed(1, baselines=tuple(baseline(control=str(number)) for number in range(100))))
     assert dynamo.ear.sent == []
 
 
@@ -313,11 +484,24 @@ def test_everything_else_is_a_store_error_that_says_what_to_do(reply: Callable[[
         lambda cases: cases.case("digest", 1),
         lambda cases: cases.guard(("ALL",), HOME),
         lambda cases: cases.note(records("EVENT#1")[0]),
+        lambda cases: cases.answers("case-1", 1),
+        lambda cases: list(cases.in_state(CaseState.WAITING)),
+        lambda cases: cases.bodies("case-1"),
+        lambda cases: cases.swept(HOME, (CONTROL,)),
+        lambda cases: cases.keep(completed(1)),
     ],
 )
 def test_no_method_takes_a_refusal_for_an_answer(ask: Callable[[DynamoCases], object]) -> None:
     with pytest.raises(StoreError, match="role lacks the right"):
         ask(failing(lambda: refusal("AccessDeniedException")))
+
+
+def test_an_answer_that_is_refused_by_the_tables_is_not_taken_for_a_lost_race() -> None:
+    ear = Ear()
+    ear.on("before-call.dynamodb.*", lambda **_: refusal("AccessDeniedException"))
+    with pytest.raises(StoreError, match="role lacks the right") as caught:
+        DynamoSettings(own_client("dynamodb", DEPLOYMENT, ear.session), DEPLOYMENT).answer(answer())
+    assert not isinstance(caught.value, ConflictError)
 
 
 def test_a_note_that_collides_with_a_transaction_is_a_conflict_and_not_a_duplicate() -> None:
@@ -354,7 +538,7 @@ def test_what_was_left_unprocessed_is_asked_for_again(cases: DynamoCases, dynamo
     current = {"pk": {"S": "x"}} | next(
         item for item in dynamo.items("cases") if item["pk"]["S"] == f"CASE#{case().digest}"
     )
-    ear, replies = Ear(), iter([answer(Responses={table: [current]}, UnprocessedKeys=left)])
+    ear, replies = Ear(), iter([reply_of(Responses={table: [current]}, UnprocessedKeys=left)])
     ear.on("before-call.dynamodb.BatchGetItem", lambda **_: next(replies, None))
     slow = DynamoCases(own_client("dynamodb", DEPLOYMENT, ear.session), DEPLOYMENT)
 
@@ -369,7 +553,7 @@ def test_a_table_that_never_finishes_is_a_store_error_after_a_few_tries() -> Non
 
     def reply() -> Any:
         tries.append(1)
-        return answer(Responses={}, UnprocessedKeys={"redress-test-cases": {"Keys": [{"pk": {"S": "x"}}]}})
+        return reply_of(Responses={}, UnprocessedKeys={"redress-test-cases": {"Keys": [{"pk": {"S": "x"}}]}})
 
     with pytest.raises(StoreError, match="undone"):
         failing(reply).look(question())
@@ -472,7 +656,7 @@ def test_a_record_that_an_index_knows_and_the_table_does_not_is_an_alarm(
 ) -> None:
     written(cases, at=START, number=1)
     ear = Ear()
-    ear.on("before-call.dynamodb.BatchGetItem", lambda **_: answer(Responses={}))
+    ear.on("before-call.dynamodb.BatchGetItem", lambda **_: reply_of(Responses={}))
     blind = Ledger(own_client("dynamodb", DEPLOYMENT, ear.session), DEPLOYMENT)
     with pytest.raises(StoreError, match="EVENT#1"):
         list(blind.records(HOME, START, START))
@@ -513,3 +697,51 @@ def test_settings_are_listed_by_kind(cases: DynamoCases, ledger: Ledger, dynamo:
     assert ledger.enrolments() == (enrolment(),)
     assert ledger.spent() == (spent,)
     assert set(dynamo.ear.operations()) == {"Query", "BatchGetItem"}
+
+
+def test_what_people_configured_and_what_sweeps_saw_is_listed(
+    cases: DynamoCases, settings: DynamoSettings, ledger: Ledger
+) -> None:
+    assert (ledger.deployment_roles(), ledger.owners(), ledger.sweeps(), ledger.baselines()) == (
+        (),
+        (),
+        (),
+        (),
+    )
+    settings.apply(_setting())
+    end = completed(1)
+    cases.keep(end)
+
+    assert ledger.deployment_roles() == (deployment_role(),)
+    assert ledger.owners() == (owner(),)
+    assert ledger.sweeps() == (end.sweep,)
+    assert ledger.baselines() == end.baselines
+
+
+def test_tickets_are_listed_by_state_the_last_moved_first(cases: DynamoCases, ledger: Ledger) -> None:
+    many = [
+        ticket(
+            state=TicketState.CLOSED if number % 2 else TicketState.OPEN,
+            at=START + timedelta(seconds=number),
+            of=target(f"sg-{number}"),
+        )
+        for number in range(6)
+    ]
+    for one in many:
+        cases.commit(Change(case=case(of=one.target), ticket=one))
+    many.reverse()
+
+    assert list(ledger.tickets()) == many
+    assert list(ledger.tickets(TicketState.OPEN)) == [one for one in many if one.is_open]
+    assert list(ledger.tickets(TicketState.CLOSED)) == [one for one in many if not one.is_open]
+    assert len(list(ledger.cases())) == 6, "a ticket is no case"
+
+
+def test_answers_are_read_by_case_and_ask(
+    cases: DynamoCases, settings: DynamoSettings, ledger: Ledger
+) -> None:
+    cases.commit(Change(case=waiting()))
+    said = answer(asked=ask())
+    settings.answer(said)
+    assert ledger.answers(waiting().id, 1) == said.answers
+    assert ledger.answers(waiting().id, 2) is None

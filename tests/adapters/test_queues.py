@@ -131,6 +131,22 @@ def test_a_wait_is_what_sqs_can_wait(asked: int, told: int) -> None:
     assert ear.asked["QueueUrl"] == "https://sqs/queue"
 
 
+@pytest.mark.parametrize("asked, told", [(1, 1), (900, 900), (901, 900), (10**6, 900), (0, None), (-1, None)])
+def test_a_message_is_held_back_as_long_as_sqs_can(asked: int, told: int | None) -> None:
+    ear = Ear()
+    ear.on("before-call.sqs.*", lambda **_: refusal("Stop"))
+    with pytest.raises(StoreError):
+        SqsQueue(heard(ear), "https://sqs/queue").send("later", asked)
+    assert ear.asked.get("DelaySeconds") == told
+    assert ear.asked["MessageBody"] == "later"
+
+
+def test_a_message_that_is_held_back_is_counted_and_not_seen(sqs: "SQSClient", ours: SqsQueues) -> None:
+    ours.send(LIVE, "later", 900)
+    assert ours.depth(LIVE) == 1
+    assert bodies(sqs, LIVE) == []
+
+
 def test_a_queue_is_looked_up_once(sqs: "SQSClient", ours: SqsQueues) -> None:
     ear = Ear()
     listened = heard(ear)

@@ -680,13 +680,13 @@ def test_a_switch_is_turned_on_and_off_under_one_name(store: Store) -> None:
 def test_what_cannot_be_read_is_an_error_and_never_absent(store: Store) -> None:
     store.settings.apply(setting(freezes=(freeze(),)))
     store.spoil("control_state", "FREEZE#ALL", ("FREEZE", "ALL"))
-    for ask in (
+    for read in (
         lambda: store.cases.look(question()),
         lambda: store.cases.guard(("ALL",), HOME),
         lambda: store.settings.freeze("ALL"),
     ):
         with pytest.raises(StoreError, match="FREEZE#ALL"):
-            ask()
+            read()
 
 
 def test_what_was_given_cannot_be_changed_afterwards(store: Store) -> None:

@@ -12,6 +12,7 @@ from chalicelib.adapters.worker import Worker
 from chalicelib.domain.contract import Mode
 from chalicelib.domain.errors import MalformedEventError, StoreError
 from chalicelib.domain.ports import FREEZE_ALL
+from chalicelib.flow.errand import ERRAND, SweepPart
 from tests.fakes.house import House, house
 from tests.flow.test_pipeline import SSH, Group, Meddler, attacked
 
@@ -22,6 +23,7 @@ class Queues:
 
     deferred: list[tuple[str, str, int]] = field(default_factory=list)
     redriven: list[tuple[str, str, int]] = field(default_factory=list)
+    sent: list[tuple[str, str]] = field(default_factory=list)
 
     def defer(self, queue: str, receipt_handle: str, seconds: int) -> None:
         self.deferred.append((queue, receipt_handle, seconds))
@@ -29,6 +31,9 @@ class Queues:
     def redrive(self, dead_letters: str, queue: str, most: int) -> int:
         self.redriven.append((dead_letters, queue, most))
         return most
+
+    def send(self, queue: str, body: str) -> None:
+        self.sent.append((queue, body))
 
 
 @pytest.fixture
@@ -97,29 +102,49 @@ def test_an_error_is_logged_with_the_event_and_raised(
 
 def test_dead_letters_go_back_when_a_person_said_so(built: House) -> None:
     queues = Queues()
-    command = {"command": "redrive", "queue": "events", "most": 7}
+    command = {"errand": "redrive", "queue": "events", "most": 7}
     assert worker(built, queues).handle(message(command, "commands")) == {"batchItemFailures": []}
     assert queues.redriven == [("redress-test-events-dlq", "redress-test-events", 7)]
+    assert queues.sent == []
+
+
+def test_what_an_errand_leads_to_goes_on_the_commands_queue(built: House) -> None:
+    queues = Queues()
+    assert worker(built, queues).handle(message({"errand": "sweep"}, "commands")) == {"batchItemFailures": []}
+    assert {queue for queue, _ in queues.sent} == {"redress-test-commands"}
+    orders = [ERRAND.validate_json(body) for _, body in queues.sent]
+    (sweep,) = built.cases.sweeps
+    assert sorted(order.so_far.name for order in orders if isinstance(order, SweepPart)) == sorted(
+        sweep.expected
+    )
 
 
 @pytest.mark.parametrize(
     "command",
     [
         {},
-        {"command": "act"},
-        {"command": "redrive", "queue": "events"},
-        {"command": "redrive", "queue": "events", "most": "7"},
-        {"command": "redrive", "queue": "../events", "most": 7},
+        {"errand": "act"},
+        {"command": "redrive", "queue": "events", "most": 7},
+        {"errand": "redrive", "queue": "events"},
+        {"errand": "redrive", "queue": "events", "most": "7"},
+        {"errand": "redrive", "queue": "events", "most": 7, "more": 1},
+        {"errand": "redrive", "queue": "../events", "most": 7},
     ],
 )
 def test_the_commands_queue_takes_nothing_else(built: House, command: dict[str, Any]) -> None:
     queues = Queues()
-    with pytest.raises(MalformedEventError, match="no such command"):
+    with pytest.raises(MalformedEventError, match="no such errand"):
         worker(built, queues).handle(message(command, "commands"))
-    assert queues.redriven == []
+    assert (queues.redriven, queues.sent) == ([], [])
+
+
+@pytest.mark.parametrize("order", [{}, {"case": "x"}, {"errand": "tick"}, {"case": "x", "ask": "1"}])
+def test_the_undo_queue_takes_nothing_but_undos(built: House, order: dict[str, Any]) -> None:
+    with pytest.raises(MalformedEventError, match="no such undo"):
+        worker(built, Queues()).handle(message(order, "undo"))
 
 
 def test_a_command_on_the_events_queue_is_no_event(built: House) -> None:
     built.raise_to(Mode.ACT, SSH)
     with pytest.raises(MalformedEventError):
-        worker(built, Queues()).handle(message({"command": "redrive", "queue": "events", "most": 7}))
+        worker(built, Queues()).handle(message({"errand": "redrive", "queue": "events", "most": 7}))

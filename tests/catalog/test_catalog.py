@@ -211,7 +211,14 @@ each_control = pytest.mark.parametrize("control", SHIPPED.controls, ids=lambda c
 
 def test_the_first_controls_are_there() -> None:
     ids = {control.id for control in SHIPPED.controls}
-    assert {"ec2-open-ssh", "ec2-open-rdp", "ebs-default-encryption"} <= ids
+    assert {
+        "ebs-default-encryption",
+        "ec2-open-rdp",
+        "ec2-open-ssh",
+        "iam-root-access-key",
+        "iam-unused-credentials",
+        "s3-bucket-public-access-block",
+    } <= ids
 
 
 @each_control
@@ -231,7 +238,7 @@ def test_framework_ids_are_texts(control: Control) -> None:
 
 @each_control
 def test_a_ceiling_and_a_status_are_meant(control: Control) -> None:
-    assert control.most is Mode.ACT
+    assert control.most is control.ceiling > Mode.OBSERVE
     assert control.false_positives
     assert control.why.strip().endswith(".")
 
@@ -245,6 +252,26 @@ def test_events_are_told_in_words_that_classification_understands(control: Contr
             jmespath.compile(rule.target)
         else:
             assert control.resource == "AWS::::Account"
+
+
+@each_control
+def test_what_other_services_call_it_is_written_as_they_write_it(control: Control) -> None:
+    """Claims are matched by these names alone, so that one misspelt would be silence."""
+    forms = {
+        r"(PCI\.)?[A-Z][A-Za-z0-9]*\.[0-9]+": control.security_hub,
+        r"[A-Z0-9]+(_[A-Z0-9]+)*": control.config_rules,
+        r"[a-z0-9]+(-[a-z0-9]+)*": control.config_rule_names,
+        r"[A-Z][A-Za-z]+:[A-Z][A-Za-z0-9]+/[A-Z][A-Za-z0-9.!]+": control.guardduty,
+        r"[a-z0-9]+(_[a-z0-9]+)*": control.prowler,
+    }
+    for form, names in forms.items():
+        assert len(names) == len(set(names))
+        assert [name for name in names if not re.fullmatch(form, name)] == []
+    kebab = {name.lower().replace("_", "-") for name in control.config_rules}
+    assert not kebab.intersection(control.config_rule_names), (
+        "only names that do not follow from the identifier"
+    )
+    assert set(control.access_analyzer) <= {control.resource}
 
 
 @each_control

@@ -15,7 +15,7 @@ from botocore.credentials import Credentials
 from moto import mock_aws
 
 from chalicelib.cli.api import Api, ApiError, checked
-from chalicelib.flow.command import COMMAND, SetFreeze
+from chalicelib.flow.command import COMMAND, STAGE_HEADER, SetFreeze
 
 COMMAND_SENT = SetFreeze(on=True, reason="incident – 7")
 
@@ -67,6 +67,16 @@ def test_the_command_is_posted_signed_and_read_back_as_the_same_command(gateway:
     scope = headers["Authorization"].split("Credential=testing/")[1].split(",")[0]
     assert scope.split("/")[1:] == ["us-east-1", "execute-api", "aws4_request"]
     assert headers["X-Amz-Security-Token"] == "testing"
+    assert headers[STAGE_HEADER] == "dev"
+
+
+def test_the_signature_covers_the_deployment_that_is_meant(gateway: Gateway) -> None:
+    Api(boto3.Session(), "prod", gateway.url).post(COMMAND_SENT)
+    ((_, headers, _),) = gateway.seen
+    assert headers[STAGE_HEADER] == "prod"
+    assert STAGE_HEADER.lower() in headers["Authorization"].split("SignedHeaders=")[1].split(",")[0].split(
+        ";"
+    )
 
 
 def test_the_signature_covers_the_body(gateway: Gateway) -> None:

@@ -110,6 +110,42 @@ def test_a_hostile_file_name_is_shown_and_not_obeyed(
     assert not harmful(result.stderr)
 
 
+def test_every_finding_of_an_event_is_listed_and_of_an_event_without_any_each_reason_once(
+    redress: Any, write: Write, a_control: Callable[..., Any]
+) -> None:
+    redress.catalog = type(redress.catalog)((a_control(security_hub=("EC2.13",)),))
+    finding = {
+        "Id": "finding-1",
+        "ProductArn": "arn:aws:securityhub:eu-central-1::product/aws/securityhub",
+        "AwsAccountId": "111122223333",
+        "Region": "eu-central-1",
+        "UpdatedAt": "2031-05-01T12:00:00Z",
+        "Compliance": {"Status": "FAILED", "SecurityControlId": "EC2.13"},
+        "Resources": [
+            {
+                "Type": "AwsEc2SecurityGroup",
+                "Id": f"arn:aws:ec2:eu-central-1:111122223333:security-group/sg-{number}",
+            }
+            for number in (1, 2)
+        ],
+    }
+
+    def event(*findings: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "detail-type": "Security Hub Findings - Imported",
+            "source": "aws.securityhub",
+            "account": "444455556666",
+            "region": "us-east-1",
+            "detail": {"findings": list(findings)},
+        }
+
+    over = {**finding, "RecordState": "ARCHIVED"}
+    some, none = redress.json("classify", write("f.jsonl", event(over, finding), event(over)))
+    assert [one["resource"].rpartition("/")[2] for one in some["findings"]] == ["sg-1", "sg-2"]
+    assert "reason" not in some
+    assert none["reason"] == "the finding's record is 'ARCHIVED'"
+
+
 @pytest.mark.corpus
 def test_all_real_events_are_classified_without_an_error(redress: Any, corpus: Path) -> None:
     from chalicelib import catalog

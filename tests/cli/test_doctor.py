@@ -16,8 +16,9 @@ from chalicelib.cli.ledger import Books
 from chalicelib.domain.contract import Mode
 from chalicelib.domain.errors import StoreError
 from chalicelib.domain.finding import GLOBAL
-from chalicelib.domain.ports import Enrolment, Freeze, ModeSetting
+from chalicelib.domain.ports import Enrolment, Exemption, Freeze, ModeSetting
 from chalicelib.domain.record import Draft, Head, RecordType, seal
+from chalicelib.domain.sweep import Sweep
 from chalicelib.settings import Settings
 
 NOW = datetime(2031, 5, 7, 12, 0, tzinfo=UTC)
@@ -82,7 +83,16 @@ def ledger(redress: Any) -> Any:
     redress.ledger.stored = [
         type(one)(one.body.replace("111122223333", HOME), one.hash) for one in redress.ledger.stored
     ]
+    redress.ledger.swept = [a_sweep()]
     return redress.ledger
+
+
+def a_sweep(**changes: Any) -> Sweep:
+    begun = NOW - timedelta(hours=20)
+    whole = Sweep(
+        id="s1", account=HOME, by="the schedule", started_at=begun, expected=("a",), completed_at=begun
+    )
+    return whole.model_copy(update=changes)
 
 
 @pytest.mark.usefixtures("account")
@@ -188,6 +198,56 @@ def test_dead_letters_fail_and_say_how_they_are_tried_again(ledger: Any) -> None
     assert "redress redrive events" in check.says
 
 
+@pytest.mark.usefixtures("account")
+def test_what_waits_and_what_ends_soon_is_advice_and_no_failure(ledger: Any) -> None:
+    deploy()
+    ledger.ask()
+    for days, code in ((13, "accepted_risk"), (2, "snooze"), (15, "compensating"), (-1, "undo")):
+        exemption = Exemption(
+            account=HOME,
+            control="c",
+            resource=f"r-{code}",
+            owner="ann",
+            code=code,
+            reason="r",
+            by="jane",
+            at=NOW,
+            expires_at=NOW + timedelta(days=days),
+        )
+        ledger.granted.append(exemption)
+    found = bad(examine(ledger))
+    assert {check.health for check in found} == {Health.WARN}
+    assert [(check.name, check.says) for check in found] == [
+        ("asks", "1 wait for an answer, the first until 2031-05-07T19:00:00.000Z: `redress waiting`"),
+        ("exemptions", "r-accepted_risk is exempt from c until 2031-05-20T12:00:00.000Z only; ask ann"),
+    ]
+
+
+@pytest.mark.usefixtures("account")
+@pytest.mark.parametrize(
+    "sweeps, health, says",
+    [
+        ([], Health.WARN, "was never swept"),
+        ([a_sweep(account="444455556666")], Health.WARN, "was never swept"),
+        (
+            [a_sweep(started_at=NOW - timedelta(days=2, seconds=1))],
+            Health.WARN,
+            "was last swept at 2031-05-05T11",
+        ),
+        ([a_sweep(started_at=NOW - timedelta(days=2))], Health.OK, "was swept at 2031-05-05T12"),
+        ([a_sweep(completed_at=None)], Health.WARN, "did not end"),
+        ([a_sweep(completed_at=None, started_at=NOW - timedelta(hours=1))], Health.OK, "was swept at"),
+    ],
+)
+def test_an_account_that_is_not_swept_is_told(
+    ledger: Any, sweeps: list[Sweep], health: Health, says: str
+) -> None:
+    deploy()
+    ledger.swept = sweeps
+    (found,) = examine(ledger)["sweeps"]
+    assert (found.health, says in found.says) == (health, True)
+
+
 def raised(mode: Mode) -> ModeSetting:
     return ModeSetting(account=HOME, control="c", mode=mode, by="jane", at=NOW, reason="r")
 
@@ -235,6 +295,7 @@ def test_the_kill_switch_is_told_as_it_stands(
 def test_a_quiet_account_is_worth_a_look(ledger: Any) -> None:
     deploy()
     ledger.members = [Enrolment(account="444455556666", by="jane", at=NOW - timedelta(days=9))]
+    ledger.swept.append(a_sweep(account="444455556666"))
     (check,) = bad(examine(ledger))
     assert "444455556666: nothing was heard for a day" in check.says
 

@@ -1,5 +1,7 @@
 """Patterns and policies from catalogs and declarations that the real ones do not have yet."""
 
+from typing import Any
+
 import pytest
 
 from chalicelib.cli import patterns, policies
@@ -7,21 +9,21 @@ from chalicelib.domain.contract import Mode, Permission
 from chalicelib.domain.control import Control, EventRule, Status
 from chalicelib.domain.errors import CatalogError
 from chalicelib.domain.finding import Severity
+from local.emulator.names import matches
 
 
-def control(*events: EventRule, status: Status = Status.TRIAL) -> Control:
+def control(*events: EventRule, status: Status = Status.TRIAL, **known: Any) -> Control:
     return Control(
         id="c",
         version="1",
         title="t",
         severity=Severity.LOW,
-        resource="r",
         status=status,
         ceiling=Mode.ASK,
         why="w",
         false_positives=(),
-        frameworks={},
         events=events,
+        **{"resource": "r", "frameworks": {}, **known},
     )
 
 
@@ -49,10 +51,150 @@ def test_one_service_is_one_rule_however_many_controls_listen() -> None:
 
 
 def test_a_retired_control_is_not_listened_for() -> None:
-    assert (
-        patterns.routes([control(EventRule(source="ec2.amazonaws.com", names=("A",)), status=Status.RETIRED)])
-        == ()
+    retired = control(
+        EventRule(source="ec2.amazonaws.com", names=("A",)), status=Status.RETIRED, security_hub=("EC2.1",)
     )
+    assert patterns.routes([retired]) == ()
+
+
+def test_a_sign_in_is_an_event_of_a_type_of_its_own() -> None:
+    (route,) = patterns.routes([control(EventRule(source="signin.amazonaws.com", names=("ConsoleLogin",)))])
+    assert route.name == "signin"
+    assert route.pattern["detail-type"] == ["AWS Console Sign In via CloudTrail"]
+
+
+@pytest.mark.parametrize(
+    "known, names",
+    [
+        ({}, []),
+        (
+            {"security_hub": ("EC2.13",)},
+            [
+                "findings-action",
+                "findings-securityhub",
+                "findings-securityhub-legacy",
+                "findings-securityhub-v2",
+            ],
+        ),
+        (
+            {"frameworks": {"cis_aws_foundations_1_2_0": ("4.1",), "scf": ("X",)}},
+            ["findings-action", "findings-securityhub-legacy"],
+        ),
+        ({"config_rules": ("A_B",)}, ["findings-config"]),
+        ({"config_rule_names": ("a-b",)}, ["findings-config"]),
+        ({"guardduty": ("Policy:S3/X",)}, ["findings-guardduty"]),
+        ({"access_analyzer": ("AWS::S3::Bucket",)}, ["findings-access-analyzer"]),
+    ],
+)
+def test_only_those_are_listened_to_whom_some_control_answers(
+    known: dict[str, Any], names: list[str]
+) -> None:
+    assert [route.name for route in patterns.routes([control(**known)])] == names
+
+
+def test_the_names_of_a_control_stand_in_the_patterns_and_once() -> None:
+    first = control(
+        security_hub=("EC2.13", "PCI.EC2.5"),
+        frameworks={"cis_aws_foundations_1_2_0": ("4.1",), "cis_aws_foundations_1_4_0": ("5.2",)},
+        config_rules=("A",),
+        resource="AWS::S3::Bucket",
+    )
+    second = control(security_hub=("EC2.13",), config_rule_names=("b",), resource="AWS::S3::Bucket")
+    by_name = {
+        route.name: route.pattern["detail"]
+        for route in patterns.routes([first, second])
+        if "detail" in route.pattern
+    }
+    assert by_name["findings-securityhub"]["findings"]["Compliance"]["SecurityControlId"] == [
+        "EC2.13",
+        "PCI.EC2.5",
+    ]
+    assert by_name["findings-securityhub-v2"]["findings"]["compliance"]["control"] == ["EC2.13", "PCI.EC2.5"]
+    assert by_name["findings-config"]["resourceType"] == ["AWS::S3::Bucket"]
+    assert [one["suffix"] for one in by_name["findings-securityhub-legacy"]["findings"]["GeneratorId"]] == [
+        "/EC2.13",
+        "/PCI.EC2.5",
+        "/cis-aws-foundations-benchmark/v/1.2.0/rule/4.1",
+        "/cis-aws-foundations-benchmark/v/1.4.0/5.2",
+    ]
+
+
+HUB = "arn:aws:securityhub:eu-central-1::product/aws/securityhub"
+FAILED = {
+    "ProductArn": HUB,
+    "RecordState": "ACTIVE",
+    "GeneratorId": "security-control/EC2.13",
+    "Compliance": {"Status": "FAILED", "SecurityControlId": "EC2.13"},
+}
+LEGACY = {**FAILED, "GeneratorId": "pci-dss/v/3.2.1/PCI.EC2.5", "Compliance": {"Status": "FAILED"}}
+IMPORTED, ACTION, V2 = (
+    "Security Hub Findings - Imported",
+    "Security Hub Findings - Custom Action",
+    "Findings Imported V2",
+)
+CONFIG = {"resourceType": "AWS::S3::Bucket", "newEvaluationResult": {"complianceType": "NON_COMPLIANT"}}
+PUBLIC = {"status": "ACTIVE", "isPublic": True, "resourceType": "AWS::S3::Bucket"}
+OCSF = {"class_uid": 2003, "compliance": {"control": "EC2.13", "status": "Fail", "status_id": 3}}
+
+
+@pytest.mark.parametrize(
+    "source, kind, detail, by",
+    [
+        ("aws.securityhub", IMPORTED, {"findings": [FAILED]}, ["findings-securityhub"]),
+        ("aws.securityhub", IMPORTED, {"findings": [LEGACY]}, ["findings-securityhub-legacy"]),
+        ("aws.securityhub", IMPORTED, {"findings": [{**FAILED, "RecordState": "ARCHIVED"}]}, []),
+        ("aws.securityhub", IMPORTED, {"findings": [{**FAILED, "Compliance": {"Status": "PASSED", "SecurityControlId": "EC2.13"}}]}, []),
+        ("aws.securityhub", IMPORTED, {"findings": [{**FAILED, "Compliance": {"Status": "FAILED", "SecurityControlId": "EC2.18"}}]}, []),
+        ("aws.securityhub", IMPORTED, {"findings": [{**LEGACY, "GeneratorId": "security-control/EC2.18"}]}, []),
+        ("aws.securityhub", IMPORTED, {"findings": [{**FAILED, "ProductArn": HUB.replace("::", ":1:")}]}, []),
+        ("my.app", IMPORTED, {"findings": [FAILED]}, []),
+        ("aws.securityhub", ACTION, {"findings": [LEGACY]}, ["findings-action"]),
+        ("aws.securityhub", "Security Hub Insight Results", {"findings": [FAILED]}, []),
+        ("aws.securityhub", V2, {"findings": [OCSF]}, ["findings-securityhub-v2"]),
+        ("aws.securityhub", V2, {"findings": [{**OCSF, "class_uid": 2004}]}, []),
+        ("aws.securityhub", V2, {"findings": [{**OCSF, "compliance": {"control": "EC2.13", "status": "Pass"}}]}, []),
+        ("aws.config", "Config Rules Compliance Change", CONFIG, ["findings-config"]),
+        ("aws.config", "Config Rules Compliance Change", {**CONFIG, "resourceType": "AWS::EC2::VPC"}, []),
+        ("aws.config", "Config Rules Compliance Change", {**CONFIG, "newEvaluationResult": {"complianceType": "COMPLIANT"}}, []),
+        ("aws.guardduty", "GuardDuty Finding", {"type": "Policy:S3/X"}, ["findings-guardduty"]),
+        ("aws.guardduty", "GuardDuty Finding", {"type": "Policy:S3/Y"}, []),
+        ("aws.access-analyzer", "Access Analyzer Finding", PUBLIC, ["findings-access-analyzer"]),
+        ("aws.access-analyzer", "Access Analyzer Finding", {**PUBLIC, "isPublic": False}, []),
+        ("aws.access-analyzer", "Access Analyzer Finding", {**PUBLIC, "status": "ARCHIVED"}, []),
+        ("aws.access-analyzer", "Access Preview State Change", PUBLIC, []),
+    ],
+)  # fmt: skip
+def test_a_finding_is_let_in_by_one_rule_or_by_none(
+    source: str, kind: str, detail: dict[str, Any], by: list[str]
+) -> None:
+    answers = control(
+        security_hub=("EC2.13", "PCI.EC2.5"),
+        config_rules=("A",),
+        resource="AWS::S3::Bucket",
+        guardduty=("Policy:S3/X",),
+        access_analyzer=("AWS::S3::Bucket",),
+    )
+    event = {
+        "version": "0", "id": "1", "source": source, "detail-type": kind, "account": "111111111111",
+        "time": "2026-01-01T00:00:00Z", "region": "us-east-1", "resources": [], "detail": detail,
+    }  # fmt: skip
+    routes = patterns.routes([answers])
+    assert [route.name for route in routes if matches(route.pattern, event)] == by
+
+
+def test_patterns_of_findings_are_split_like_those_of_events() -> None:
+    names = tuple(f"Service.{number}" for number in range(300))
+    routes = patterns.routes([control(security_hub=names)])
+    assert all(patterns.length(route.pattern) <= patterns.LONGEST for route in routes)
+    for name in ("findings-securityhub", "findings-securityhub-legacy", "findings-securityhub-v2"):
+        assert f"{name}-2" in {route.name for route in routes}
+    heard = [
+        name
+        for route in routes
+        if route.name.startswith("findings-securityhub-v2")
+        for name in route.pattern["detail"]["findings"]["compliance"]["control"]
+    ]
+    assert heard == sorted(names)
 
 
 def test_an_event_source_is_cloudtrails() -> None:

@@ -14,10 +14,26 @@ from typer.testing import CliRunner
 
 from chalicelib.cli.main import ROOT, app
 from chalicelib.domain.contract import Mode
-from chalicelib.flow.command import CommandResult, Enrol, Exempt, ReasonCode, Redrive, SetFreeze, SetMode
+from chalicelib.flow.command import (
+    CommandResult,
+    Enrol,
+    Exempt,
+    ReasonCode,
+    Redrive,
+    Revoke,
+    SetDeploymentRole,
+    SetFreeze,
+    SetMode,
+    SetOwner,
+    Snooze,
+    StartSweep,
+    TakeUp,
+)
 
 NOW = datetime(2031, 5, 7, 12, 0, tzinfo=UTC)
 MEMBER = "444455556666"
+CASE = "abcdefghijklmnopqrst-1"
+ROLE = f"arn:aws:iam::{MEMBER}:role/deployer"
 GROUP = f"arn:aws:ec2:eu-central-1:{MEMBER}:security-group/sg-1"
 EXEMPT = (
     "exempt",
@@ -71,6 +87,28 @@ EXEMPT = (
         ),
         (("enrol", MEMBER, "--reason", "r"), Enrol(account=MEMBER, reason="r")),
         (("redrive", "events", "--reason", "r", "--most", "5"), Redrive(queue="events", most=5, reason="r")),
+        (("redrive", "undo", "--reason", "r"), Redrive(queue="undo", most=100, reason="r")),
+        (("snooze", CASE, "--reason", "r"), Snooze(case=CASE, days=1, reason="r")),
+        (("snooze", CASE, "--reason", "r", "--days", "7"), Snooze(case=CASE, days=7, reason="r")),
+        (("take-up", CASE, "--reason", "r"), TakeUp(case=CASE, reason="r")),
+        (("sweep", "--reason", "r"), StartSweep(reason="r")),
+        (("sweep", "--account", MEMBER, "--reason", "r"), StartSweep(account=MEMBER, reason="r")),
+        (
+            ("revoke", GROUP, "--control", "c", "--account", MEMBER, "--reason", "r"),
+            Revoke(resource=GROUP, control="c", account=MEMBER, reason="r"),
+        ),
+        (
+            ("deployment-role", ROLE, "--account", MEMBER, "--tool", "cdk", "--reason", "r"),
+            SetDeploymentRole(account=MEMBER, role_arn=ROLE, tool="cdk", reason="r"),
+        ),
+        (
+            ("deployment-role", ROLE, "--account", MEMBER, "--remove", "--reason", "r"),
+            SetDeploymentRole(account=MEMBER, role_arn=ROLE, remove=True, reason="r"),
+        ),
+        (
+            ("owner", "network team", "--account", MEMBER, "--reason", "r"),
+            SetOwner(account=MEMBER, owner="network team", reason="r"),
+        ),
     ],
 )
 def test_a_command_is_posted_and_what_was_recorded_is_shown(
@@ -101,6 +139,11 @@ def test_a_command_that_changed_nothing_claims_no_record(redress: Any) -> None:
         ((*EXEMPT[:-1], "because", "--reason", "r", "--until", "9d"), "false_positive"),
         (("redrive", "all", "--reason", "r"), "events"),
         (("redrive", "events", "--most", "0", "--reason", "r"), "most"),
+        (("snooze", CASE, "--days", "8", "--reason", "r"), "days"),
+        (("snooze", CASE[:20], "--reason", "r"), "whole id"),
+        (("take-up", "x", "--reason", "r"), "whole id"),
+        (("sweep", "--account", "all", "--reason", "r"), "twelve digits"),
+        (("deployment-role", ROLE, "--account", MEMBER, "--tool", "make", "--reason", "r"), "terraform"),
     ],
 )
 def test_a_wrong_command_line_is_refused_before_anything_is_sent(
@@ -144,7 +187,7 @@ def test_every_command_takes_json_and_explains_itself() -> None:
     import typer
 
     group: Any = typer.main.get_command(app)
-    assert len(group.commands) == 19
+    assert len(group.commands) == 34
     for name, command in group.commands.items():
         assert any("--json" in option.opts for option in command.params), name
         assert command.help, name

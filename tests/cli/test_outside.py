@@ -1,5 +1,6 @@
 """The real doors, against an emulated account: the operator's own credentials, and reads only."""
 
+import io
 from collections.abc import Iterator
 from typing import Any
 
@@ -7,7 +8,7 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from chalicelib.cli.outside import NoAccountError, own_reader, real
+from chalicelib.cli.outside import NoAccountError, NobodyThereError, own_reader, real
 from chalicelib.domain.errors import AwsError, UndeclaredCallError
 from chalicelib.domain.finding import Target
 from chalicelib.settings import Settings
@@ -91,6 +92,24 @@ def test_the_catalog_and_the_remediations_are_the_projects_own() -> None:
     known = {control.id for control in doors.catalog().controls}
     assert {control for one in doors.remediations() for control in one.controls} <= known
     assert doors.now().tzinfo is not None
+
+
+def test_where_nobody_is_at_a_terminal_nothing_is_confirmed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+    with pytest.raises(NobodyThereError, match="say --yes"):
+        real().confirm("Approve exactly this?")
+
+
+@pytest.mark.parametrize("typed, meant", [("y\n", True), ("n\n", False), ("\n", False)])
+def test_a_person_at_a_terminal_says_yes_in_so_many_words(
+    monkeypatch: pytest.MonkeyPatch, typed: str, meant: bool
+) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr("sys.stdin", Terminal(typed))
+    assert real().confirm("Approve exactly this?") is meant
 
 
 @pytest.mark.usefixtures("account")

@@ -106,6 +106,48 @@ def test_where_nothing_is_found_it_is_said_in_a_sentence(
             "redrive events, at most 5",
         ),
         ("CONFIG_CHANGED", {"after": {}, "reason": "r"}, "r"),
+        (
+            "CONFIG_CHANGED",
+            {"after": {"role_arn": "arn:r", "tool": "cdk", "removed": False}},
+            "arn:r deploys code with cdk",
+        ),
+        (
+            "CONFIG_CHANGED",
+            {"after": {"role_arn": "arn:r", "tool": "cdk", "removed": True}},
+            "arn:r deploys no code any more",
+        ),
+        ("CONFIG_CHANGED", {"before": {"owner": "ann"}, "after": {"owner": "bob"}}, "owner bob"),
+        (
+            "UNDO_INTENT",
+            {"plan": {"calls": [{"service": "s3", "operation": "PutPublicAccessBlock"}]}},
+            "about to call s3:PutPublicAccessBlock",
+        ),
+        (
+            "ASKED",
+            {"plan": {"calls": [{"service": "s3", "operation": "PutPublicAccessBlock"}]}, "reason": "r"},
+            "asked whether to call s3:PutPublicAccessBlock · r",
+        ),
+        ("ANSWERED", {"approve": True, "by": "arn:jane", "reason": "r"}, "approved · r · by arn:jane"),
+        (
+            "ANSWER_REFUSED",
+            {"approve": False, "by": {"arn": "arn:jane"}, "refused": "expired", "reason": "r"},
+            "denied, not taken: expired · r · by arn:jane",
+        ),
+        ("ANSWER_REFUSED", {"approve": True, "problem": "too old"}, "approved, not taken: too old"),
+        ("TICKET_OPENED", {"ticket": "d-t1", "why": "w", "because": ""}, "d-t1 · w"),
+        ("TICKET_CLOSED", {"ticket": "d-t1", "why": "w", "because": "fixed"}, "d-t1 · fixed · w"),
+        (
+            "SNOOZED",
+            {"before": [], "after": [{"code": "snooze", "owner": "ann", "expires_at": "2031-06-01"}]},
+            "snooze, owner ann, until 2031-06-01",
+        ),
+        (
+            "EXEMPTION_REVOKED",
+            {"before": {"code": "undo", "expires_at": "2031-06-01"}, "after": {}},
+            "undo, which was to last until 2031-06-01",
+        ),
+        ("REQUESTED", {"after": {"kind": "undo", "case": "c-1"}, "reason": "r"}, "undo c-1 · r"),
+        ("REQUESTED", {"after": {"kind": "sweep", "account": None}}, "sweep"),
     ],
 )
 def test_a_record_says_what_it_is_about(kind: str, data: dict[str, Any], says: str) -> None:

@@ -126,3 +126,23 @@ def test_simulation_imports_nothing_that_could_execute_a_plan() -> None:
     source = Path("chalicelib/cli/simulate.py").read_text(encoding="utf-8")
     assert ".executor(" not in source
     assert "flow.act" not in source
+
+
+def test_a_finding_that_is_over_does_not_hide_the_one_beside_it(
+    redress: Any, write: Write, state: Path, a_control: Callable[..., Any]
+) -> None:
+    redress.catalog = type(redress.catalog)((a_control(config_rule_names=("restricted-ssh",)),))
+    event = {
+        "detail-type": "Config Rules Compliance Change",
+        "source": "aws.config",
+        "detail": {
+            "awsAccountId": "111122223333",
+            "awsRegion": "eu-central-1",
+            "configRuleName": "securityhub-restricted-ssh-abc123",
+            "resourceType": "AWS::EC2::SecurityGroup",
+            "resourceId": "sg-1",
+            "newEvaluationResult": {"complianceType": "NON_COMPLIANT"},
+        },
+    }
+    ((simulated,),) = redress.json("simulate", write("e.json", event), "--state", state)
+    assert simulated["resource"].endswith("security-group/sg-1")

@@ -199,12 +199,6 @@ def test_a_command_for_another_deployment_is_refused_and_changes_nothing(
     assert "\x1b" not in said["error"]
 
 
-def test_a_command_that_names_two_deployments_is_for_neither(post: Post, commands: FakeCommands) -> None:
-    multi = {"content-type": ["application/json"], STAGE_HEADER: ["dev", "prod"]}
-    status, _ = post(json.dumps(GOOD), multiValueHeaders=multi)
-    assert (status, commands.asked) == (422, [])
-
-
 @pytest.mark.parametrize(
     "command",
     [

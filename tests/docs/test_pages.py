@@ -178,7 +178,7 @@ def _anchor(heading: str) -> str:
 def test_every_command_that_a_page_tells_one_to_run_exists(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     group: Any = typer.main.get_command(app)
-    told = set(re.findall(r"(?:^|`)redress ([a-z]+)", text, re.MULTILINE))
+    told = set(re.findall(r"(?:^|`)redress ([a-z-]+)", text, re.MULTILINE))
     assert told <= set(group.commands), told - set(group.commands)
     targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
     made = set(re.findall(r"(?:^|`)make ([a-z-]+)", text, re.MULTILINE))

@@ -17,6 +17,7 @@ from chalicelib.domain.contract import AnyRemediation, Plan
 from chalicelib.domain.finding import Target
 from chalicelib.domain.ports import Clock
 from chalicelib.settings import Settings
+from tests.fakes import iam
 from tests.fakes.cases import HOME
 from tests.fakes.clock import FakeClock
 from tests.fakes.ear import Http, answer
@@ -54,7 +55,7 @@ class FakeAws:
         self.policies: list[str] = []
         self.switched_on: tuple[str, ...] = SWITCHED_ON
         self._clock = clock or FakeClock()
-        self._clients = _Clients(self.operations)
+        self._clients = _Clients(self.operations, self._clock)
 
     @property
     def writes(self) -> list[Operation]:
@@ -121,8 +122,9 @@ def quick_session() -> botocore.session.Session:
 class _Clients(Clients):
     """The real clients, with an ear on them, and moto told whose account it is."""
 
-    def __init__(self, operations: list[Operation]) -> None:
+    def __init__(self, operations: list[Operation], clock: Clock) -> None:
         self._operations = operations
+        self._clock = clock
         self._now: Session | None = None
         super().__init__(DEPLOYMENT, self._listening)
 
@@ -143,6 +145,7 @@ class _Clients(Clients):
         for name in ("Get", "Reset"):
             events.register(f"before-call.ec2.{name}EbsDefaultKmsKeyId", self._default_key)
         events.register("after-call.ec2.DescribeSecurityGroupRules", self._owner)
+        iam.listen(events, lambda: self._signed.account, self._clock.now)
         return made
 
     def _owner(self, parsed: dict[str, Any], **_: object) -> None:

@@ -73,8 +73,10 @@ class Faults:
             if port == "cases":
                 raise StoreError(f"{name}: AccessDeniedException")
             raise AccessDeniedError(port, call, "AccessDenied", "not authorized", "req-denied")
-        do()
-        raise Crash(f"after call {self.at}, {name}")
+        try:
+            do()
+        finally:  # a service that refused has answered too
+            raise Crash(f"after call {self.at}, {name}")
 
 
 class FaultyCases:

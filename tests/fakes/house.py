@@ -1,5 +1,6 @@
 """The whole engine on fakes: real flow, real catalog, real remediations, moto for AWS, a table in memory, our clock."""
 
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -13,9 +14,14 @@ from moto import mock_aws
 from chalicelib.bootstrap import engine_of
 from chalicelib.domain.case import Case
 from chalicelib.domain.contract import Mode, Params, State
-from chalicelib.domain.finding import Target
+from chalicelib.domain.errors import TransientError
+from chalicelib.domain.finding import Actor, Target
 from chalicelib.domain.ports import FREEZE_ALL, Freeze, ModeSetting
 from chalicelib.domain.record import broken_at
+from chalicelib.flow import answering, errands, undo
+from chalicelib.flow.answering import Said, Who
+from chalicelib.flow.errand import ERRAND, NOTICE, AnyErrand, Sweep, Tick
+from chalicelib.flow.errands import Done
 from chalicelib.flow.pipeline import Engine
 from chalicelib.flow.visit import Walked
 from chalicelib.settings import Settings
@@ -27,6 +33,12 @@ from tests.fakes.faults import Faults
 REGION = "eu-central-1"
 ACCOUNT = "123456789012"
 """Moto's own account, in which the scenarios make their violations."""
+
+ANNA = f"arn:aws:iam::{ACCOUNT}:user/anna"
+"""Who approves."""
+
+RECEIVES = 20
+"""How often messages come back here before one goes among the dead letters."""
 
 AFTER_THE_LEASE = timedelta(seconds=80)
 
@@ -62,6 +74,8 @@ class House:
         self.aws = FakeAws(self.clock)
         self.session = boto3.Session(region_name=REGION, botocore_session=quick_session())
         self.settings = Settings(stage="test", account=ACCOUNT, region=REGION, **settings)
+        self._delivered: set[str] = set()
+        self._asked_for = 0
 
     def engine(self, faults: Faults | None = None) -> Engine:
         """A fresh process."""
@@ -86,6 +100,67 @@ class House:
         """Deliver an event that asks for one visit."""
         (walked,) = self.engine(faults).walk(event)
         return walked
+
+    # -- people and time ----------------------------------------------------------------------------------------------
+
+    def answer(
+        self, *, approve: bool = True, by: str = ANNA, case: Case | None = None, plan_hash: str | None = None
+    ) -> str:
+        """What `redress approve` or `deny` does, through the one function that takes answers; what it says."""
+        case = case or self.only_case()
+        said = Said(
+            case=case.id,
+            plan_hash=plan_hash or (case.ask.plan_hash if case.ask else "0" * 64),
+            approve=approve,
+            reason="looked at it",
+        )
+        self._asked_for += 1
+        who = Who(
+            arn=by, known=True, actor=Actor(type="IAMUser", arn=by), request_id=f"answer-{self._asked_for}"
+        )
+        says, _ = answering.answer(said, who, self.cases, self.clock, home=ACCOUNT, engine="test")
+        return says
+
+    def run(self, order: AnyErrand, faults: Faults | None = None) -> Done:
+        """One errand, carried out by a process of its own; what it sends on is not carried out."""
+        return errands.carry_out(self.engine(faults), order)
+
+    def deliver(self) -> list[Walked]:
+        """Everything that lies in the outbox and on the queues behind it, carried out in order, until nothing is left."""
+        orders: list[AnyErrand] = []
+        for notice in self.cases.notices:
+            if notice.kind == NOTICE and notice.id not in self._delivered:
+                self._delivered.add(notice.id)
+                orders.append(ERRAND.validate_json(json.dumps(notice.body)))
+        return self.carry_out(*orders)
+
+    def carry_out(self, *orders: AnyErrand) -> list[Walked]:
+        """These errands and all that they send on; undos too, as the function that undoes would."""
+        left, seen, received = [*orders], list[Walked](), 0
+        while left:
+            order = left.pop(0)
+            try:
+                done = self.run(order)
+            except TransientError:
+                received += 1
+                if received == RECEIVES:
+                    raise
+                left.append(order)  # as a queue would
+                continue
+            seen += done.walked
+            left += done.errands
+            seen += [undo.carry_out(self.engine(), wanted) for wanted in done.undos]
+        return seen
+
+    def sweep(self, by: str = "the schedule") -> list[Walked]:
+        """A whole sweep of the home account."""
+        return self.carry_out(Sweep(by=by))
+
+    def tick(self) -> list[Walked]:
+        """Time has passed."""
+        return self.carry_out(Tick())
+
+    # -- looking ------------------------------------------------------------------------------------------------------
 
     def only_case(self) -> Case:
         """The one case there is."""

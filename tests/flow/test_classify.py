@@ -3,9 +3,14 @@
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from chalicelib.catalog import load
-from chalicelib.domain.finding import Finding, NotOurs
+from chalicelib.domain.contract import Mode
+from chalicelib.domain.control import Control, EventRule, Status
+from chalicelib.domain.errors import MalformedEventError
+from chalicelib.domain.finding import Finding, NotOurs, Severity
 from chalicelib.flow import classify, intake
 
 WORLD = {"cidrIp": "0.0.0.0/0"}
@@ -222,3 +227,176 @@ def test_the_partition_of_a_resource_follows_its_region() -> None:
     raw = authorize(permission(22, 22, "0.0.0.0/0"))
     raw["region"] = raw["detail"]["awsRegion"] = "cn-north-1"
     assert found(raw)["ec2-open-ssh"].target.resource.startswith("arn:aws-cn:ec2:cn-north-1:")
+
+
+def listens(when: str, name: str, kind: str = "AWS::S3::Bucket", **known: Any) -> Control:
+    """A control that hears one event of EC2's and asks one predicate."""
+    target = (
+        None if kind == "AWS::::Account" else "requestParameters.bucketName || requestParameters.userName"
+    )
+    return Control(
+        id="c",
+        version="1",
+        title="t",
+        severity=Severity.LOW,
+        resource=kind,
+        status=Status.STABLE,
+        ceiling=Mode.ACT,
+        why="w",
+        false_positives=("f",),
+        frameworks={},
+        events=(EventRule(source="ec2.amazonaws.com", names=(name,), target=target, when=when or None),) * 2,
+        **known,
+    )
+
+
+def judged(control: Control, raw: dict[str, Any]) -> Finding | str:
+    class Catalog:
+        controls = (control,)
+
+    (signal,) = intake.read(raw)
+    assert not isinstance(signal, NotOurs), signal
+    result = classify.findings(signal, Catalog())
+    if isinstance(result, NotOurs):
+        return result.reason
+    (finding,) = result  # two rules of one control, and yet one finding
+    return finding
+
+
+ALL_ON: dict[str, object] = {
+    "BlockPublicAcls": True,
+    "IgnorePublicAcls": "true",
+    "BlockPublicPolicy": True,
+    "RestrictPublicBuckets": "TRUE",
+}
+
+
+@pytest.mark.parametrize(
+    "written, loosens",
+    [
+        (ALL_ON, False),
+        *(({**ALL_ON, switch: "false"}, True) for switch in ALL_ON),
+        *(({**ALL_ON, "BlockPublicAcls": off}, True) for off in (False, None, 1, 0.5)),
+        *(({key: on for key, on in ALL_ON.items() if key != switch}, True) for switch in ALL_ON),
+        ({}, True),
+        ("", True),
+        (None, True),
+    ],
+)
+def test_a_public_access_block_is_loosened_by_all_but_four_times_on(written: object, loosens: bool) -> None:
+    name = "PutBucketPublicAccessBlock"
+    request = {"bucketName": "ledger", "PublicAccessBlockConfiguration": written}
+    finding = judged(listens("loosens_public_access_block", name), event(name, request))
+    if loosens:
+        assert isinstance(finding, Finding)
+        assert finding.opened == ("loosened",)
+    else:
+        assert "a tightening" in str(finding)
+
+
+def test_a_public_access_block_is_loosened_when_it_is_deleted_or_written_without_a_body() -> None:
+    for name, request in (
+        ("PutBucketPublicAccessBlock", {"bucketName": "ledger"}),
+        ("DeleteBucketPublicAccessBlock", {"bucketName": "ledger", "PublicAccessBlockConfiguration": ALL_ON}),
+    ):
+        finding = judged(listens("loosens_public_access_block", name), event(name, request))
+        assert isinstance(finding, Finding)
+        assert finding.opened == ("loosened",)
+        assert finding.target.resource == "arn:aws:s3:::ledger"
+
+
+def test_whatever_a_new_bucket_lacks_was_opened_by_its_creation() -> None:
+    finding = judged(
+        listens("creates_bucket", "CreateBucket"), event("CreateBucket", {"bucketName": "ledger"})
+    )
+    assert isinstance(finding, Finding)
+    assert finding.opened == ("created",)
+
+
+ROOT_KEY = listens("by_root_for_itself", "CreateAccessKey", "AWS::::Account", regional=False)
+
+
+@pytest.mark.parametrize("request_", [None, {}, {"userName": None}, "", "..."])
+def test_a_key_that_root_makes_and_names_no_user_is_its_own(request_: object) -> None:
+    finding = judged(ROOT_KEY, event("CreateAccessKey", request_))
+    assert isinstance(finding, Finding)
+    assert finding.opened == ()
+    assert (finding.target.resource, finding.target.region) == ("AWS::::Account:111111111111", "global")
+
+
+@pytest.mark.parametrize(
+    "request_, identity, says",
+    [
+        ({"userName": "ann"}, {"type": "Root"}, "for a user"),
+        (None, {"type": "IAMUser", "userName": "root"}, "not the account's root"),
+        (None, {"type": "AssumedRole", "arn": "arn:aws:iam::111111111111:root"}, "not the account's root"),
+        (None, {"type": "Root", "invokedBy": "cloudformation.amazonaws.com"}, "not the account's root"),
+        (None, {"Type": "Root", "invokedby": "AWS Internal"}, "not the account's root"),
+        (None, None, "not the account's root"),
+        (None, "Root", "not the account's root"),
+    ],
+)
+def test_a_key_that_is_not_roots_own_is_no_matter_of_root(
+    request_: object, identity: object, says: str
+) -> None:
+    assert says in str(judged(ROOT_KEY, event("CreateAccessKey", request_, userIdentity=identity)))
+
+
+@pytest.mark.parametrize("region, expected", [("us-east-1", "global"), ("cn-north-1", "aws-cn-global")])
+def test_what_has_no_region_lies_in_the_world_of_the_events_partition(region: str, expected: str) -> None:
+    raw = event("CreateAccessKey", {"userName": "ann"})
+    raw["region"] = raw["detail"]["awsRegion"] = region
+    finding = judged(listens("", "CreateAccessKey", "AWS::IAM::User", regional=False), raw)
+    assert isinstance(finding, Finding)
+    assert (finding.target.region, finding.target.id) == (expected, "ann")
+
+
+@pytest.mark.parametrize(
+    "name, creates",
+    [
+        ("CreateBucket", True),
+        ("RunInstances", True),
+        ("PutBucketAcl", False),
+        ("RecreateX", False),
+        ("createX", False),
+    ],
+)
+def test_a_resource_is_made_by_create_events_and_by_run_instances(name: str, creates: bool) -> None:
+    assert classify.creates(name) is creates
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+CATALOG = load()
+HEARD = sorted({(rule.source, name) for c in CATALOG.controls for rule in c.events for name in rule.names})
+FIELDS = (
+    "requestParameters",
+    "responseElements",
+    "userIdentity",
+    "readOnly",
+    "userAgent",
+    "eventTime",
+    "eventID",
+)
+WORDS = st.sampled_from(
+    [
+        "groupId", "ipPermissions", "items", "cidrIp", "ipProtocol", "securityGroupRuleSet", "bucketName", "userName",
+        "PublicAccessBlockConfiguration", "ModifySecurityGroupRulesRequest", "SecurityGroupRule", "GroupId", "type",
+    ]
+)  # fmt: skip
+REQUEST = st.dictionaries(WORDS, st.dictionaries(WORDS, JSON, max_size=3) | JSON, max_size=4)
+
+
+@given(st.sampled_from(HEARD), st.dictionaries(st.sampled_from(FIELDS), JSON | REQUEST, max_size=4))
+def test_an_event_that_is_heard_may_hold_anything(heard: tuple[str, str], said: dict[str, Any]) -> None:
+    raw = event(heard[1], {"groupId": "sg-1"}, eventSource=heard[0], **said)
+    try:
+        read = intake.read(raw)
+    except MalformedEventError:
+        return
+    for one in read:
+        if not isinstance(one, NotOurs):
+            classify.findings(one, CATALOG)

@@ -4,19 +4,34 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from typing import Literal
 
 import pytest
 from pydantic import ValidationError
 
-from chalicelib.domain.contract import Mode
+from chalicelib.domain.approval import Answers, Ask, Undone
+from chalicelib.domain.case import Case, CaseState, parts_of
+from chalicelib.domain.contract import NOTHING_TO_DO, Mode
 from chalicelib.domain.control import Control, Status
 from chalicelib.domain.errors import ConflictError, RefusedCommandError, StoreError
-from chalicelib.domain.finding import Severity
-from chalicelib.domain.ports import FREEZE_ALL, Enrolment, Exemption, Freeze, ModeSetting, SettingChange
-from chalicelib.domain.record import Head, RecordType, broken_at, system_chain
+from chalicelib.domain.finding import GLOBAL, Severity, Target
+from chalicelib.domain.ports import (
+    FREEZE_ALL,
+    AnswerChange,
+    DeploymentRole,
+    Enrolment,
+    Exemption,
+    Freeze,
+    ModeSetting,
+    Owner,
+    SettingChange,
+)
+from chalicelib.domain.record import Head, Record, RecordType, broken_at, system_chain
+from chalicelib.flow import errand
 from chalicelib.flow.command import (
     ATTEMPTS,
     COMMAND,
+    AnswerAsk,
     AnyCommand,
     Caller,
     CommandResult,
@@ -24,8 +39,15 @@ from chalicelib.flow.command import (
     Exempt,
     ReasonCode,
     Redrive,
+    Revoke,
+    SetDeploymentRole,
     SetFreeze,
     SetMode,
+    SetOwner,
+    Snooze,
+    StartSweep,
+    TakeUp,
+    Undo,
     caller,
     carry_out,
     said_plainly,
@@ -91,6 +113,11 @@ class FakeSettings:
     enrolments: dict[str, Enrolment] = field(default_factory=dict)
     chains: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
     changes: list[SettingChange] = field(default_factory=list)
+    cases: dict[str, Case] = field(default_factory=dict)
+    roles: dict[tuple[str, str], DeploymentRole] = field(default_factory=dict)
+    owners: dict[str, Owner] = field(default_factory=dict)
+    answered: list[AnswerChange] = field(default_factory=list)
+    noted: list[Record] = field(default_factory=list)
     before_apply: Callable[["FakeSettings", SettingChange], None] = lambda _settings, _change: None
 
     def head(self, chain: str) -> Head:
@@ -109,6 +136,26 @@ class FakeSettings:
     def enrolment(self, account: str) -> Enrolment | None:
         return self.enrolments.get(account)
 
+    def case(self, digest: str, episode: int) -> Case | None:
+        return self.cases.get(f"{digest}-{episode}")
+
+    def answers(self, case: str, ask: int) -> Answers | None:
+        found = (one.answers for one in self.answered)
+        return next((one for one in found if (one.case, one.ask) == (case, ask)), None)
+
+    def answer(self, change: AnswerChange) -> None:
+        self.answered.append(change)
+
+    def note(self, record: Record) -> bool:
+        self.noted.append(record)
+        return True
+
+    def deployment_role(self, account: str, role_arn: str) -> DeploymentRole | None:
+        return self.roles.get((account, role_arn))
+
+    def owner(self, account: str) -> Owner | None:
+        return self.owners.get(account)
+
     def apply(self, change: SettingChange) -> None:
         self.before_apply(self, change)
         self.store(change)
@@ -122,9 +169,14 @@ class FakeSettings:
             self.freezes[freeze.scope] = freeze
         if change.mode:
             self.modes[change.mode.account, change.mode.control] = change.mode
-        if change.exemption:
-            e = change.exemption
+        for e in change.exemptions:
             self.exemptions[e.account, e.control, e.resource] = e
+        if change.deployment_role:
+            self.roles[change.deployment_role.account, change.deployment_role.role_arn] = (
+                change.deployment_role
+            )
+        if change.owner:
+            self.owners[change.owner.account] = change.owner
         if change.enrolment:
             self.enrolments[change.enrolment.account] = change.enrolment
 
@@ -132,23 +184,19 @@ class FakeSettings:
     def types(self) -> list[RecordType]:
         return [change.record.draft.type for change in self.changes]
 
-
-@dataclass
-class FakeQueue:
-    sent: list[str] = field(default_factory=list)
-    fails: bool = False
-
-    def send(self, body: str) -> None:
-        if self.fails:
-            raise StoreError("the queue cannot be reached")
-        self.sent.append(body)
+    @property
+    def errands(self) -> list[errand.AnyErrand]:
+        """What would reach the commands queue, read as the engine reads it."""
+        notices = [notice for change in self.changes for notice in change.notices]
+        assert all(notice.kind == errand.NOTICE for notice in notices)
+        assert len({notice.id for notice in notices}) == len(notices)
+        return [errand.ERRAND.validate_json(json.dumps(notice.body)) for notice in notices]
 
 
 @dataclass
 class Desk:
     settings: FakeSettings = field(default_factory=FakeSettings)
     clock: FakeClock = field(default_factory=FakeClock)
-    queue: FakeQueue = field(default_factory=FakeQueue)
     catalog: Catalog = CATALOG
 
     def does(self, command: AnyCommand, by: str = JANE) -> CommandResult:
@@ -158,7 +206,6 @@ class Desk:
             self.settings,
             self.catalog,
             self.clock,
-            queue=self.queue,
             home=HOME,
             engine="0.1.0",
         )
@@ -525,23 +572,368 @@ def test_an_account_is_enrolled_once(desk: Desk) -> None:
     assert "always enrolled" in desk.does(Enrol(account=HOME, reason="x")).says
 
 
-def test_a_redrive_is_recorded_and_then_asked_of_the_engine(desk: Desk) -> None:
-    result = desk.does(Redrive(queue="events", most=10, reason="fixed the parser"))
-    assert said(desk.queue.sent[0]) == {
-        "command": "redrive",
-        "queue": "events",
-        "most": 10,
-        "by": JANE,
-        "record_id": result.record_id,
-    }
+@pytest.mark.parametrize("queue", ["events", "commands", "undo"])
+def test_a_redrive_is_an_errand_in_the_transaction_that_records_it(
+    desk: Desk, queue: Literal["events", "commands", "undo"]
+) -> None:
+    result = desk.does(Redrive(queue=queue, most=10, reason="fixed the parser"))
+    (change,) = desk.settings.changes
+    (notice,) = change.notices
+    assert notice.id == f"ERRAND#{result.record_id}"
+    assert desk.settings.errands == [errand.Redrive(queue=queue, most=10)]
     assert desk.settings.types == [RecordType.CONFIG_CHANGED]
 
 
-def test_a_redrive_that_cannot_be_sent_fails_and_its_record_stands(desk: Desk) -> None:
-    desk.queue.fails = True
-    with pytest.raises(StoreError):
+def test_a_redrive_that_cannot_be_stored_is_neither_recorded_nor_sent(desk: Desk) -> None:
+    def down(_settings: FakeSettings, _change: SettingChange) -> None:
+        raise StoreError("the table cannot be reached")
+
+    desk.settings.before_apply = down
+    with pytest.raises(StoreError, match="cannot be reached"):
         desk.does(Redrive(queue="commands", most=1, reason="again"))
-    assert desk.settings.types == [RecordType.CONFIG_CHANGED]
+    assert desk.settings.changes == []
+
+
+# --------------------------------------------------------------------------------------------- what needs a named person
+
+CASE = "abcdefghijklmnopqrst-1"
+ROLE = f"arn:aws:iam::{MEMBER}:role/ci/deployer"
+
+
+def a_case(**changes: object) -> Case:
+    target = Target(account=MEMBER, region="eu-central-1", type="AWS::EC2::SecurityGroup", id="sg-0a1b2c3d")
+    fields: dict[str, object] = {
+        "digest": CASE[:20],
+        "episode": 1,
+        "remediation": "ec2_close_ssh",
+        "target": target,
+        "state": CaseState.OPEN,
+        "controls": ("ec2-no-world-rdp", "ec2-no-world-ssh"),
+        "generation": 1,
+        "runs": 2,
+        "owner": "network team",
+        "opened_at": NOW,
+        "updated_at": NOW,
+    }
+    return Case.model_validate({**fields, **changes})
+
+
+@pytest.fixture
+def with_case(desk: Desk) -> Desk:
+    desk.settings.cases[CASE] = a_case()
+    return desk
+
+
+REVOKE = Revoke(resource=GROUP, control="ec2-no-world-ssh", account=MEMBER, reason="r")
+SET_ROLE = SetDeploymentRole(account=MEMBER, role_arn=ROLE, tool="terraform", reason="r")
+NAMED = (
+    Undo(case=CASE, run=1, reason="r"),
+    Snooze(case=CASE, days=1, reason="r"),
+    TakeUp(case=CASE, reason="r"),
+    REVOKE,
+    SET_ROLE,
+    SetOwner(account=MEMBER, owner="network team", reason="r"),
+    AnswerAsk(case=CASE, plan_hash="f" * 64, approve=False, reason="r"),
+)
+
+
+@pytest.mark.parametrize("by", UNNAMED)
+@pytest.mark.parametrize("command", NAMED, ids=lambda command: command.kind)
+def test_what_one_person_asks_of_others_needs_a_name_too(
+    with_case: Desk, command: AnyCommand, by: str
+) -> None:
+    with_case.settings.exemptions[MEMBER, "ec2-no-world-ssh", GROUP] = an_exemption(30)
+    with pytest.raises(RefusedCommandError, match="log in through Identity Center, or as an IAM user"):
+        with_case.does(command, by=by)
+    assert with_case.settings.changes == []
+    assert with_case.settings.answered == []
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        Undo(case="b" * 20 + "-1", run=1, reason="r"),
+        Snooze(case="b" * 20 + "-1", days=1, reason="r"),
+        TakeUp(case=f"{CASE[:20]}-2", reason="r"),
+    ],
+)
+def test_a_case_that_is_not_there_is_told(with_case: Desk, command: AnyCommand) -> None:
+    with pytest.raises(RefusedCommandError, match="there is no case"):
+        with_case.does(command)
+    assert with_case.settings.changes == []
+
+
+@pytest.mark.parametrize("name", ["", "nothing", CASE[:20], f"{CASE}x", f"{CASE}\n", CASE.upper()])
+def test_a_case_goes_by_its_whole_id(name: str) -> None:
+    for kind in ("take_up", "answer"):
+        body = {"kind": kind, "case": name, "reason": "r", "plan_hash": "f" * 64, "approve": True}
+        with pytest.raises(ValidationError, match="whole id"):
+            COMMAND.validate_json(json.dumps(body))
+    assert parts_of(CASE) == (CASE[:20], 1)
+
+
+# ---------------------------------------------------------------------------------------------------------------- undo
+
+
+@pytest.mark.parametrize("state", [CaseState.OPEN, CaseState.CLOSED, CaseState.TICKETED])
+def test_an_undo_is_requested_and_left_to_the_engine(with_case: Desk, state: CaseState) -> None:
+    with_case.settings.cases[CASE] = a_case(state=state)
+    result = with_case.does(Undo(case=CASE, run=2, days=3, owner="ann", reason="it cut the backup"))
+    undone = Undone(run=2, by=JANE, reason="it cut the backup", owner="ann", until=NOW + timedelta(days=3))
+    assert with_case.settings.errands == [errand.UndoWanted(case=CASE, undone=undone)]
+    record = with_case.settings.changes[0].record
+    assert (record.chain, record.draft.type) == (f"SYS#{MEMBER}#203105", RecordType.REQUESTED)
+    assert (record.draft.resource, record.draft.data["case"]) == (GROUP, CASE)
+    assert record.draft.data["reason"] == "it cut the backup"
+    assert "somebody else is asked" in result.says
+
+
+def test_an_undo_without_an_owner_is_on_the_resources_own_or_refused(with_case: Desk) -> None:
+    with_case.does(Undo(case=CASE, run=1, reason="r"))
+    (wanted,) = with_case.settings.errands
+    assert isinstance(wanted, errand.UndoWanted)
+    assert (wanted.undone.owner, wanted.undone.until) == ("network team", NOW + timedelta(days=7))
+    with_case.settings.cases[CASE] = a_case(owner="")
+    with pytest.raises(RefusedCommandError, match="name an owner with --owner"):
+        with_case.does(Undo(case=CASE, run=1, reason="r"))
+
+
+@pytest.mark.parametrize("runs, says", [(2, "it had 2"), (0, "nothing was changed for it")])
+def test_a_run_that_never_was_is_not_undone(with_case: Desk, runs: int, says: str) -> None:
+    with_case.settings.cases[CASE] = a_case(runs=runs)
+    with pytest.raises(RefusedCommandError, match=says):
+        with_case.does(Undo(case=CASE, run=3, reason="r"))
+    assert with_case.settings.changes == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"kind": "undo", "case": CASE, "run": 0, "reason": "r"},
+        {"kind": "undo", "case": CASE, "run": 1, "days": 31, "reason": "r"},
+        {"kind": "undo", "case": CASE, "run": 1, "days": 0, "reason": "r"},
+        {"kind": "undo", "case": CASE, "run": 1, "approve": True, "reason": "r"},
+        {"kind": "snooze", "case": CASE, "days": 8, "reason": "r"},
+        {"kind": "snooze", "case": CASE, "days": 0, "reason": "r"},
+        {"kind": "snooze", "case": CASE, "reason": "r"},
+        {"kind": "answer", "case": CASE, "plan_hash": "F" * 64, "approve": True, "reason": "r"},
+        {"kind": "answer", "case": CASE, "plan_hash": "f" * 64, "approve": 1, "reason": "r"},
+        {"kind": "answer", "case": CASE, "plan_hash": "f" * 64, "approve": True},
+        {"kind": "answer", "case": CASE, "approve": True, "reason": "r"},
+        {"kind": "sweep", "account": "all", "reason": "r"},
+        {"kind": "deployment_role", "account": MEMBER, "role_arn": ROLE, "tool": "ansible", "reason": "r"},
+    ],
+)
+def test_what_goes_beyond_its_bounds_is_no_command(body: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        COMMAND.validate_json(json.dumps(body))
+
+
+# --------------------------------------------------------------------------------------------------- snooze and take up
+
+
+def an_exemption(days: int, control: str = "ec2-no-world-ssh", code: str = "accepted_risk") -> Exemption:
+    return Exemption(
+        account=MEMBER,
+        control=control,
+        resource=GROUP,
+        owner="network team",
+        code=code,
+        reason="a firewall stands in front of it",
+        by=JANE,
+        at=NOW - timedelta(days=90),
+        expires_at=NOW + timedelta(days=days),
+    )
+
+
+@pytest.mark.parametrize("state", [CaseState.OPEN, CaseState.WAITING, CaseState.TICKETED, CaseState.EXEMPT])
+def test_a_snooze_exempts_for_every_control_and_has_the_case_looked_at(
+    with_case: Desk, state: CaseState
+) -> None:
+    with_case.settings.cases[CASE] = a_case(state=state)
+    with_case.does(Snooze(case=CASE, days=3, reason="release week"))
+    granted = with_case.settings.exemptions
+    assert set(granted) == {(MEMBER, "ec2-no-world-rdp", GROUP), (MEMBER, "ec2-no-world-ssh", GROUP)}
+    for one in granted.values():
+        assert (one.code, one.owner, one.by) == ("snooze", JANE, JANE)
+        assert (one.expires_at, one.reason) == (NOW + timedelta(days=3), "release week")
+    assert with_case.settings.types == [RecordType.SNOOZED]
+    assert with_case.settings.errands == [errand.Look(case=CASE, by=JANE, request_id="req-1")]
+    (change,) = with_case.settings.changes
+    assert change.record.draft.controls == ("ec2-no-world-rdp", "ec2-no-world-ssh")
+
+
+def test_a_snooze_never_shortens_or_replaces_what_lasts_longer(with_case: Desk) -> None:
+    longer, shorter = an_exemption(30), an_exemption(1, "ec2-no-world-rdp")
+    for one in (longer, shorter):
+        with_case.settings.exemptions[MEMBER, one.control, GROUP] = one
+    with_case.does(Snooze(case=CASE, days=3, reason="release week"))
+    assert with_case.settings.exemptions[MEMBER, "ec2-no-world-ssh", GROUP] == longer
+    assert with_case.settings.exemptions[MEMBER, "ec2-no-world-rdp", GROUP].code == "snooze"
+    data = with_case.settings.changes[0].record.draft.data
+    assert data["before"] == [shorter.model_dump(mode="json")]
+    result = with_case.does(Snooze(case=CASE, days=2, reason="again"))
+    assert (result.changed, len(with_case.settings.changes)) == (False, 1)
+    assert "exempt for longer" in result.says
+
+
+def test_an_exemption_that_is_over_does_not_keep_a_snooze_from_beginning(with_case: Desk) -> None:
+    with_case.settings.exemptions[MEMBER, "ec2-no-world-ssh", GROUP] = an_exemption(-1)
+    with_case.does(Snooze(case=CASE, days=1, reason="r"))
+    assert with_case.settings.exemptions[MEMBER, "ec2-no-world-ssh", GROUP].code == "snooze"
+
+
+@pytest.mark.parametrize("state", [CaseState.CLOSED, CaseState.DENIED, CaseState.EXPIRED])
+def test_what_has_ended_is_neither_snoozed_nor_taken_up(with_case: Desk, state: CaseState) -> None:
+    with_case.settings.cases[CASE] = a_case(state=state)
+    for command in (Snooze(case=CASE, days=1, reason="r"), TakeUp(case=CASE, reason="r")):
+        with pytest.raises(RefusedCommandError, match=f"is {state.value}: there is nothing to look at"):
+            with_case.does(command)
+    assert with_case.settings.changes == []
+
+
+def test_what_is_exempt_is_not_taken_up(with_case: Desk) -> None:
+    with_case.settings.cases[CASE] = a_case(state=CaseState.EXEMPT)
+    with pytest.raises(RefusedCommandError, match="is exempt"):
+        with_case.does(TakeUp(case=CASE, reason="r"))
+
+
+def test_a_case_is_taken_up_by_name(with_case: Desk) -> None:
+    with_case.settings.cases[CASE] = a_case(inherited=True)
+    with_case.does(TakeUp(case=CASE, reason="it is our turn"))
+    assert with_case.settings.errands == [errand.Look(case=CASE, by=JANE, requested=True, request_id="req-1")]
+    assert with_case.settings.types == [RecordType.REQUESTED]
+
+
+# ------------------------------------------------------------------------------------------------------------ the rest
+
+
+def test_an_exemption_is_ended_now_and_stays_on_record(desk: Desk) -> None:
+    before = an_exemption(30)
+    desk.settings.exemptions[MEMBER, "ec2-no-world-ssh", GROUP] = before
+    result = desk.does(REVOKE)
+    after = desk.settings.exemptions[MEMBER, "ec2-no-world-ssh", GROUP]
+    assert after == before.model_copy(update={"expires_at": NOW})
+    assert desk.settings.types == [RecordType.EXEMPTION_REVOKED]
+    assert result.before == before.model_dump(mode="json")
+    again = desk.does(REVOKE)
+    assert (again.changed, "ended at 2031-05-07T12:00:00.000Z" in again.says) == (False, True)
+
+
+def test_what_was_never_granted_is_not_revoked(desk: Desk) -> None:
+    with pytest.raises(RefusedCommandError, match="has no exemption from ec2-no-world-ssh"):
+        desk.does(REVOKE)
+    with pytest.raises(RefusedCommandError, match="did you mean"):
+        desk.does(REVOKE.model_copy(update={"control": "ec2-no-world-shs"}))
+
+
+@pytest.mark.parametrize("code", ["snooze", "undo", "because", "ACCEPTED_RISK"])
+def test_only_a_reason_that_is_one_is_taken_and_the_others_are_told(code: str) -> None:
+    body = exempt().model_dump(mode="json") | {"code": code}
+    with pytest.raises(ValidationError) as caught:
+        COMMAND.validate_json(json.dumps(body))
+    text = said_plainly(caught.value)
+    assert all(one.value in text for one in ReasonCode)
+    assert "code" in text
+
+
+@pytest.mark.parametrize("by", [JANE, *UNNAMED])
+@pytest.mark.parametrize("account, swept", [(None, HOME), (HOME, HOME), (MEMBER, MEMBER)])
+def test_whoever_may_command_may_have_everything_looked_at(
+    desk: Desk, by: str, account: str | None, swept: str
+) -> None:
+    desk.does(StartSweep(account=account, reason="audit"), by=by)
+    assert desk.settings.errands == [errand.Sweep(account=swept, by=by)]
+    record = desk.settings.changes[0].record
+    assert (record.chain, record.draft.type) == (f"SYS#{swept}#203105", RecordType.REQUESTED)
+    assert record.draft.region == GLOBAL
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        StartSweep(account="777788889999", reason="r"),
+        SetOwner(account="777788889999", owner="ann", reason="r"),
+        SetDeploymentRole(account="777788889999", role_arn=ROLE.replace(MEMBER, "777788889999"), reason="r"),
+    ],
+)
+def test_of_an_account_that_is_not_ours_nothing_is_set_or_swept(desk: Desk, command: AnyCommand) -> None:
+    with pytest.raises(RefusedCommandError, match="not enrolled"):
+        desk.does(command)
+    assert desk.settings.changes == []
+
+
+def test_a_deployment_role_is_named_changed_and_removed(desk: Desk) -> None:
+    gone = SET_ROLE.model_copy(update={"remove": True, "tool": "other"})
+    assert "is no deployment role; nothing was changed" in desk.does(gone).says
+    desk.does(SET_ROLE)
+    stands = desk.settings.roles[MEMBER, ROLE]
+    assert (stands.tool, stands.removed, stands.by, stands.at) == ("terraform", False, JANE, NOW)
+    assert "already; nothing was changed" in desk.does(SET_ROLE).says
+    desk.does(SET_ROLE.model_copy(update={"tool": "cdk"}))
+    assert desk.settings.roles[MEMBER, ROLE].tool == "cdk"
+    assert "no deployment role any more" in desk.does(gone).says
+    removed = desk.settings.roles[MEMBER, ROLE]
+    assert (removed.tool, removed.removed) == ("cdk", True)
+    assert desk.does(gone).changed is False
+    assert desk.does(SET_ROLE).changed
+    assert desk.settings.types == [RecordType.CONFIG_CHANGED] * 4
+
+
+@pytest.mark.parametrize(
+    "role_arn",
+    [
+        f"arn:aws:iam::{HOME}:role/deployer",
+        f"arn:aws:iam::{MEMBER}:role/*",
+        f"arn:aws:iam::{MEMBER}:role/ci/*",
+        f"arn:aws:iam::{MEMBER}:role/ci?/deployer",
+        f"arn:aws:iam::{MEMBER}:user/deployer",
+        f"arn:aws:sts::{MEMBER}:assumed-role/deployer/session",
+        f"arn:aws:iam::{MEMBER}:role/",
+        f"arn:aws:iam::{MEMBER}:role//deployer",
+        f"{ROLE} ",
+        f"{ROLE}\n",
+        "deployer",
+        "",
+    ],
+)
+def test_what_is_no_single_role_of_the_account_is_refused(desk: Desk, role_arn: str) -> None:
+    with pytest.raises(RefusedCommandError, match="is no role of account"):
+        desk.does(SET_ROLE.model_copy(update={"role_arn": role_arn}))
+    assert desk.settings.changes == []
+
+
+def test_who_answers_for_an_account_is_set_once(desk: Desk) -> None:
+    command = SetOwner(account=MEMBER, owner="network team", reason="reorganised")
+    assert desk.does(command).changed
+    assert desk.settings.owners[MEMBER].owner == "network team"
+    assert desk.does(command).changed is False
+    desk.does(command.model_copy(update={"owner": "ann"}))
+    before = desk.settings.changes[-1].record.draft.data["before"]
+    assert isinstance(before, dict)
+    assert before["owner"] == "network team"
+
+
+def test_an_answer_goes_to_the_one_answer_function(with_case: Desk) -> None:
+    ask = Ask(
+        seq=1,
+        controls=("ec2-no-world-ssh",),
+        asked_at=NOW,
+        expires_at=NOW + timedelta(hours=8),
+        plan=NOTHING_TO_DO,
+        plan_hash="f" * 64,
+        before={},
+        reason="r",
+    )
+    with_case.settings.cases[CASE] = a_case(state=CaseState.WAITING, ask=ask, asks=1)
+    command = AnswerAsk(case=CASE, plan_hash="f" * 64, approve=True, reason="looks right")
+    result = with_case.does(command)
+    assert (result.chain, result.seq) == (f"ANSWER#{CASE}#1", 1)
+    (change,) = with_case.settings.answered
+    assert change.record.record_id == result.record_id
+    with pytest.raises(RefusedCommandError, match="approved it already"):
+        with_case.does(command)
+    assert [record.draft.type for record in with_case.settings.noted] == [RecordType.ANSWER_REFUSED]
 
 
 # ------------------------------------------------------------------------------------------------- two at once, chains
@@ -645,7 +1037,8 @@ def test_a_redrive_has_a_sensible_size(most: object) -> None:
 
 
 def test_the_caller_is_no_part_of_a_command() -> None:
-    for kind in (SetMode, SetFreeze, Exempt, Enrol, Redrive):
+    settings = (SetMode, SetFreeze, Exempt, Revoke, Enrol, SetDeploymentRole, SetOwner)
+    for kind in (*settings, Redrive, AnswerAsk, Undo, Snooze, TakeUp, StartSweep):
         assert not {"by", "caller", "user", "arn"} & set(kind.model_fields)
     assert Caller.model_fields.keys().isdisjoint({"password", "secret"})
 

@@ -114,7 +114,12 @@ def test_an_account_that_is_none_is_not_ours(account: object) -> None:
 
 @pytest.mark.parametrize(
     "kind",
-    ["Security Hub Insight Results", "Access Preview State Change", "EC2 Instance State-change Notification", ""],
+    [
+        "Security Hub Insight Results",
+        "Access Preview State Change",
+        "EC2 Instance State-change Notification",
+        "",
+    ],
 )
 def test_an_event_of_another_type_is_not_ours_and_says_which(kind: str) -> None:
     assert repr(kind) in reason_of({**envelope(), "detail-type": kind})
@@ -152,7 +157,7 @@ def test_a_sign_in_that_failed_is_not_ours(said: dict[str, Any], says: str) -> N
 
 
 def test_an_event_that_names_no_region_is_not_ours() -> None:
-    assert "None is no Region's name" in reason_of({**envelope(awsRegion=None), "region": None})
+    assert "'' is no Region's name" in reason_of({**envelope(awsRegion=None), "region": None})
 
 
 @pytest.mark.parametrize("missing", ["detail", "detail-type", "source"])
@@ -169,6 +174,10 @@ def test_what_is_no_event_at_all_is_refused_so_that_the_queue_keeps_it(missing: 
 def test_a_body_that_is_no_object_is_refused(body: str) -> None:
     with pytest.raises(MalformedEventError):
         intake.parse(body)
+
+
+def test_a_body_that_is_an_object_is_the_event() -> None:
+    assert intake.parse('{"a": [1]}') == {"a": [1]}
 
 
 def test_an_object_nested_beyond_reason_is_refused_not_crashed_on() -> None:
@@ -210,7 +219,10 @@ def test_without_an_event_id_the_envelope_id_stands_and_without_that_the_content
 
 @pytest.mark.parametrize("name", ["a|b", "x" * 257, "é", "a b", "a\n"])
 def test_an_id_that_no_key_could_hold_is_known_by_its_digest_every_time(name: str) -> None:
-    first, again = signal_of(envelope(eventID=name)), signal_of({**envelope(eventID=name), "time": "2020-01-01"})
+    first, again = (
+        signal_of(envelope(eventID=name)),
+        signal_of({**envelope(eventID=name), "time": "2020-01-01"}),
+    )
     assert first.event_id == again.event_id
     assert len(first.event_id) == 64
     assert first.sha256 != again.sha256

@@ -257,17 +257,20 @@ def test_a_switch_that_is_not_there_stops_everything_and_keeps_the_message(
 
 
 @pytest.mark.parametrize(
-    "mode, verdict, state",
-    [(Mode.TICKET, "ticket", CaseState.TICKETED), (Mode.ASK, "ask", CaseState.WAITING)],
+    "mode, verdict, state, told",
+    [
+        (Mode.TICKET, "ticket", CaseState.TICKETED, "ticket_open"),
+        (Mode.ASK, "ask", CaseState.WAITING, "ask"),
+    ],
 )
 def test_below_act_people_are_told_and_nothing_is_written(
-    built: House, group: Group, mode: Mode, verdict: str, state: CaseState
+    built: House, group: Group, mode: Mode, verdict: str, state: CaseState, told: str
 ) -> None:
     walked = built.walk(attacked(built, group, mode))
     assert walked.verdict == verdict
     assert built.only_case().state is state
     (notice,) = built.cases.notices
-    assert notice.kind == verdict
+    assert notice.kind == told
     assert group.ports == [22, 443]
 
 
@@ -643,8 +646,8 @@ def test_a_write_whose_answer_was_lost_is_settled_by_looking(built: House, group
 def test_a_read_that_is_denied_is_a_failure_with_a_record_and_a_ticket(built: House, group: Group) -> None:
     (walked,) = refusing(built, "read", DENIED).walk(attacked(built, group))
     assert walked.outcome == "failed"
-    assert built.kinds() == ["RECEIVED", "RESULT"]
-    assert [notice.kind for notice in built.cases.notices] == ["ticket"]
+    assert built.kinds() == ["RECEIVED", "RESULT", "TICKET_OPENED"]
+    assert [notice.kind for notice in built.cases.notices] == ["ticket_open"]
 
 
 def test_a_read_that_is_denied_after_the_write_is_not_verified(built: House, group: Group) -> None:
@@ -658,7 +661,7 @@ def test_a_read_that_is_denied_after_the_write_is_not_verified(built: House, gro
                 raise DENIED
             return inner.reader(*args)
 
-        executor = inner.executor
+        executor, regions = inner.executor, inner.regions
 
     from dataclasses import replace
 
@@ -680,7 +683,7 @@ def test_throttled_while_verifying_the_run_stays_open_until_it_is_looked_at(
                 raise THROTTLED
             return inner.reader(*args)
 
-        executor = inner.executor
+        executor, regions = inner.executor, inner.regions
 
     from dataclasses import replace
 
@@ -730,7 +733,7 @@ def test_changed_while_the_run_was_dead_it_is_closed_as_failed_and_looked_at_ane
     group.open(22, "1.2.3.4/0")
     walked = built.walk(event)
     assert walked.verdict == "ask", "the rule that is there now was not opened by the event"
-    assert built.kinds() == ["RECEIVED", "DECIDED", "INTENT", "RESULT", "DECIDED"]
+    assert built.kinds() == ["RECEIVED", "DECIDED", "INTENT", "RESULT", "DECIDED", "ASKED"]
     assert built.record("RESULT")["outcome"] == "failed"
 
 
@@ -824,7 +827,7 @@ def test_what_is_open_in_the_name_of_a_run_that_ended_is_suspected_and_asked_abo
     walked = built.walk(own(built, group, session_name(built.only_case().id, 1)))
     assert (walked.verdict, walked.rule) == ("ask", "our own role")
     assert group.ports == [22, 443], "whatever the event says, an own event changes nothing"
-    assert built.kinds() == ["RECEIVED", "TAMPER_SUSPECTED", "DECIDED"]
+    assert built.kinds() == ["RECEIVED", "TAMPER_SUSPECTED", "DECIDED", "ASKED"]
     assert "tamper_suspected" in [notice.kind for notice in built.cases.notices]
 
 
@@ -1071,8 +1074,8 @@ def test_what_cannot_be_recorded_is_not_done_and_becomes_a_ticket(built: House, 
     (walked,) = replace(built.engine(), cases=Narrow(built.cases, "INTENT")).walk(event)
     assert (walked.verdict, walked.rule) == ("ticket", "too large")
     assert group.ports == [22, 443]
-    assert built.kinds() == ["RECEIVED", "DECIDED"]
-    assert [notice.kind for notice in built.cases.notices] == ["ticket"]
+    assert built.kinds() == ["RECEIVED", "DECIDED", "TICKET_OPENED"]
+    assert [notice.kind for notice in built.cases.notices] == ["ticket_open"]
 
 
 def test_what_is_only_observed_is_recorded_without_a_state_that_does_not_fit(

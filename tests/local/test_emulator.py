@@ -185,9 +185,18 @@ def listen(world: World, name: str, account: str = HOME, pattern: dict[str, Any]
     url = sqs.create_queue(QueueName=name)["QueueUrl"]
     events = world.client("events", root, quiet=True)
     events.put_rule(Name=name, EventPattern=json.dumps(pattern or {"source": [{"prefix": "aws."}]}))
-    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    arn = admit_rules(sqs, url)
     events.put_targets(Rule=name, Targets=[{"Id": "1", "Arn": arn}])
     return str(url)
+
+
+def admit_rules(sqs: Any, url: str, rule: str = "*") -> str:
+    """Let EventBridge put messages into a queue, for that rule only; the queue's ARN."""
+    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    policy = allow("sqs:SendMessage", arn, Condition={"ArnLike": {"aws:SourceArn": rule}})
+    policy["Statement"][0]["Principal"] = {"Service": "events.amazonaws.com"}
+    sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": json.dumps(policy)})
+    return str(arn)
 
 
 def heard(world: World, url: str, count: int, account: str = HOME) -> list[dict[str, Any]]:
@@ -312,11 +321,12 @@ def test_a_bus_of_another_account_is_reached_only_if_its_policy_admits_the_sende
     bus = home.create_event_bus(Name="home")["EventBusArn"]
     sqs = world.client("sqs")
     url = sqs.create_queue(QueueName="home")["QueueUrl"]
-    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    arn = admit_rules(sqs, url)
     home.put_rule(Name="in", EventBusName="home", EventPattern='{"source": ["aws.kms"]}')
     home.put_targets(Rule="in", EventBusName="home", Targets=[{"Id": "1", "Arn": arn}])
     dead = world.client("sqs", world.root_of(MEMBER))
     dead_url = dead.create_queue(QueueName="undelivered")["QueueUrl"]
+    admit_rules(dead, dead_url)
     member.put_rule(Name="forward", EventPattern='{"source": ["aws.kms"]}')
     target = {
         "Id": "1", "Arn": bus, "RoleArn": f"arn:aws:iam::{MEMBER}:role/forward",

@@ -250,19 +250,33 @@ def test_what_a_person_said_is_written_by_no_one_who_carries_it_out(root: Path, 
 
 
 def test_who_may_write_which_settings_follows_the_keys_of_the_store() -> None:
-    by_people = (
+    exemption, spent = (
+        dynamodb._exemption_key("1", "c", "r"),
+        dynamodb._spent_key(dynamodb.account_spent("1")),
+    )
+    by_people = {
         dynamodb._mode_key("1", "c"),
         dynamodb._freeze_key("ALL"),
-        dynamodb._exemption_key("1", "c", "r"),
+        exemption,
         dynamodb._enrolment_key("1"),
+        dynamodb._deployer_key("1", "arn"),
+        dynamodb._owner_key("1"),
         dynamodb._chain_key("x"),
-    )
-    spent = dynamodb._spent_key(dynamodb.account_spent("1"))
-    assert all(fits(key, policies.SETTINGS) and not fits(key, policies.SWEPT) for key in by_people)
-    assert [key for key in by_people if fits(key, policies.UNDONE)] == [by_people[2]]
-    assert fits(spent, policies.SWEPT)
-    assert fits(spent, policies.UNDONE)
-    assert not fits(spent, policies.SETTINGS)
+    }
+    by_the_engine = {spent, dynamodb._sweep_key("1"), dynamodb._baseline_key("1", "c")}
+    for forms, keys in (
+        (policies.SETTINGS, by_people),
+        (policies.SWEPT, by_the_engine),
+        (policies.UNDONE, {exemption, spent}),
+    ):
+        assert {key for key in by_people | by_the_engine if fits(key, forms)} == keys
+        assert all(any(fits(key, [form]) for key in keys) for form in forms), "a right that nobody needs"
+
+
+def test_peoples_answers_are_the_only_items_of_cases_with_such_keys() -> None:
+    assert fits(dynamodb._answers_key("c-1", 1), policies.ANSWERS)
+    for key in (dynamodb._case_key("c", 1), dynamodb._seen_key("ANSWERS#c", "c")):
+        assert not fits(key, policies.ANSWERS)
 
 
 def test_the_records_and_notices_of_people_have_the_names_that_http_may_write() -> None:
@@ -463,6 +477,12 @@ def test_a_queue_admits_just_the_rules_that_send_to_it(template: dict[str, Any])
                 admitted[queue["Ref"]] = {source["Fn::Sub"] for source in sources}
     assert admitted == sent
     assert admitted
+
+
+def test_every_queue_policy_is_short_enough(template: dict[str, Any]) -> None:
+    """docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-policies.html."""
+    for one in of_type(template, "AWS::SQS::QueuePolicy").values():
+        assert len(compact(filled(one["Properties"]["PolicyDocument"]))) <= 8_192
 
 
 def test_time_is_a_source_and_says_just_what_the_engine_reads(home: dict[str, Any]) -> None:

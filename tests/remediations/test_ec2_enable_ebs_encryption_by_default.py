@@ -314,6 +314,29 @@ def test_undo_declines_when_the_setting_is_not_said(aws: Account) -> None:
     assert (plan.calls, len(plan.declined)) == ((), 1)
 
 
+# ------------------------------------------------------------------------------------------------ where else, by hand
+
+
+def test_the_account_itself_is_looked_at_in_each_region(aws: Account) -> None:
+    there = HERE.model_copy(update={"region": "eu-west-1"})
+    assert REMEDIATION.survey(there, NoParams(), aws.reader) == (there,)
+    assert aws.reader.operations == []
+
+
+def test_a_person_is_told_where_to_look_and_what_to_paste() -> None:
+    there = HERE.model_copy(update={"region": "eu-west-1"})
+    look_first, then = REMEDIATION.by_hand(there, EbsDefault(encrypted=None))
+    assert look_first.command == "aws ec2 get-ebs-encryption-by-default --region eu-west-1"
+    assert then.command == "aws ec2 enable-ebs-encryption-by-default --region eu-west-1"
+    assert all("eu-west-1" in step.console for step in (look_first, then))
+
+
+def test_terraform_keeps_it_on() -> None:
+    code = REMEDIATION.as_code(HERE, EbsDefault(encrypted=False))
+    assert 'resource "aws_ebs_encryption_by_default" "this" {\n  enabled = true\n}' in code
+    assert REGION in code
+
+
 # --------------------------------------------------------------------------------------- for every state there can be
 
 

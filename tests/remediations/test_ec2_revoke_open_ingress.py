@@ -21,12 +21,13 @@ from chalicelib.domain.contract import (
     Params,
     Plan,
     RunRecord,
+    Step,
     plan_hash,
 )
 from chalicelib.domain.errors import AwsError
 from chalicelib.domain.finding import Target
 from remediations.ec2_revoke_open_ingress import REMEDIATION, Ingress, PrefixList, Rule, WatchedPorts
-from tests.remediations.conftest import ACCOUNT, AT, REGION, UNHURRIED, Account, cause, ec2_of
+from tests.remediations.conftest import ACCOUNT, AT, REGION, UNHURRIED, Account, MotoReader, cause, ec2_of
 
 WORLD, WORLD6 = "0.0.0.0/0", "::/0"
 HALVES = ("0.0.0.0/1", "128.0.0.0/1")
@@ -793,6 +794,176 @@ def test_undo_of_a_run_that_was_stopped_halfway_takes_back_only_what_it_added(
     run = RunRecord(before, plan, done(plan)[:1], look(aws, group))
     assert [call.operation for call in unmake(aws, group, run).calls] == ["RevokeSecurityGroupIngress"]
     assert look(aws, group).content() == before.content()
+
+
+# ------------------------------------------------------------------------------------------ where else, whose, by hand
+
+
+PLACE = Target(account=ACCOUNT, region=REGION, type="AWS::::Account", id=ACCOUNT)
+
+
+def survey(aws: Account, *ports: int) -> list[str]:
+    found = REMEDIATION.survey(PLACE, WatchedPorts(ports=ports or (22,)), aws.reader)
+    assert all((one.account, one.region, one.type) == (ACCOUNT, REGION, GROUP.type) for one in found)
+    return [one.id for one in found]
+
+
+def test_a_survey_names_the_groups_that_open_a_watched_port(aws: Account) -> None:
+    open_to = {
+        name: new_group(aws.session).id
+        for name in ("ssh", "rdp", "all", "range", "v6", "halves", "half", "office", "https", "nothing")
+    }
+    for name, given_one in {
+        "ssh": permission(22, WORLD),
+        "rdp": permission(3389, WORLD, protocol="udp"),
+        "all": permission(0, WORLD, protocol="-1"),
+        "range": permission(0, WORLD, to=65535),
+        "v6": permission(22, WORLD6),
+        "halves": permission(22, *HALVES),
+        "half": permission(22, HALVES[0]),
+        "office": permission(22, "198.51.100.7/32"),
+        "https": permission(443, WORLD),
+    }.items():
+        let_in(aws.session, GROUP.model_copy(update={"id": open_to[name]}), given_one)
+    assert set(survey(aws)) == {open_to[name] for name in ("ssh", "all", "range", "v6", "halves")}
+    assert set(survey(aws, 3389)) == {open_to[name] for name in ("rdp", "all", "range")}
+    assert set(aws.reader.operations) == {"DescribeSecurityGroupRules"}
+
+
+def test_a_survey_names_a_group_whose_prefix_list_it_has_not_looked_into(aws: Account, group: Target) -> None:
+    listing(aws, group, "198.51.100.0/24")
+    assert survey(aws) == [group.id]
+    assert survey(aws, 3389) == []
+
+
+@UNHURRIED
+@given(STATES)
+def test_a_survey_never_leaves_out_what_an_assessment_would_find(state: Ingress) -> None:
+    items = [
+        {
+            "SecurityGroupRuleId": one.id,
+            "GroupId": state.group,
+            "GroupOwnerId": state.owner,
+            "IsEgress": False,
+            "IpProtocol": one.protocol,
+            **({} if one.from_port is None else {"FromPort": one.from_port, "ToPort": one.to_port}),
+            **({"CidrIpv4": one.cidr_v4} if one.cidr_v4 else {}),
+            **({"CidrIpv6": one.cidr_v6} if one.cidr_v6 else {}),
+            **({"PrefixListId": one.prefix_list} if one.prefix_list else {}),
+            **({"ReferencedGroupInfo": {"GroupId": one.group}} if one.group else {}),
+        }
+        for one in state.rules
+    ]
+    reader = MotoReader(
+        boto3.Session(), instead={"DescribeSecurityGroupRules": {"SecurityGroupRules": items}}
+    )
+    named = REMEDIATION.survey(PLACE, WatchedPorts(ports=state.ports), reader)
+    assert state.compliant or [one.id for one in named] == [state.group]
+
+
+def test_a_group_tells_its_tags(aws: Account, group: Target) -> None:
+    assert REMEDIATION.tags is not None
+    assert REMEDIATION.tags(group, aws.reader) == {}
+    ec2_of(aws.session).create_tags(Resources=[group.id], Tags=[{"Key": "owner", "Value": "ops"}])
+    assert REMEDIATION.tags(group, aws.reader) == {"owner": "ops"}
+    aws.reader.broken["DescribeSecurityGroups"] = "UnauthorizedOperation"
+    with pytest.raises(AwsError):
+        REMEDIATION.tags(group, aws.reader)
+
+
+def by_hand(state: Ingress) -> tuple[Step, ...]:
+    return REMEDIATION.by_hand(GROUP, state)
+
+
+def test_a_person_is_told_how_to_close_each_rule_by_hand() -> None:
+    crowd = [rule(f"sgr-{port}", "10.0.0.0/8", (port, port)) for port in range(1000, 1057)]
+    everything = rule("sgr-all", WORLD6, (None, None), protocol="-1")
+    look_first, wide, plain, all_traffic = by_hand(
+        state(rule("sgr-wide", WORLD, (20, 25)), rule("sgr-ssh", "128.0.0.0/0"), everything, *crowd[1:])
+    )
+    assert look_first.command == (
+        f"aws ec2 describe-security-group-rules --region {REGION} --cli-input-json"
+        f""" '{{"Filters": [{{"Name": "group-id", "Values": ["{GROUP.id}"]}}]}}'"""
+    )
+    assert "make room" not in wide.console
+    assert "add rules for the other ports of sgr-wide (tcp 20-25 from 0.0.0.0/0)" in wide.console
+    assert "give sgr-ssh (tcp 22 from 0.0.0.0/0) a source that you know, or delete it" in plain.console
+    assert "only then delete sgr-all (all traffic from ::/0)" in all_traffic.console
+    (_, crowded) = by_hand(state(rule("sgr-wide", WORLD, (20, 25)), *crowd, *_more(2)))
+    assert "make room under the default quota" in crowded.console
+    assert crowded.command.endswith("""["sgr-wide"]}'""")
+
+
+def _more(number: int) -> list[Rule]:
+    return [rule(f"sgr-{port}", "10.0.0.0/8", (port, port)) for port in range(2000, 2000 + number)]
+
+
+def test_a_prefix_list_is_narrowed_or_left_by_hand() -> None:
+    opening, unseen, harmless = (
+        PrefixList(id="pl-1", cidrs=HALVES),
+        PrefixList(id="pl-2", cidrs=None),
+        PrefixList(id="pl-3", cidrs=("192.0.2.0/24",)),
+    )
+    rules = (
+        rule("sgr-1", "pl-1"),
+        rule("sgr-2", "pl-2"),
+        rule("sgr-3", "pl-3"),
+        rule("sgr-4", "pl-1", (1, 2)),
+    )
+    _, *steps = by_hand(state(*rules, lists=(opening, unseen, harmless)))
+    assert [step.command.split(" --cli-input-json ")[1] for step in steps] == [
+        """'{"PrefixListId": "pl-1"}'""",
+        f"""'{{"GroupId": "{GROUP.id}", "SecurityGroupRuleIds": ["sgr-1"]}}'""",
+        """'{"PrefixListId": "pl-2"}'""",
+        f"""'{{"GroupId": "{GROUP.id}", "SecurityGroupRuleIds": ["sgr-2"]}}'""",
+    ]
+    assert "if the list is yours" in steps[0].console
+    assert steps[1].command.startswith(f"aws ec2 revoke-security-group-ingress --region {REGION} ")
+    assert "only then delete the rules for port 22 from pl-1." in steps[1].console
+
+
+@pytest.mark.parametrize("owner, named", [("210987654321", "account 210987654321"), (None, "does not name")])
+def test_a_group_of_another_account_is_its_owners_to_change_by_hand(owner: str | None, named: str) -> None:
+    (step,) = by_hand(state(rule("sgr-1", WORLD)).model_copy(update={"owner": owner}))
+    assert named in step.console
+    assert step.command == ""
+
+
+def test_terraform_gets_known_sources_and_the_other_ports() -> None:
+    lure = 'x"\n}\nresource "aws_iam_user" "${file("/etc/passwd")}" {'
+    split = rule("sgr-1", WORLD6, (20, 25), tags=(("a ${b}", '"'),)).model_copy(update={"description": lure})
+    lists = [PrefixList(id="pl-1", cidrs=HALVES)]
+    code = REMEDIATION.as_code(GROUP, state(split, rule("sgr-2", WORLD), rule("sgr-3", "pl-1"), lists=lists))
+    assert "# Take out sgr-1: tcp 20-25 from ::/0.\n# Take out sgr-2: tcp 22 from 0.0.0.0/0.\n" in code
+    assert "# Take out what refers to pl-1, or narrow that list.\n" in code
+    assert (
+        """
+resource "aws_vpc_security_group_ingress_rule" "port_22" {
+  for_each          = var.known_sources
+  security_group_id = "sg-0123456789abcdef0"
+  cidr_ipv4         = each.value
+  ip_protocol       = "tcp"
+  from_port         = 22
+  to_port           = 22
+}
+"""
+        in code
+    )
+    kept = code.split('"kept_1" {')[1]
+    assert '  cidr_ipv6         = "::/0"\n' in kept
+    assert "  from_port         = 20\n  to_port           = 21\n" in kept
+    assert r'"x\"\u000a}\u000aresource \"aws_iam_user\" \"\u0024{file(\"/etc/passwd\")}\" {"' in kept
+    assert r'  tags              = { "a \u0024{b}" = "\"" }' in kept
+    assert code.endswith("}\n")
+    assert code.count("resource ") == 3 + 2, "two of them in the description of both halves"
+    assert '  cidr_ipv4         = "0.0.0.0/0"' not in code
+
+
+@UNHURRIED
+@given(STATES)
+def test_a_person_is_told_something_of_every_state(state: Ingress) -> None:
+    assert REMEDIATION.by_hand(GROUP, state)  # each of them within what a step may hold
+    assert REMEDIATION.as_code(GROUP, state).count("{") >= len(state.ports)
 
 
 # --------------------------------------------------------------------------------------- for every state there can be

@@ -145,6 +145,12 @@ Be the operator again, and read what became of it:
   redress log --since 1h
   redress cases
 
+Set a control to ask instead of act, break it again, and be the approver:
+
+  . {files["approver"]}
+  redress waiting
+  redress approve CASE --reason "seen and agreed"
+
 `redress --help` lists the rest. Who may do anything here, `make deploy STAGE=mine` too: . {files["root"]}
 """
 

@@ -132,7 +132,8 @@ class UserKeys(State):
     @property
     def stale(self) -> tuple[Key, ...]:
         """The active keys that both sources show to be unused for so long, the stalest first."""
-        return tuple(sorted((key for key in self._quiet if key.told), key=lambda key: key.quiet_since))
+        told = (key for key in self._quiet if key.told)
+        return tuple(sorted(told, key=lambda key: (key.quiet_since, key.id)))
 
     @property
     def untold(self) -> tuple[Key, ...]:

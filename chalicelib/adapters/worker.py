@@ -82,7 +82,7 @@ class Worker:
 
     def _errand(self, text: str, name: str) -> None:
         from chalicelib.flow import errands  # noqa: PLC0415 -- an event's cold start does without it
-        from chalicelib.flow.errand import ERRAND, Redrive  # noqa: PLC0415 -- likewise
+        from chalicelib.flow.errand import ERRAND, Redrive  # noqa: PLC0415 -- an event's cold start does without it
 
         try:
             order: AnyErrand = ERRAND.validate_json(text)
@@ -104,8 +104,8 @@ class Worker:
             self.telemetry.failed(name, failure)
 
     def _undo(self, text: str) -> None:
-        from chalicelib.flow import undo  # noqa: PLC0415 -- likewise
-        from chalicelib.flow.errand import UndoRun  # noqa: PLC0415 -- likewise
+        from chalicelib.flow import undo  # noqa: PLC0415 -- an event's cold start does without it
+        from chalicelib.flow.errand import UndoRun  # noqa: PLC0415 -- an event's cold start does without it
 
         try:
             order = UndoRun.model_validate_json(text)

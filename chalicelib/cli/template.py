@@ -38,10 +38,12 @@ FUNCTIONS = ("engine", "http", "outbox", "undoer")
 WRITERS = ("engine", "http", "undoer")
 """The functions, and those of them that write tables."""
 
-ERRANDS_ONLY = {
-    "eventName": ["INSERT", "MODIFY"],
-    "dynamodb": {"NewImage": {"kind": {"S": [errand.NOTICE]}}},
-}
+ERRANDS_ONLY = json.dumps(
+    {
+        "eventName": ["INSERT", "MODIFY"],
+        "dynamodb": {"NewImage": {"kind": {"S": [errand.NOTICE]}}},
+    }
+)
 """What wakes the outbox's function: every other notice is left in the table."""
 
 SCHEDULES = ("tick", "sweep")
@@ -290,7 +292,7 @@ def _functions() -> dict[str, Resource]:
         "Stream": {"Fn::GetAtt": ["OutboxTable", "StreamArn"]},
         "StartingPosition": "TRIM_HORIZON",
         "BatchSize": 10,
-        "FilterCriteria": {"Filters": [{"Pattern": json.dumps(ERRANDS_ONLY)}]},
+        "FilterCriteria": {"Filters": [{"Pattern": ERRANDS_ONLY}]},
         "BisectBatchOnFunctionError": True,
         "MaximumRetryAttempts": 20,
         "DestinationConfig": {"OnFailure": {"Destination": _att("OutboxDeadLetters")}},

@@ -104,7 +104,8 @@ class Case(Model):
     """The case as it stands now. `version` rises with every write and guards every write.
 
     `ask` is what a person is being asked (while waiting), `ticket` the newest ticket on this digest, `wakes_at` when an
-    exemption or a snooze ends, `inherited` true for what stood in the baseline report and nobody asked for since.
+    exemption or a snooze ends, `inherited` true for what stood in the baseline report and nobody asked for since. `found`
+    has a digest of what was last found for each control: a sweep that finds the same again has nothing to write.
     """
 
     digest: str
@@ -135,6 +136,7 @@ class Case(Model):
     denied: Denied | None = None
     wakes_at: datetime | None = None
     inherited: bool = False
+    found: dict[str, str] = Field(default_factory=dict)
     owner: str = ""
     acted_at: datetime | None = None
     acted_before: dict[str, JsonValue] | None = None

@@ -393,6 +393,10 @@ class _Desk:
             )
             raise RefusedCommandError(message)
 
+    def look_for(self, resource: str, control: str) -> errand.Exempted:
+        """What makes the engine look at the resource's cases, which an exemption or its end concerns at once."""
+        return errand.Exempted(resource=resource, control=control, request_id=self.caller.request_id)
+
     def case(self, name: str) -> Case:
         """The case of that name; RefusedCommandError when there is none."""
         found = parts_of(name)
@@ -627,6 +631,7 @@ def _exempt(desk: _Desk, command: Exempt) -> CommandResult:
             before=_plain(before),
             after=_plain(after),
             exemptions=(after,),
+            sends=desk.look_for(command.resource, control.id),
             resource=command.resource,
             controls=(control.id,),
         )
@@ -677,6 +682,7 @@ def _revoke(desk: _Desk, command: Revoke) -> CommandResult:
             before=_plain(before),
             after=_plain(after),
             exemptions=(after,),
+            sends=desk.look_for(command.resource, control.id),
             resource=command.resource,
             controls=(control.id,),
         )

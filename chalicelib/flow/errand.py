@@ -54,6 +54,15 @@ class Look(Model):
     request_id: str
 
 
+class Exempted(Model):
+    """An exemption of this resource was granted or taken away: look at its cases, so that they stand as it says."""
+
+    errand: Literal["exempted"] = "exempted"
+    resource: str
+    control: str
+    request_id: str
+
+
 class Sweep(Model):
     """Look at everything: all controls, all Regions, one account (home when None)."""
 
@@ -80,7 +89,7 @@ class Tick(Model):
     at: datetime | None = None
 
 
-AnyErrand = Redrive | Answered | UndoWanted | Look | Sweep | SweepPart | Tick
+AnyErrand = Redrive | Answered | UndoWanted | Look | Exempted | Sweep | SweepPart | Tick
 ERRAND: TypeAdapter[AnyErrand] = TypeAdapter(Annotated[AnyErrand, Field(discriminator="errand")])
 """Reads an errand: strict, every unknown key is an error."""
 

@@ -39,6 +39,8 @@ def carry_out(  # noqa: PLR0911 -- one way out for each errand
             return Done((undo.want(engine, order),))
         case errand.Look():
             return Done(_look(engine, order))
+        case errand.Exempted():
+            return Done(_exempted(engine, order))
         case errand.Sweep():
             walked, parts = sweep.begin(engine, order)
             return Done((walked,), parts)
@@ -66,6 +68,21 @@ def _look(engine: Engine, order: errand.Look) -> tuple[Walked, ...]:
     origin = Origin.REQUEST if order.requested else Origin.WAKE
     by = Actor(type="Person", arn=order.by) if order.requested else None
     return engine.all([engine.about(case, f"look:{order.request_id}", origin, engine.clock.now(), by)])
+
+
+_CONCERNED = (CaseState.EXEMPT, CaseState.WAITING, CaseState.TICKETED, CaseState.OPEN)
+"""Where a case may stand that an exemption, or its end, concerns."""
+
+
+def _exempted(engine: Engine, order: errand.Exempted) -> tuple[Walked, ...]:
+    """Look at every case of the resource for that control; what is exempt now asks nobody any more, and the reverse."""
+    visits = [
+        engine.about(case, f"exempted:{order.request_id}", Origin.WAKE, engine.clock.now())
+        for state in _CONCERNED
+        for case in engine.cases.in_state(state)
+        if case.target.resource == order.resource and order.control in case.controls
+    ]
+    return engine.all(visits)
 
 
 def _tick(engine: Engine) -> Done:

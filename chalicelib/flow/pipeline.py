@@ -42,7 +42,7 @@ from chalicelib.domain.errors import (
     TargetGoneError,
     TransientError,
 )
-from chalicelib.domain.finding import Actor, Finding, NotOurs, Origin, Signal, Target, partition_of
+from chalicelib.domain.finding import Actor, Finding, NotOurs, Origin, Signal, Target, digest, partition_of
 from chalicelib.domain.limits import Reservation, over
 from chalicelib.domain.ports import Aws, Cases, Change, Clock, Gate, Notice, Question
 from chalicelib.domain.record import Draft, Head, RecordType, seal
@@ -424,7 +424,7 @@ class Engine:
         )
         if self._nothing_new(step, decision, hashed, now):
             return done
-        told_once = visit.by_itself and (step.baseline or step.case.inherited)
+        inherited = visit.by_itself and (step.baseline or step.case.inherited)
         ask, where = _kept_ask(step, decision), step.case.where(step.ids, _STATE_OF[verdict])
         if ask and ask.undo:
             where = {}  # nothing new about the target, and whether to undo is still to be decided
@@ -437,7 +437,8 @@ class Engine:
                 "outcome": outcome,
                 "plan_hash": hashed,
                 "last_state": state.model_dump(mode="json") if state else None,
-                "inherited": told_once and not outcome,
+                "inherited": step.case.inherited if verdict is Verdict.IGNORE else inherited,
+                "found": {**step.case.found, **dict.fromkeys(step.ids, _found(decision, hashed))},
                 "wakes_at": None,
                 "owner": self._owner(step) if verdict in _NEEDS_A_PERSON else step.case.owner,
                 "ask": ask,
@@ -488,14 +489,16 @@ class Engine:
         before = step.gate.case
         if step.visit.signal.origin is not Origin.SWEEP:
             return False
-        if before is None or before.state.ended:
-            still_ticketed = before is not None and before.ticket is not None and before.ticket.is_open
-            return decision.rule == "denied" or (decision.verdict is Verdict.IGNORE and not still_ticketed)
-        stands = before.decision == decision.verdict.value and before.plan_hash == hashed
+        standing = before.standing if before else {}
+        at_rest = all(standing.get(name, CaseState.CLOSED).ended for name in step.ids)
+        if decision.verdict is Verdict.IGNORE:
+            ticket = before.ticket if before and before.state.ended else None
+            return at_rest and not (ticket and ticket.is_open)
+        if before is None or at_rest:
+            return decision.rule == "denied"
+        same = all(before.found.get(name) == _found(decision, hashed) for name in step.ids)
         waits = decision.verdict is not Verdict.ASK or (before.ask is not None and before.ask.open(now))
-        covered = set(step.ids) <= before.standing.keys() and not before.pending
-        reported = before.inherited or not step.baseline
-        return stands and waits and covered and reported and before.reason == decision.reason
+        return same and waits and not before.pending and (before.inherited or not step.baseline)
 
     def _owner(self, step: Step) -> str:
         """Who answers for the target: its own tags, else the account's owner, else nobody. Never a reason to do anything."""
@@ -979,6 +982,11 @@ def within(run: Run) -> Cause:
 def hash_of(plan: Plan, target: Target, params: Params, controls: Iterable[Control]) -> str:
     """What an approval of the plan is bound to."""
     return plan_hash(plan, target, params, {control.id: control.version for control in controls})
+
+
+def _found(decision: Decision, hashed: str) -> str:
+    """A digest of what was found: two looks with the same one say the same."""
+    return digest(decision.verdict.value, decision.rule, decision.reason, hashed)
 
 
 def _rest(visit: Visit, controls: tuple[Control, ...]) -> Visit | None:

@@ -38,6 +38,7 @@ class Ec2:
 
     rules: dict[str, dict[str, Any]] = field(default_factory=dict)
     lists: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    tags: list[dict[str, str]] = field(default_factory=list)
     effects: list[tuple[str, str, str]] = field(default_factory=list)
     asked: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     policies: list[str] = field(default_factory=list)
@@ -76,8 +77,17 @@ class Ec2:
         self.policies.append(session_policy(remediation, target, plan, undo=undo))
         return Executor(self, session)
 
-    def read(self, service: str, operation: str, /, **params: JsonValue) -> dict[str, Any]:
-        raise AssertionError(f"nobody reads {service} {operation} here")
+    def regions(self, account: str) -> tuple[str, ...]:
+        return (REGION,)
+
+    def read(self, service: str, operation: str, /, **params: Any) -> dict[str, Any]:
+        """The group itself, which is asked for its tags where a person is told of it; a name is no wildcard here."""
+        assert operation == "DescribeSecurityGroups", f"nobody reads {service} {operation} here"
+        self.asked.append((operation, params))
+        (wanted,) = params["GroupIds"]
+        if wanted not in {rule["GroupId"] for rule in self.rules.values()}:
+            raise AwsError("ec2", operation, "InvalidGroup.NotFound", f"{wanted} does not exist", "r")
+        return {"SecurityGroups": [{"GroupId": wanted, "Tags": self.tags}]}
 
     def pages(self, service: str, operation: str, key: str, /, **params: Any) -> list[Any]:
         self.asked.append((operation, params))
@@ -210,13 +220,6 @@ class Ground(House):
             intents = [run for kind, run in runs if kind == "INTENT"]
             results = [run for kind, run in runs if kind == "RESULT" and run is not None]
             assert sorted(map(str, intents)) == sorted(map(str, results)), runs
-
-
-class NoQueue:
-    """For commands that send nothing."""
-
-    def send(self, body: str) -> None:
-        raise AssertionError(f"nothing should be sent, and this was: {body}")
 
 
 def as_ours(session: str, role: str = "redress-test-act") -> dict[str, Any]:

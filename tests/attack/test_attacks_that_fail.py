@@ -1,5 +1,6 @@
 """What was tried and did not work; each would fail if it began to."""
 
+import hashlib
 import json
 from contextlib import suppress
 from datetime import timedelta
@@ -16,7 +17,7 @@ from chalicelib.domain.errors import MalformedEventError, RedressError, RefusedC
 from chalicelib.domain.record import broken_at
 from chalicelib.flow import intake
 from chalicelib.flow.command import COMMAND, caller, carry_out
-from tests.attack.ground import GROUP, RDP, SSH, WORLD, Ground, NoQueue, as_ours
+from tests.attack.ground import GROUP, RDP, SSH, WORLD, Ground, as_ours
 from tests.fakes.house import ACCOUNT, REGION
 
 
@@ -132,11 +133,17 @@ def test_an_account_is_twelve_plain_digits(ground: Ground, account: object) -> N
         "a\x00b",
         "../..",
         "*",
+        "a|ec2-open-ssh",
+        "a b",
+        "a" * 257,
     ],
 )
 def test_no_event_id_reaches_anybody_elses_chain(ground: Ground, name: str) -> None:
+    """What is no plain name goes by its digest: `|` stands between an event's id and what the engine adds to it."""
     ground.walk(ground.event((443, "sgr-1"), event_id=name))
-    assert {record.chain for record in ground.cases.records} == {f"EVENT#{name}"}
+    plain = name.isprintable() and not {" ", "|"}.intersection(name) and len(name) <= 256
+    known = name if plain else hashlib.sha256(json.dumps([name]).encode()).hexdigest()
+    assert {record.chain for record in ground.cases.records} == {f"EVENT#{known}"}
     assert ground.walk(ground.attack(event_id=name)).outcome == "fixed"
     assert len({record.chain for record in ground.cases.records}) == 2
     ground.whole()
@@ -292,7 +299,6 @@ def test_an_exemption_is_for_one_resource_of_the_account(ground: Ground, resourc
             ground.cases,
             ground.engine().catalog,
             ground.clock,
-            queue=NoQueue(),
             home=ACCOUNT,
             engine="0",
         )

@@ -12,8 +12,19 @@ from chalicelib.adapters.dynamodb import DynamoCases, DynamoSettings
 from chalicelib.bootstrap import by_control
 from chalicelib.domain.contract import Mode
 from chalicelib.domain.errors import CatalogError, ContractError, RedressError, StoreError
-from chalicelib.domain.ports import FREEZE_ALL, Enrolment, Exemption, Freeze, ModeSetting, SettingChange
+from chalicelib.domain.ports import (
+    FREEZE_ALL,
+    DeploymentRole,
+    Enrolment,
+    Exemption,
+    Freeze,
+    ModeSetting,
+    Owner,
+    SettingChange,
+    SweepChange,
+)
 from chalicelib.domain.record import Draft, Head, RecordType, seal
+from chalicelib.domain.sweep import Baseline, Sweep
 from chalicelib.settings import Settings
 from tests.adapters.tables import create_tables
 from tests.attack.ground import GROUP, SSH, Ground
@@ -22,6 +33,8 @@ from tests.fakes.house import ACCOUNT, REGION
 
 SETTINGS = Settings(stage="test", account="999999999999", region=REGION)
 """Home is elsewhere, so that the enrolment is read too."""
+
+ROLE = f"arn:aws:iam::{ACCOUNT}:role/once-a-deployer"
 
 
 class Tables:
@@ -45,17 +58,24 @@ class Tables:
             region="global",
         )
         (record,) = seal("SYS#test", head, (draft,), at, "0")
-        DynamoSettings(self.client, SETTINGS).apply(
+        settings = DynamoSettings(self.client, SETTINGS)
+        settings.apply(
             SettingChange(
                 mode=ModeSetting(account=ACCOUNT, control=SSH, mode=Mode.ACT, by="olga", at=at, reason="r"),
                 freezes=tuple(Freeze(scope=s, frozen=False, by="olga", at=at, reason="r") for s in scopes),
-                exemption=Exemption(account=ACCOUNT, control=SSH, resource=resource, owner="o", code="accepted_risk",
-                                    reason="r", by="olga", at=at, expires_at=at),
+                exemptions=(Exemption(account=ACCOUNT, control=SSH, resource=resource, owner="o", code="accepted_risk",
+                                      reason="r", by="olga", at=at, expires_at=at),),
                 enrolment=Enrolment(account=ACCOUNT, by="olga", at=at),
+                deployment_role=DeploymentRole(account=ACCOUNT, role_arn=ROLE, tool="other", by="olga", at=at,
+                                               removed=True),
+                owner=Owner(account=ACCOUNT, owner="o", by="olga", at=at),
                 record=record,
                 expected_head=head,
             )
         )  # fmt: skip
+        sweep = Sweep(id="s", account=ACCOUNT, by="olga", started_at=at, expected=(), completed_at=at, version=1)
+        baseline = Baseline(account=ACCOUNT, control=SSH, at=at, sweep=sweep.id)
+        self.cases.keep(SweepChange(sweep=sweep, baselines=(baseline,)))
 
     def walk(self, event: dict[str, Any]) -> str:
         (walked,) = self.ground.built(self.cases, self.ground.ec2).walk(event)
@@ -78,16 +98,18 @@ def tables() -> Iterator[Tables]:
 def test_one_unreadable_item_of_any_kind_stops_the_walk_and_loses_nothing(
     tables: Tables, garbage: str | None
 ) -> None:
-    """Case, lock, mode, exemption, each switch, enrolment and both ledgers: one after the other is made unreadable."""
+    """All that the gate reads, from the case to both ledgers: one after the other is made unreadable."""
     ground = tables.ground
-    assert tables.walk(ground.event((22, ground.ec2.open(22)))) == "fixed"
-    event = ground.event((22, ground.ec2.open(22)), event_id="event-2")
+    identity = {"type": "AssumedRole", "arn": f"arn:aws:sts::{ACCOUNT}:assumed-role/once-a-deployer/x",
+                "sessionContext": {"sessionIssuer": {"arn": ROLE}}}  # fmt: skip
+    assert tables.walk(ground.event((22, ground.ec2.open(22)), userIdentity=identity)) == "fixed"
+    event = ground.event((22, ground.ec2.open(22)), event_id="event-2", userIdentity=identity)
     before, records = list(ground.ec2.effects), len(tables.items("audit"))
     broken: set[str] = set()
     for table in ("cases", "control_state"):
         for item in tables.items(table):
             kind = item["pk"]["S"].split("#")[0]
-            if kind in {"SEEN", "CHAIN"}:  # a marker without content, and what only people's commands read
+            if kind in {"SEEN", "CHAIN", "SWEEP"}:  # a marker without content, and what only commands and sweeps read
                 continue
             hurt = {name: value for name, value in item.items() if name != "body"}
             tables.put(table, hurt if garbage is None else {**hurt, "body": {"S": garbage}})
@@ -97,7 +119,8 @@ def test_one_unreadable_item_of_any_kind_stops_the_walk_and_loses_nothing(
             assert len(tables.items("audit")) == records
             tables.put(table, item)
             broken.add(kind)
-    assert broken == {"CASE", "LOCK", "MODE", "EXEMPTION", "FREEZE", "ENROLMENT", "SPENT"}
+    read = {"CASE", "LOCK", "MODE", "EXEMPTION", "FREEZE", "ENROLMENT", "SPENT", "BASELINE", "OWNER", "DEPLOYER"}
+    assert broken == read
     assert tables.walk(event) == "fixed"
 
 

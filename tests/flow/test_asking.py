@@ -170,7 +170,7 @@ def test_an_answer_that_was_put_into_the_store_by_other_ways_is_judged_again(
     built: House, group: Group, forged: dict[str, str], problem: str
 ) -> None:
     case = asked(built, group)
-    stored(built, case, **forged)  # type: ignore[arg-type]
+    stored(built, case, **forged)  # type: ignore[arg-type] # one table for names and hashes
     (walked,) = built.carry_out(Answered(case=case.id, ask=1))
     assert walked.verdict == "refused"
     assert problem in walked.reason
@@ -512,7 +512,7 @@ def test_a_case_that_others_move_on_again_and_again_comes_back_later(built: Hous
     def always_lost(_: object) -> None:
         raise ConflictError("somebody else")
 
-    built.cases.commit = always_lost  # type: ignore[method-assign,assignment]
+    built.cases.commit = always_lost  # type: ignore[method-assign,assignment] # a store where others are always quicker
     with pytest.raises(BusyError):
         asking.carry_out(built.engine(), case.id, 1)
 

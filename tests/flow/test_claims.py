@@ -325,6 +325,14 @@ def test_whatever_a_finding_is_called_its_event_id_is_short_and_plain(name: str)
     assert "|" not in one.event_id
 
 
+def test_no_two_findings_can_be_called_so_that_they_have_one_event_id() -> None:
+    first, second = (
+        intake.read(imported(asff(Id=name, UpdatedAt=updated)))[0].event_id
+        for name, updated in (("a@b", "c"), ("a", "b@c"))
+    )
+    assert first != second
+
+
 def test_findings_without_an_id_are_told_apart() -> None:
     read = intake.read(imported(asff(Id=None), asff(Id=None)))
     assert len({one.event_id for one in read}) == 2

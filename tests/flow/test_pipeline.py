@@ -540,7 +540,7 @@ def test_the_fix_that_did_not_take_is_not_verified(built: House, group: Group) -
     class Deaf:
         """EC2 says yes and does nothing."""
 
-        reader = engine.aws.reader
+        reader, regions = engine.aws.reader, engine.aws.regions
 
         def executor(self, *args: Any, **options: Any) -> Any:
             return self
@@ -574,6 +574,7 @@ class Refuses:
         self, inner: Any, where: str, error: AwsError, *, times: int = 99, execute: bool = False
     ) -> None:
         self._inner, self.where, self.error, self.times, self.execute = inner, where, error, times, execute
+        self.regions = inner.regions
 
     def reader(self, remediation: AnyRemediation, target: Target) -> Any:
         return _Refusing(self, self._inner.reader(remediation, target), "read")

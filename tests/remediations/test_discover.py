@@ -26,7 +26,13 @@ def one() -> AnyRemediation:
 
 def test_every_file_is_found_in_the_order_of_ids() -> None:
     ids = [remediation.id for remediation in discover()]
-    assert ids == ["ec2_enable_ebs_encryption_by_default", "ec2_revoke_open_ingress"]
+    assert ids == [
+        "ec2_enable_ebs_encryption_by_default",
+        "ec2_revoke_open_ingress",
+        "iam_deactivate_access_key",
+        "iam_remove_root_access_key",
+        "s3_block_public_access",
+    ]
 
 
 def test_a_file_without_a_remediation_is_refused() -> None:

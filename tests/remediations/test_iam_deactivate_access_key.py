@@ -289,6 +289,13 @@ def test_of_two_stale_keys_the_stalest_goes_and_the_other_waits_a_day(aws: FakeA
     assert touched(decide(run.after, because(NOW, run.before), NOW + DAY)) == [later]
 
 
+def test_in_whatever_order_iam_names_them_the_same_key_goes_first(aws: FakeAws) -> None:
+    first = min(key(aws, LONG_AGO), key(aws, LONG_AGO))
+    state = look(aws)
+    backwards = state.model_copy(update={"keys": state.keys[::-1]})
+    assert touched(decide(state)) == touched(decide(backwards)) == [first]
+
+
 def test_a_write_that_did_not_happen_is_still_to_be_made(aws: FakeAws) -> None:
     stale, _ = key(aws, LONG_AGO), key(aws, LONG_AGO + DAY)
     before = look(aws)

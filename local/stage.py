@@ -88,7 +88,11 @@ OPERATES = {
 APPROVES = {
     "Version": "2012-10-17",
     "Statement": [
-        {"Effect": "Allow", "Action": "execute-api:Invoke", "Resource": "*"},
+        {
+            "Effect": "Allow",
+            "Action": "execute-api:Invoke",
+            "Resource": "arn:aws:execute-api:*:*:*/*/POST/commands/answer",
+        },
         {
             "Effect": "Allow",
             "Action": ["dynamodb:Query", "dynamodb:BatchGetItem", "cloudformation:DescribeStacks"],
@@ -96,7 +100,7 @@ APPROVES = {
         },
     ],
 }
-"""What an approver needs: to read what is asked, and the route that takes the answer."""
+"""What an approver needs: to read what is asked, and to answer. Of all the commands, IAM lets her give this one alone."""
 
 
 class Stage:

@@ -21,7 +21,7 @@ LONGEST_WAIT_SECONDS = 35
 
 _NEXT = MappingProxyType(
     {
-        403: "your credentials need execute-api:Invoke on POST /commands of this API",
+        403: "your credentials need execute-api:Invoke on this kind of command: POST/commands/<kind> of the API",
         404: "this is not the API of a Redress deployment; name it with --api or REDRESS_API",
         409: "nothing was changed; run the command again",
         429: "too many requests; wait a moment and run the command again",
@@ -44,7 +44,7 @@ class Api:
 
     def post(self, command: AnyCommand) -> CommandResult:
         """Send the command; what was recorded, or ApiError."""
-        status, body = self._send(command.model_dump_json().encode())
+        status, body = self._send(command.kind, command.model_dump_json().encode())
         if status == HTTPStatus.OK:
             return _result(body)
         said = _read(body)
@@ -54,7 +54,7 @@ class Api:
         advice = _NEXT.get(status, "see the log of the HTTP function")
         raise ApiError(f"the API answered {status}: {reason}{advice and f' ({advice})'}")
 
-    def _send(self, body: bytes) -> tuple[int, bytes]:
+    def _send(self, kind: str, body: bytes) -> tuple[int, bytes]:
         from botocore.auth import SigV4Auth
         from botocore.awsrequest import AWSRequest
         from botocore.exceptions import BotoCoreError
@@ -67,7 +67,7 @@ class Api:
                 raise ApiError("no AWS credentials were found: log in (aws sso login), or set AWS_PROFILE")
             request = AWSRequest(
                 method="POST",
-                url=f"{url}/commands",
+                url=f"{url}/commands/{kind}",
                 data=body,
                 headers={
                     "Content-Type": "application/json",

@@ -1,6 +1,7 @@
-"""POST /commands: the one route by which a person changes settings, authenticated by IAM (SigV4).
+"""POST /commands/<kind>: the one route by which a person changes anything, authenticated by IAM (SigV4).
 
-The request is read in `answer`, which knows nothing of Chalice; the blueprint only hands it over.
+The command's kind is part of the address, so that IAM can tell people apart: an approver may be given
+`execute-api:Invoke` on `POST/commands/answer` and nothing else. The request is read in `answer`, which knows nothing of Chalice; the blueprint only hands it over.
 """
 
 import json
@@ -33,6 +34,7 @@ class Commands(Protocol):
 
 
 def answer(
+    kind: str,
     body: bytes,
     headers: Mapping[str, str],
     context: Mapping[str, Any],
@@ -40,7 +42,7 @@ def answer(
 ) -> tuple[int, dict[str, JsonValue]]:
     """The status and the JSON that a request deserves; `headers` are looked up without regard to case.
 
-    400 the body is no command · 403 nobody was authenticated · 409 others were quicker · 422 refused, with the reason ·
+    400 the body is no command, or not of the `kind` in the address · 403 nobody was authenticated · 409 others were quicker · 422 refused, with the reason ·
     503 our tables cannot be reached. `commands` is asked for only when there is something to carry out.
     """
     from chalicelib.flow.command import STAGE_HEADER, caller  # noqa: PLC0415 -- the engine's cold start does without it
@@ -52,7 +54,7 @@ def answer(
     except RefusedCommandError as error:
         return 403, {"error": str(error)}
     try:
-        command = _command(body)
+        command = _command(kind, body)
     except ValueError as error:
         return 400, {"error": str(error)}
     try:
@@ -74,11 +76,12 @@ def routes(commands: Callable[[], Commands]) -> Blueprint:
     """The blueprint that app.py registers; `commands` is `bootstrap.commands`."""
     blueprint = Blueprint(__name__)
 
-    @blueprint.route("/commands", methods=["POST"], authorizer=IAMAuthorizer())
-    def post_command() -> Response:
+    @blueprint.route("/commands/{kind}", methods=["POST"], authorizer=IAMAuthorizer())
+    def post_command(kind: str) -> Response:
         request = blueprint.current_request
         body = request.raw_body or b""
         status, said = answer(
+            kind,
             body if isinstance(body, bytes) else body.encode(),
             request.headers,
             request.context,
@@ -103,13 +106,18 @@ def _meant_for_us(stage: str | None, ours: str) -> None:
         )
 
 
-def _command(body: bytes) -> "AnyCommand":
-    """The command in the body, or ValueError in words for whoever sent it."""
+def _command(kind: str, body: bytes) -> "AnyCommand":
+    """The command in the body, which must be of that kind, or ValueError in words for whoever sent it."""
     from chalicelib.flow.command import COMMAND, said_plainly  # noqa: PLC0415 -- likewise, for the engine's cold start
 
     if len(body) > LONGEST_BODY:
         raise ValueError(f"a command has at most {LONGEST_BODY} bytes")
     try:
-        return COMMAND.validate_json(body)
+        command = COMMAND.validate_json(body)
     except ValidationError as error:
         raise ValueError(said_plainly(error)) from error
+    if command.kind != kind:
+        raise ValueError(
+            f"the address is that of another kind of command: send it to /commands/{command.kind}"
+        )
+    return command

@@ -104,7 +104,10 @@ RULES: tuple[Rule, ...] = (
         "it stood in the baseline report, and nobody has asked for it since",
     ),
     Rule(
-        "denied", lambda f: f.denied, Verdict.OBSERVE, "a person said no to exactly this plan, and not long ago"
+        "denied",
+        lambda f: f.denied,
+        Verdict.OBSERVE,
+        "a person said no to exactly this plan, and not long ago",
     ),
     Rule(
         "nothing to offer",

@@ -27,7 +27,9 @@ GLOBAL = "global"
 """The Region of what has none (IAM): written in place of a Region name. Other partitions have their own (`global_in`)."""
 
 AccountId = Annotated[str, StringConstraints(pattern=r"^[0-9]{12}$")]
-RegionName = Annotated[str, StringConstraints(pattern=r"^(([a-z]{2,4}(-[a-z]+)+-)?global|[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2})$")]
+RegionName = Annotated[
+    str, StringConstraints(pattern=r"^(([a-z]{2,4}(-[a-z]+)+-)?global|[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2})$")
+]
 
 ARN_FORMS = MappingProxyType(
     {

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from chalicelib.domain.approval import Answer, Ask
-from chalicelib.domain.case import Case, JoinedCause
+from chalicelib.domain.case import Case, CaseState, JoinedCause
 from chalicelib.domain.contract import AnyRemediation, Mode, Outcome, Params
 from chalicelib.domain.control import Control
 from chalicelib.domain.finding import Actor, Origin, Signal, Target, partition_of
@@ -149,7 +149,12 @@ class Step:
 
     @property
     def baseline(self) -> bool:
-        """True when nobody has had the first report on these controls here: sweep and claim go into it."""
+        """True when nobody has had the first report on these controls here: sweep and claim go into it.
+
+        What people are already busy with stays with them.
+        """
+        if self.gate.case and self.gate.case.state in {CaseState.WAITING, CaseState.TICKETED}:
+            return False
         if self.visit.signal.origin is Origin.CLAIM:
             return bool(unreported(self.visit, self.gate) & set(self.ids))
         return bool(self.visit.baseline & set(self.ids))

@@ -212,11 +212,11 @@ def test_whatever_stands_in_an_event_the_walk_ends_in_words_and_touches_only_wha
 def test_whoever_exhausts_the_limit_first_is_asked_about_and_told_why(ground: Ground) -> None:
     for number in range(5):
         assert ground.walk(ground.attack(event_id=f"bait-{number}")).outcome == "fixed"
-    walked = ground.walk(ground.attack(event_id="the attack"))
+    walked = ground.walk(ground.attack(event_id="the-attack"))
     assert (walked.verdict, walked.rule) == ("ask", "over a limit")
     (notice,) = (one for one in ground.cases.notices if one.kind == "ask")
     assert "limit of 5" in str(notice.body["reason"])
-    assert ground.record_of("the attack")["rule"] == "over a limit"
+    assert ground.record_of("the-attack")["rule"] == "over a limit"
 
 
 def test_a_storm_of_events_on_one_group_does_not_fill_its_case(ground: Ground) -> None:

@@ -73,7 +73,9 @@ class Tables:
                 expected_head=head,
             )
         )  # fmt: skip
-        sweep = Sweep(id="s", account=ACCOUNT, by="olga", started_at=at, expected=(), completed_at=at, version=1)
+        sweep = Sweep(
+            id="s", account=ACCOUNT, by="olga", started_at=at, expected=(), completed_at=at, version=1
+        )
         baseline = Baseline(account=ACCOUNT, control=SSH, at=at, sweep=sweep.id)
         self.cases.keep(SweepChange(sweep=sweep, baselines=(baseline,)))
 
@@ -109,7 +111,11 @@ def test_one_unreadable_item_of_any_kind_stops_the_walk_and_loses_nothing(
     for table in ("cases", "control_state"):
         for item in tables.items(table):
             kind = item["pk"]["S"].split("#")[0]
-            if kind in {"SEEN", "CHAIN", "SWEEP"}:  # a marker without content, and what only commands and sweeps read
+            if kind in {
+                "SEEN",
+                "CHAIN",
+                "SWEEP",
+            }:  # a marker without content, and what only commands and sweeps read
                 continue
             hurt = {name: value for name, value in item.items() if name != "body"}
             tables.put(table, hurt if garbage is None else {**hurt, "body": {"S": garbage}})
@@ -119,7 +125,18 @@ def test_one_unreadable_item_of_any_kind_stops_the_walk_and_loses_nothing(
             assert len(tables.items("audit")) == records
             tables.put(table, item)
             broken.add(kind)
-    read = {"CASE", "LOCK", "MODE", "EXEMPTION", "FREEZE", "ENROLMENT", "SPENT", "BASELINE", "OWNER", "DEPLOYER"}
+    read = {
+        "CASE",
+        "LOCK",
+        "MODE",
+        "EXEMPTION",
+        "FREEZE",
+        "ENROLMENT",
+        "SPENT",
+        "BASELINE",
+        "OWNER",
+        "DEPLOYER",
+    }
     assert broken == read
     assert tables.walk(event) == "fixed"
 

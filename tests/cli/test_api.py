@@ -62,7 +62,7 @@ def api(url: str | None) -> Api:
 def test_the_command_is_posted_signed_and_read_back_as_the_same_command(gateway: Gateway) -> None:
     assert api(gateway.url).post(COMMAND_SENT).says == "frozen"
     ((path, headers, body),) = gateway.seen
-    assert path == "/api/commands"
+    assert path == "/api/commands/freeze"
     assert COMMAND.validate_json(body) == COMMAND_SENT
     scope = headers["Authorization"].split("Credential=testing/")[1].split(",")[0]
     assert scope.split("/")[1:] == ["us-east-1", "execute-api", "aws4_request"]
@@ -86,7 +86,7 @@ def test_the_signature_covers_the_body(gateway: Gateway) -> None:
 
     def signature(of: bytes) -> str:
         kept = {name: value for name, value in headers.items() if name.lower() in signed}
-        request = AWSRequest("POST", f"{gateway.url}commands", data=of, headers=kept)
+        request = AWSRequest("POST", f"{gateway.url}commands/freeze", data=of, headers=kept)
         request.context["timestamp"] = headers["X-Amz-Date"]
         auth = SigV4Auth(Credentials("testing", "testing", "testing"), "execute-api", "us-east-1")
         return str(auth.signature(auth.string_to_sign(request, auth.canonical_request(request)), request))

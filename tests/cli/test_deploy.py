@@ -534,7 +534,7 @@ def test_nobody_but_the_engine_reaches_the_undo_queue(world: Any, deployed: depl
 
 @pytest.mark.emulator
 def test_an_unsigned_command_is_refused(world: Any, deployed: deploy.Deployment) -> None:
-    path = f"/_aws/execute-api/{deployed.outputs['RestAPIId']}/api/commands"
+    path = f"/_aws/execute-api/{deployed.outputs['RestAPIId']}/api/commands/mode"
     with closing(http.client.HTTPConnection(world.endpoint.removeprefix("http://"))) as connection:
         connection.request("POST", path, b"{}", {"Content-Type": "application/json"})
         answer = connection.getresponse()

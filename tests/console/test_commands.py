@@ -67,23 +67,35 @@ def app(commands: FakeCommands) -> Chalice:
 Post = Callable[..., tuple[int, dict[str, Any]]]
 
 
+def kind_in(body: str) -> str:
+    """The kind that a body claims to be of; `mode` where it claims nothing."""
+    try:
+        said = json.loads(body)
+    except (ValueError, RecursionError):
+        return "mode"
+    return str(said.get("kind", "mode")) if isinstance(said, dict) else "mode"
+
+
 @pytest.fixture
 def post(app: Chalice) -> Post:
     """POST as API Gateway hands it to the function once IAM has authenticated `user`."""
 
-    def send(body: str, user: str | None = JANE, **extra: object) -> tuple[int, dict[str, Any]]:
+    def send(
+        body: str, user: str | None = JANE, kind: str | None = None, **extra: object
+    ) -> tuple[int, dict[str, Any]]:
+        kind = kind or kind_in(body)
         event = {
             "httpMethod": "POST",
             "requestContext": {
                 "httpMethod": "POST",
-                "resourcePath": "/commands",
-                "path": "/api/commands",
+                "resourcePath": "/commands/{kind}",
+                "path": f"/api/commands/{kind}",
                 "requestId": "req-1",
                 "identity": {"sourceIp": "192.0.2.1", "userArn": user},
             },
             "headers": {"content-type": "application/json", STAGE_HEADER.lower(): "dev"},
             "multiValueHeaders": {"content-type": ["application/json"], STAGE_HEADER.lower(): ["dev"]},
-            "pathParameters": None,
+            "pathParameters": {"kind": kind},
             "multiValueQueryStringParameters": None,
             "stageVariables": None,
             "body": body,
@@ -126,7 +138,7 @@ def test_a_request_without_an_identity_is_forbidden(
 def test_chalices_own_gateway_without_iam_cannot_command(app: Chalice, commands: FakeCommands) -> None:
     with pytest.warns(UserWarning, match="IAMAuthorizer"), Client(app) as client:
         response = client.http.post(
-            "/commands", headers={"Content-Type": "application/json"}, body=json.dumps(GOOD).encode()
+            "/commands/mode", headers={"Content-Type": "application/json"}, body=json.dumps(GOOD).encode()
         )
     assert (response.status_code, commands.asked) == (403, [])
 
@@ -227,18 +239,26 @@ def test_the_longest_honest_commands_fit(post: Post, commands: FakeCommands, com
     assert commands.asked[0][0] == command
 
 
+def test_an_address_that_iam_permits_is_no_way_to_another_kind_of_command(
+    post: Post, commands: FakeCommands
+) -> None:
+    status, said = post(json.dumps(GOOD), kind="answer")
+    assert (status, commands.asked) == (400, [])
+    assert "/commands/mode" in said["error"]
+
+
 def test_only_post_is_a_way_in(app: Chalice) -> None:
-    assert set(app.routes["/commands"]) == {"POST"}
-    authorizer = app.routes["/commands"]["POST"].authorizer
+    assert set(app.routes["/commands/{kind}"]) == {"POST"}
+    authorizer = app.routes["/commands/{kind}"]["POST"].authorizer
     assert authorizer is not None
     assert authorizer.to_swagger()["x-amazon-apigateway-authtype"] == "awsSigv4"
 
 
 def test_the_answer_needs_no_chalice(commands: FakeCommands) -> None:
     context = {"identity": {"userArn": JANE}, "requestId": "req-2"}
-    assert answer(json.dumps(GOOD).encode(), OURS, context, commands.build)[0] == 200
-    assert answer(b"\xff\xfe", OURS, context, commands.build)[0] == 400
-    assert answer(json.dumps(GOOD).encode(), OURS, {}, commands.build)[0] == 403
+    assert answer("mode", json.dumps(GOOD).encode(), OURS, context, commands.build)[0] == 200
+    assert answer("mode", b"\xff\xfe", OURS, context, commands.build)[0] == 400
+    assert answer("mode", json.dumps(GOOD).encode(), OURS, {}, commands.build)[0] == 403
     assert len(commands.asked) == 1
 
 
@@ -246,4 +266,4 @@ def test_nothing_is_built_for_a_body_that_is_no_command() -> None:
     def explode() -> Commands:
         raise AssertionError("built for nothing")
 
-    assert answer(b"{}", OURS, {"identity": {"userArn": JANE}}, explode)[0] == 400
+    assert answer("mode", b"{}", OURS, {"identity": {"userArn": JANE}}, explode)[0] == 400

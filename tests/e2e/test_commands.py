@@ -14,7 +14,7 @@ from botocore.credentials import Credentials as Signer
 
 from chalicelib.domain.contract import Mode
 from chalicelib.domain.record import broken_at
-from chalicelib.flow.command import SetMode
+from chalicelib.flow.command import STAGE_HEADER, SetMode
 from local.emulator.world import Credentials
 from local.stage import Stage
 
@@ -24,9 +24,11 @@ GROUP = "arn:aws:ec2:us-east-1:111111111111:security-group/sg-0123456789abcdef0"
 
 
 def post(stage: Stage, body: object, who: Credentials | None) -> tuple[int, dict[str, Any]]:
-    """Status and answer of a POST /commands, signed by `who` or by nobody."""
+    """Status and answer of a POST /commands/<kind>, signed by `who` or by nobody."""
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    request = AWSRequest("POST", f"{stage.api}/commands", {"Content-Type": "application/json"}, data)
+    kind = body.get("kind", "mode") if isinstance(body, dict) else "mode"
+    headers = {"Content-Type": "application/json", STAGE_HEADER: stage.settings.stage}
+    request = AWSRequest("POST", f"{stage.api}/commands/{kind}", headers, data)
     if who is not None:
         signer = Signer(who.access_key_id, who.secret_access_key, who.session_token)
         SigV4Auth(signer, "execute-api", stage.world.region).add_auth(request)
@@ -194,7 +196,7 @@ def test_nobody_and_a_developer_are_turned_away_before_the_function_and_nothing_
 
 
 def test_nothing_but_a_post_to_commands_answers(stage: Stage) -> None:
-    for path, method in (("/commands", "GET"), ("/", "GET"), ("/commands/../cases", "GET")):
+    for path, method in (("/commands/mode", "GET"), ("/commands", "POST"), ("/", "GET"), ("/commands/../cases", "GET")):
         request = AWSRequest(method, f"{stage.api}{path}")
         signer = Signer(stage.operator.access_key_id, stage.operator.secret_access_key)
         SigV4Auth(signer, "execute-api", stage.world.region).add_auth(request)

@@ -100,6 +100,20 @@ def test_the_next_event_on_what_was_inherited_is_a_finding_like_any_other(built:
     assert not built.only_case().inherited
 
 
+def test_the_baseline_takes_nothing_away_that_people_are_asked_about(built: House, group: Group) -> None:
+    built.raise_to(Mode.ASK, SSH)
+    built.walk(group.event((22, group.open(22))))
+    before = built.only_case()
+    built.sweep()
+    after = built.only_case()
+    assert (before.state, after.state, after.ask, after.inherited) == (
+        "waiting",
+        "waiting",
+        before.ask,
+        False,
+    )
+
+
 def test_what_was_repaired_by_hand_is_closed_by_the_next_sweep(built: House, group: Group) -> None:
     built.sweep()
     built.raise_to(Mode.TICKET, SSH)

@@ -299,7 +299,7 @@ def test_every_way_in_over_http_is_signed(template: dict[str, Any]) -> None:
         for path, verbs in api["DefinitionBody"]["paths"].items()
         for verb, method in verbs.items()
     ]
-    assert [(path, verb) for path, verb, _ in methods] == [("/commands", "post")]
+    assert [(path, verb) for path, verb, _ in methods] == [("/commands/{kind}", "post")]
     assert all(method["security"] == [{"sigv4": []}] for _, _, method in methods)
     assert api["EndpointConfiguration"] == {"Type": "REGIONAL"}
 

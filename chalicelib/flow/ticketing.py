@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
-from chalicelib.domain.case import Case
+from chalicelib.domain.case import Case, CaseState
 from chalicelib.domain.contract import AnyRemediation, Plan, State, Step, canonical, command_of
 from chalicelib.domain.control import Control
 from chalicelib.domain.finding import Severity
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 STATE_BYTES = 16 * 1024
 """A state longer than this is left out of the ticket; the record that the ticket names holds it."""
+
+UNDO = "undo"
+"""Where a ticket's evidence says that it is about bringing something back: what is compliant has not been brought back."""
 
 LONGEST_TITLE = 255
 """What the narrowest ticket system takes as a title (Jira)."""
@@ -70,11 +73,16 @@ def opened(
 
 
 def closed(case: Case, because: str, now: datetime) -> Ticket | None:
-    """The case's open ticket, closed, when nothing that it is about is open any more; else None."""
-    ticket = case.ticket
+    """The case's open ticket, closed, when nothing that it is about is open any more; else None.
+
+    One about an undo is closed when all that it is about is exempt, as what was undone is.
+    """
+    ticket, standing = case.ticket, case.standing
     if ticket is None or not ticket.is_open or not case.state.ended:
         return None
-    if not set(ticket.controls) <= case.standing.keys():
+    if not set(ticket.controls) <= standing.keys():
+        return None
+    if UNDO in ticket.evidence and any(standing[name] is not CaseState.EXEMPT for name in ticket.controls):
         return None
     return ticket.model_copy(
         update={"state": TicketState.CLOSED, "updated_at": now, "closed_because": because[:1000]}

@@ -6,10 +6,12 @@ can send to. It reads every right anew, because a message proves nothing.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
 
 from chalicelib.domain.approval import EXPIRES_AFTER, Answer, Ask, Kind, Undone, principal
 from chalicelib.domain.case import SESSIONS_KEPT, Case, CaseState, Lock, Run, cause_of, session_name
@@ -23,7 +25,6 @@ from chalicelib.domain.contract import (
     RunRecord,
     State,
     Step,
-    command_of,
 )
 from chalicelib.domain.control import Control
 from chalicelib.domain.errors import AwsError, BusyError, ConflictError, TargetGoneError, TransientError
@@ -32,8 +33,10 @@ from chalicelib.domain.limits import Reservation
 from chalicelib.domain.ports import Aws, Clock, Exemption, Gate
 from chalicelib.domain.record import Draft, RecordType, body_of
 from chalicelib.domain.shape import mapping
+from chalicelib.domain.ticket import Ticket
 from chalicelib.flow import act, asking, decide, notify, record, ticketing
-from chalicelib.flow.errand import UndoRun, UndoWanted
+from chalicelib.flow.errand import Look, UndoRun, UndoWanted
+from chalicelib.flow.errand import notice as errand_notice
 from chalicelib.flow.visit import Visit, Walked, params_of
 
 if TYPE_CHECKING:
@@ -197,18 +200,32 @@ def _by_hand(
 ) -> Walked:
     """No role of ours switches off what watches the account: whoever wants that does it by hand, with these commands."""
     now, why = engine.clock.now(), "an undo was asked for, and no role of ours may make its calls"
-    ticket = ticketing.opened(
-        case, visit.remediation, controls, why, now, plan=prepared.plan, state=prepared.now
-    )
-    steps = tuple(
-        Step(console=call.why, command=command_of(call, case.target)) for call in prepared.plan.calls
-    )
-    ticket = ticket.model_copy(
-        update={"steps": steps, "as_code": "", "title": "Undo by hand: " + ticket.title}
-    )
+    ticket = _ticket(case, visit, controls, why, now, prepared.plan, prepared.now)
     ticketed, drafts, notices = ticketing.told(case, case, ticket, visit.key, (), ())
     engine.commit(ticketed, now, drafts, seen=(visit.key,), notices=tuple(notices), ticket=ticket)
     return Walked(case.id, "ticket", "undo by hand", why, case=case.id, controls=visit.ids)
+
+
+def _ticket(
+    case: Case,
+    visit: Visit,
+    controls: Iterable[Control],
+    why: str,
+    now: datetime,
+    plan: Plan,
+    state: State | None,
+) -> Ticket:
+    """What a person does to bring back what no function of ours has brought back: the plan's own calls, after an exemption."""
+    ticket = ticketing.opened(case, visit.remediation, controls, why, now, plan=plan, state=state)
+    first = "Exempt the resource first (redress exempt): otherwise what is brought back is found again."
+    return ticket.model_copy(
+        update={
+            "title": f"Undo by hand: {ticket.title}"[: ticketing.LONGEST_TITLE],
+            "steps": tuple(Step(console=text) for text in (first, *(call.why for call in plan.calls))),
+            "as_code": "",
+            "evidence": {**ticket.evidence, ticketing.UNDO: True},
+        }
+    )
 
 
 def _refused(engine: "Engine", case: Case, key: str, undone: Undone, outcome: Outcome, reason: str) -> Walked:
@@ -334,7 +351,7 @@ def _begin(
         lock=lock,
         spent=(gate.account_spent.plus(wanted), gate.actor_spent.plus(wanted)),
         notices=(notify.run_state(running, run, now, None, undone.reason),),
-        exemptions=_exemptions(case, run, undone, now, undone.until),
+        exemptions=_exemptions(case, run, undone, gate),
     )
     return _perform(engine, visit, running, run, lock, recorded, params, prepared, None)
 
@@ -365,8 +382,7 @@ def _resume(
     remaining = tuple(index for index in left if index is not None)
     if prepared.plan.declined or len(remaining) < len(left):
         reason = "the undo crashed, and the target was changed meanwhile: it is left as it is"
-        made = tuple(act.lost(index) for index in meant.values() if index not in remaining)
-        return _end(engine, visit, case, run, taken, act.Achieved(made, prepared.now, Outcome.FAILED, reason))
+        return _end(engine, visit, case, run, taken, act.Achieved((), prepared.now, Outcome.FAILED, reason))
     if not remaining:
         made = tuple(act.lost(index) for index in meant.values())
         reason = "assessed after a crash: what was recorded is there again"
@@ -402,7 +418,10 @@ def _perform(
 
 
 def _end(engine: "Engine", visit: Visit, case: Case, run: Run, lock: Lock, achieved: act.Achieved) -> Walked:
-    """UNDO_RESULT. What was restored stays exempt until the agreed day; what was not has nothing to be exempt from."""
+    """UNDO_RESULT. What was restored stays exempt until the agreed day; what was not has nothing to be exempt from.
+
+    What joined meanwhile is looked at by the engine: this function has no right to repair anything.
+    """
     success = achieved.outcome in {Outcome.FIXED, Outcome.ALREADY_COMPLIANT}
     written = any(done.error is None for done in achieved.results)
     undone = run.undo
@@ -412,7 +431,7 @@ def _end(engine: "Engine", visit: Visit, case: Case, run: Run, lock: Lock, achie
         ended = case.model_copy(
             update={
                 **case.where(run.controls, CaseState.EXEMPT if restored else CaseState.CLOSED),
-                "assessed": case.generation,
+                "assessed": run.generation,
                 "run": None,
                 "outcome": achieved.outcome,
                 "reason": achieved.reason,
@@ -420,19 +439,21 @@ def _end(engine: "Engine", visit: Visit, case: Case, run: Run, lock: Lock, achie
                 "last_state": achieved.after.model_dump(mode="json") if achieved.after else None,
             }
         )
-        ticket = None
+        ticket = ticketing.closed(ended, achieved.reason, now)
         if not success:
             controls = (engine.controls[name] for name in run.controls)
             why = f"the undo ended {achieved.outcome.value}: {achieved.reason}"
-            ticket = ticketing.opened(
-                ended, visit.remediation, controls, why, now, plan=run.plan, state=achieved.after
-            )
+            ticket = _ticket(ended, visit, controls, why, now, run.plan, achieved.after)
         draft = record.result(
             ended, run, now, achieved.outcome, achieved.reason, achieved.results, achieved.after
         )
         told = notify.run_state(ended, run, now, achieved.outcome, achieved.reason)
         ended, drafts, notices = ticketing.told(case, ended, ticket, run.source_id, (draft,), (told,))
-        over = () if restored or not undone else _exemptions(case, run, undone, now, now)
+        if ended.pending:
+            name = f"{case.id}#{run.seq}"
+            look = Look(case=case.id, by="the undo", request_id=name)
+            notices.append(errand_notice(look, name, case.id, now))
+        over = () if restored else _ended(engine, visit, run, now)
         try:
             engine.commit(
                 ended,
@@ -451,10 +472,12 @@ def _end(engine: "Engine", visit: Visit, case: Case, run: Run, lock: Lock, achie
     raise BusyError(f"case {case.id} is being changed by others all the time", retry_after=5)
 
 
-def _exemptions(
-    case: Case, run: Run, undone: Undone, now: datetime, until: datetime
-) -> tuple[Exemption, ...]:
-    """What an undo brings with it, so that the next event or sweep does not repair again what a person wanted back."""
+def _exemptions(case: Case, run: Run, undone: Undone, gate: Gate) -> tuple[Exemption, ...]:
+    """What an undo brings with it, so that the next event or sweep does not repair again what a person wanted back.
+
+    A control that is exempt for longer already stays so.
+    """
+    longer = {one.control for one in gate.exemptions if one.expires_at >= undone.until}
     return tuple(
         Exemption(
             account=case.target.account,
@@ -464,10 +487,20 @@ def _exemptions(
             code=CODE,
             reason=undone.reason,
             by=run.approved_by,
-            at=now,
-            expires_at=until,
+            at=run.started_at,
+            expires_at=undone.until,
         )
         for control in run.controls
+        if control not in longer
+    )
+
+
+def _ended(engine: "Engine", visit: Visit, run: Run, now: datetime) -> tuple[Exemption, ...]:
+    """The exemptions that this run brought with it, over now; nobody else's."""
+    return tuple(
+        one.model_copy(update={"expires_at": now})
+        for one in engine.gate(visit, run.controls).exemptions
+        if (one.code, one.at) == (CODE, run.started_at)
     )
 
 
@@ -509,7 +542,7 @@ def _closed(engine: "Engine", case: Case, ask: Ask, answer: Answer, now: datetim
 def _recorded(
     engine: "Engine", case: Case, seq: int
 ) -> tuple[RunRecord[State], tuple[Control, ...], Params] | None:
-    """A run as its INTENT and RESULT tell it, with its controls and parameters; None unless both stand, whole."""
+    """A run as its INTENT and RESULT tell it, with its controls and parameters; None unless both can be read, whole."""
     said: dict[str, dict[str, Any]] = {}
     controls: tuple[str, ...] = ()
     for stored in engine.cases.bodies(case.id):
@@ -523,12 +556,15 @@ def _recorded(
         return None
     remediation = engine.remediations[known[0].id]
     intent, result = said["INTENT"], said["RESULT"]
-    run: RunRecord[State] = RunRecord(
-        before=remediation.state.model_validate_json(json.dumps(intent["before"])),
-        plan=Plan.model_validate_json(json.dumps(intent["plan"])),
-        results=tuple(CallResult.model_validate_json(json.dumps(done)) for done in result["results"]),
-        after=remediation.state.model_validate_json(json.dumps(result["after"])),
-    )
+    try:
+        run: RunRecord[State] = RunRecord(
+            before=remediation.state.model_validate_json(json.dumps(intent["before"])),
+            plan=Plan.model_validate_json(json.dumps(intent["plan"])),
+            results=tuple(CallResult.model_validate_json(json.dumps(done)) for done in result["results"]),
+            after=remediation.state.model_validate_json(json.dumps(result["after"])),
+        )
+    except ValidationError:  # written by a version whose states were other ones
+        return None
     return run, known, params_of(remediation, known)
 
 

@@ -397,6 +397,7 @@ def test_a_ticket_to_undo_is_not_closed_by_what_it_wants_undone(built: House, gr
     errands.carry_out(by_hand_only(built), order(built, repaired(built, group)))
     built.clock.advance(timedelta(days=1))
     built.sweep()
+    assert built.walk(group.event((22, "sgr-gone"), event_id="harmless")).rule == "compliant"
     (ticket,) = built.cases.tickets
     assert ticket.is_open, "the target is compliant: nobody has undone anything"
     exempt(built, built.only_case())

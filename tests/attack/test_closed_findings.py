@@ -320,6 +320,9 @@ class VanishingUnder:
     def reader(self, *args: Any) -> Any:
         return self._ground.ec2.reader(*args)
 
+    def regions(self, account: str) -> tuple[str, ...]:
+        return self._ground.ec2.regions(account)
+
     def executor(self, *args: Any, **options: Any) -> Any:
         self._ground.ec2.rules.pop(self._rule, None)
         return self._ground.ec2.executor(*args, **options)

@@ -103,7 +103,7 @@ class Denied(Model):
 class Case(Model):
     """The case as it stands now. `version` rises with every write and guards every write.
 
-    `ask` is what a person is being asked (while waiting), `ticket` the newest ticket on this digest, `wakes_at` when an
+    `causes` are those of the last hour, `actors` the principals behind all that this episode has ever taken in. `ask` is what a person is being asked (while waiting), `ticket` the newest ticket on this digest, `wakes_at` when an
     exemption or a snooze ends, `inherited` true for what stood in the baseline report and nobody asked for since. `found`
     has a digest of what was last found for each control: a sweep that finds the same again has nothing to write.
     """
@@ -118,6 +118,7 @@ class Case(Model):
     generation: int
     assessed: int = 0
     causes: tuple[JoinedCause, ...] = ()
+    actors: tuple[str, ...] = ()
     run: Run | None = None
     runs: int = 0
     head: Head = Head()

@@ -18,7 +18,6 @@ from chalicelib.domain.approval import (
     Answers,
     Ask,
     principal,
-    principals,
 )
 from chalicelib.domain.case import Case, CaseState, Denied
 from chalicelib.domain.contract import Plan, State
@@ -49,11 +48,9 @@ def ask_of(
 ) -> tuple[Ask, bool]:
     """The ask that stands from now on, and whether it is new: the one that waits with this very plan goes on waiting."""
     case, approval = step.case, step.visit.approval
-    requesters = principals(cause.actor for cause in case.causes)
     waits = case.ask
     if waits and not approval and waits.plan_hash == plan_hash and waits.open(now):
-        united = tuple(sorted({*waits.requesters, *requesters}))
-        return waits.model_copy(update={"requesters": united}), False
+        return waits.model_copy(update={"requesters": case.actors}), False
     coded = decide.deployed_as_code(step.gate, step.visit)
     new = Ask(
         seq=case.asks + 1,
@@ -63,7 +60,7 @@ def ask_of(
         plan=plan,
         plan_hash=plan_hash,
         before=state.model_dump(mode="json"),
-        requesters=requesters,
+        requesters=case.actors,
         reason=decision.reason,
         again=approval is not None,
         notes=_notes(step.gate, step.visit, coded=coded),

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from chalicelib.domain.approval import CARRIED_OUT_WITHIN, Ask
+from chalicelib.domain.approval import CARRIED_OUT_WITHIN, Ask, principals
 from chalicelib.domain.case import (
     FRESH,
     SESSIONS_KEPT,
@@ -324,6 +324,7 @@ class Engine:
             standing=dict.fromkeys(visit.ids, CaseState.OPEN),
             generation=1,
             causes=(visit.cause,),
+            actors=principals((visit.signal.actor,)),
             opened_at=now,
             updated_at=now,
             **kept,
@@ -332,7 +333,11 @@ class Engine:
     def _take_in(self, case: Case, visit: Visit, now: datetime) -> Case:
         kept = [cause for cause in case.causes if abs(now - cause.at) <= FRESH][-CAUSES_KEPT:]
         return _covering(case, visit).model_copy(
-            update={"generation": case.generation + 1, "causes": (*kept, visit.cause)}
+            update={
+                "generation": case.generation + 1,
+                "causes": (*kept, visit.cause),
+                "actors": tuple(sorted({*case.actors, *principals((visit.signal.actor,))})),
+            }
         )
 
     # -- assess, plan, decide ---------------------------------------------------------------------------------------
@@ -799,7 +804,7 @@ class Engine:
             raise ConflictError(message)
         if died.undo:  # only the function that undoes may go on with it; the tick sees to it that it does
             message = f"an undo of case {case.id} has not come to its end"
-            raise BusyError(message, retry_after=60)
+            raise BusyError(message, retry_after=300)
         run = died.model_copy(update={"lease_until": now + self.home.lease})
         lock = Lock(
             case=case.id,

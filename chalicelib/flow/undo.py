@@ -44,6 +44,9 @@ if TYPE_CHECKING:
 
 ATTEMPTS = 8
 
+_AGAIN = "this has been taken in before"
+_NOT_OURS = "the account is not enrolled"
+
 CODE = "undo"
 """The reason code of the exemption that an undo brings with it; no command grants one of this kind."""
 
@@ -124,8 +127,8 @@ def _want(  # noqa: PLR0911 -- a list of ways out, in order
         return _nothing(
             order.case, "a newer case stands for this resource; what it left is not what this run left"
         )
-    if gate.seen:
-        return _nothing(order.case, "this request has been taken in before")
+    if gate.seen or not gate.enrolled:
+        return _nothing(order.case, _AGAIN if gate.seen else _NOT_OURS)
     if gate.lock and gate.lock.held(now):
         raise BusyError(f"{case.target.resource} is in the hands of case {gate.lock.case}", retry_after=5)
     done = _recorded(engine, case, order.undone.run)
@@ -170,7 +173,8 @@ def _ask(
         plan=prepared.plan,
         plan_hash=hash_of(prepared.plan, case.target, params, controls),
         before=prepared.now.model_dump(mode="json"),
-        requesters=(principal(undone.by),),
+        # Whoever opened what the run closed would approve their own change.
+        requesters=tuple(sorted({principal(undone.by), *case.actors})),
         reason=undone.reason,
         again=again,
         undo=undone,
@@ -262,8 +266,9 @@ def _carry_out(engine: "Engine", order: UndoRun) -> Walked:
     if case.run and case.run.undo:
         return _resume(engine, visit, case, case.run, gate.lock, now)
     approved = _approved(engine, case, order, now)
-    if isinstance(approved, str) or gate.seen:
-        return _nothing(case.id, approved if isinstance(approved, str) else "this was carried out before")
+    if isinstance(approved, str) or gate.seen or not gate.enrolled:
+        why = approved if isinstance(approved, str) else _AGAIN if gate.seen else _NOT_OURS
+        return _nothing(case.id, why)
     ask, undone, answer = approved
     switch = decide.frozen(gate.freezes, decide.scopes(case.target, ask.controls))
     if switch:

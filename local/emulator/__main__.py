@@ -50,6 +50,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--delay", type=float, default=0.0, help="seconds from a call to its CloudTrail event"
     )
     parser.add_argument("--lambda-concurrency", type=int, default=6)
+    parser.add_argument("--regions", nargs="+", default=[], help="those that are switched on; default: AWS's own")
     parser.add_argument("--ready-file", type=Path, help="written, as JSON, once requests are served")
     parser.add_argument("--lifeline", action="store_true", help="stop when standard input closes")
     return parser.parse_args(arguments)
@@ -80,6 +81,7 @@ def _prepare_environment(options: argparse.Namespace, port: int, folder: Path) -
             "MOTO_EC2_LOAD_DEFAULT_AMIS": "false",
             "AWS_EC2_METADATA_DISABLED": "true",
             "PYTHONUNBUFFERED": "1",
+            "REDRESS_LOCAL_REGIONS": " ".join(options.regions),
         }
     )
     tempfile.tempdir = str(folder)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import threading
 from collections.abc import Mapping
@@ -119,6 +120,7 @@ GAPS: Final[tuple[Gap, ...]] = (
 )
 
 
+SWITCHED_ON: Final = "REDRESS_LOCAL_REGIONS"
 REGIONS: Final = frozenset({
     "ap-northeast-1", "ap-northeast-2", "ap-northeast-3", "ap-south-1", "ap-southeast-1", "ap-southeast-2",
     "ca-central-1", "eu-central-1", "eu-north-1", "eu-west-1", "eu-west-2", "eu-west-3", "sa-east-1",
@@ -493,6 +495,7 @@ def _modify_rules(self: Any, group_id: str, rules: Mapping[str, Mapping[str, Any
 def _describe_regions(self: Any) -> Any:
     """Without names and AllRegions, only the Regions that an account has from the start; never another partition's."""
     self.error_on_dryrun()
+    switched_on = set(os.environ.get(SWITCHED_ON, "").split()) or REGIONS
     every = self._get_param("AllRegions") in {"true", True}
     found = self.ec2_backend.describe_regions(self._get_param("RegionNames", []))
     named = bool(self._get_param("RegionNames", []))
@@ -500,7 +503,7 @@ def _describe_regions(self: Any) -> Any:
         "Regions": [
             region
             for region in found
-            if region.name in REGIONS or ((every or named) and not region.name.startswith(("cn-", "us-gov-")))
+            if region.name in switched_on or ((every or named) and not region.name.startswith(("cn-", "us-gov-")))
         ]
     })  # fmt: skip
 

@@ -104,6 +104,7 @@ class World:
         delay: float = 0.0,
         port: int = 0,
         lambda_concurrency: int = 6,
+        regions: Sequence[str] = (),
     ) -> None:
         self.account: Final = account
         self.region: Final = region
@@ -112,6 +113,7 @@ class World:
         self._port = port
         self._flags = ["--auth"] * auth
         self._flags += ["--delay", str(delay), "--lambda-concurrency", str(lambda_concurrency)]
+        self._flags += ["--regions", *regions] if regions else []
         self._folder: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._loader = Loader()

@@ -83,6 +83,23 @@ def test_a_second_event_that_changes_nothing_about_the_plan_asks_nobody_twice(
     assert second.requesters == (ANN, BERT), "whoever joined may not approve either"
 
 
+def test_whoever_made_the_first_change_is_not_forgotten_though_others_came_later(
+    built: House, group: Group
+) -> None:
+    asked(built, group)
+    built.clock.advance(timedelta(hours=2))
+    later = group.event((22, group.open(22, "0.0.0.0/1")), event_id="event-2")
+    later["detail"]["userIdentity"]["arn"] = BERT
+    built.walk(later)
+    group.open(22, "128.0.0.0/1")
+    built.answer(by=ANNA)
+    built.deliver()
+    case = built.only_case()
+    assert case.ask
+    assert case.ask.again
+    assert case.ask.requesters == (ANN, BERT)
+
+
 def test_another_plan_takes_the_place_of_the_ask_and_the_old_hash_is_refused(
     built: House, group: Group
 ) -> None:

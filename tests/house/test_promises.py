@@ -481,7 +481,7 @@ def test_a_command_that_does_more_is_noticed(command: str) -> None:
 
 _LITERAL = r'"(?:[^"\\$%\x00-\x1f]|\\["\\]|\\u[0-9a-f]{4}|\\U[0-9a-f]{8}|[$%](?!\{))*"'
 _VALUE = r'(?:""|[0-9]+|true|false|[a-z_]+\([a-z]+\)|[a-z]+\.[a-z_]+|\{ (?:"" = ""(?:, )?)* \})'
-_HCL = re.compile(rf'|#.*|\}}|[a-z_]+(?: "")* \{{|  [a-z_]+ +?= {_VALUE}')
+_HCL = re.compile(rf'|#.*|\}}|[a-z_]+(?: "")* \{{|  [a-z_0-9]+ +?= {_VALUE}')
 
 
 def skeleton(code: str) -> list[str]:

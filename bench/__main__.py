@@ -1,6 +1,8 @@
 """`make bench`: one run, one table. Exit code 1 when a target is missed. Figures on stdout, progress on stderr."""
 
 import argparse
+import contextlib
+import io
 import json
 import os
 import platform
@@ -16,9 +18,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bench import budget, fresh, walks
+from bench import budget, fresh, walks, ways
 from bench.figures import LEAST_REPETITIONS, Row, Versus, all_met, spread, target, verdict, written
 from chalicelib.cli.package import PackageError, package
+from chalicelib.flow.visit import OWN_ROLES
 from local.stage import Stage
 
 WALK_AT_MOST = 2.0
@@ -43,10 +46,17 @@ def measured(parts: frozenset[str], repetitions: int) -> Iterator[Row]:
     if parts.intersection(KINDS_OF_WALK):
         with Stage(parameters=walks.PARAMETERS, say=say) as stage:
             yield from _walks(stage, parts, repetitions)
+    if "calls" in parts:
+        with Stage(parameters=walks.PARAMETERS, say=say) as stage:
+            say("counting the calls of everything that is no walk by event")
+            # What the functions log has no place among the figures.
+            with contextlib.redirect_stdout(io.StringIO()):
+                found = ways.counted(stage, say)
+        yield from ways.rows(found)
 
 
 def _walks(stage: Stage, parts: frozenset[str], repetitions: int) -> Iterator[Row]:
-    roles = {stage.settings.role(name) for name in ("engine", "read", "act", "undo", "http")}
+    roles = {stage.settings.role(name) for name in OWN_ROLES}
     stage.world.set_delay(walks.HELD_BACK_SECONDS)
     with walks.engine_of(stage) as engine:
         counted: list[Row] = []
@@ -56,7 +66,8 @@ def _walks(stage: Stage, parts: frozenset[str], repetitions: int) -> Iterator[Ro
                     walks.raise_to_act(stage, walk.control)
                 if "calls" in parts:
                     say(f"counting the calls: {walk.name}")
-                    counted += budget.rows(walk, budget.made(walks.calls_of(stage, engine, walk), roles))
+                    made = budget.made(walks.calls_of(stage, engine, walk), roles)
+                    counted += budget.rows(walk.name, budget.fewest(walk), made)
         if "walk" in parts:
             say(f"open SSH, event to fixed and recorded, {repetitions} times each in turns")
             timed = walks.in_turns(stage, engine, walks.Plain(stage), repetitions)

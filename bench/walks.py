@@ -43,10 +43,10 @@ class UnfinishedError(RuntimeError):
 
 
 @contextlib.contextmanager
-def engine_of(stage: Stage) -> Iterator[Engine]:
-    """The engine that `bootstrap` builds, in this process, with the environment that Lambda would give it."""
+def in_role(stage: Stage, name: str) -> Iterator[None]:
+    """The environment that Lambda would give a function of that role, with a session of it."""
     settings = stage.settings
-    role = f"arn:aws:iam::{settings.account}:role/{settings.role('engine')}"
+    role = f"arn:aws:iam::{settings.account}:role/{settings.role(name)}"
     session = stage.world.assume(role, "bench")
     lambdas = {
         "AWS_ACCESS_KEY_ID": session.access_key_id,
@@ -63,11 +63,18 @@ def engine_of(stage: Stage) -> Iterator[Engine]:
     before = dict(os.environ)
     os.environ.update(lambdas)
     try:
-        # Past the cache: this process may have built one for another world.
-        yield bootstrap.engine.__wrapped__().engine
+        yield
     finally:
         os.environ.clear()
         os.environ.update(before)
+
+
+@contextlib.contextmanager
+def engine_of(stage: Stage) -> Iterator[Engine]:
+    """The engine that `bootstrap` builds, in this process."""
+    with in_role(stage, "engine"):
+        # Past the cache: this process may have built one for another world.
+        yield bootstrap.engine.__wrapped__().engine
 
 
 def raise_to_act(stage: Stage, control: str) -> None:

@@ -14,7 +14,6 @@ from chalicelib import catalog
 from chalicelib.adapters.aws import AwsAccounts, own_client, reading_models_once
 from chalicelib.adapters.clock import SystemClock
 from chalicelib.adapters.dynamodb import DynamoCases, DynamoSettings
-from chalicelib.adapters.outbox import Outbox
 from chalicelib.adapters.queues import SqsQueues
 from chalicelib.adapters.telemetry import Telemetry
 from chalicelib.adapters.worker import Worker
@@ -28,6 +27,7 @@ from chalicelib.flow.visit import Home
 from chalicelib.settings import Settings, from_environment
 
 if TYPE_CHECKING:
+    from chalicelib.adapters.outbox import Outbox
     from chalicelib.flow.command import AnyCommand, Caller, CommandResult
 
 
@@ -53,8 +53,10 @@ def undoer() -> Worker:
 
 
 @cache
-def outbox() -> Outbox:
+def outbox() -> "Outbox":
     """The function behind the outbox's stream."""
+    from chalicelib.adapters.outbox import Outbox  # noqa: PLC0415 -- the engine's cold start does without it
+
     settings, own = from_environment(), reading_models_once()()
     queues = SqsQueues(own_client("sqs", settings, lambda: own))
     return Outbox(queues=queues, telemetry=Telemetry(), commands=settings.queue("commands"))

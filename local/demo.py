@@ -9,20 +9,25 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from chalicelib.cli.api import ApiError
+from chalicelib.domain.case import Case, CaseState
 from chalicelib.domain.contract import Mode
 from chalicelib.domain.record import broken_at
-from chalicelib.flow.command import SetMode
+from chalicelib.flow.command import AnswerAsk, CommandResult, SetMode, StartSweep, Undo
 from local import shell
-from local.emulator.world import SeenCall
-from local.stage import Stage
+from local.emulator import findings
+from local.emulator.world import Credentials, SeenCall
+from local.stage import BLOCKS, Stage
 
-WORLD = "0.0.0.0/0"
+WORLD, WORLD_V6 = "0.0.0.0/0", "::/0"
+REGIONS = ("us-east-1", "eu-west-1")
+"""Switched on in the emulated account, so that a sweep is as short as a look at it."""
 ACCOUNT_SETTING = "AWS::::Account:{account}"
 
 
@@ -69,13 +74,7 @@ def only_observes(stage: Stage, say: Callable[[str], None]) -> Row:
 def closes(stage: Stage, say: Callable[[str], None]) -> Row:
     """Scene 1: the control may act, the same attack is closed again, the neighbour rule stays."""
     for control in ("ec2-open-ssh", "ebs-default-encryption"):
-        command = SetMode(
-            control=control,
-            account=stage.world.account,
-            mode=Mode.ACT,
-            reason="shown in the demo, then raised",
-        )
-        say(f"olga-operator: redress mode {control} act → {stage.command(command).says}")
+        set_mode(stage, say, control, Mode.ACT)
     group = stage.security_group("demo-attacked")
     say(f"dave-developer opens port 22 of {group} to the world")
     began = time.monotonic()
@@ -234,7 +233,344 @@ def authorized(stage: Stage, group: str, rule: str) -> dict[str, Any]:
     }
 
 
-SCENES = (only_observes, closes, restores_encryption, five_times)
+# -- people, sweeps and findings --------------------------------------------------------------------------------------
+
+
+def first_sweep(stage: Stage, say: Callable[[str], None]) -> Row:
+    """Scene 4: the first sweep is a baseline: it reports what stands there already, once, and asks nobody."""
+    ec2 = stage.world.client("ec2", quiet=True)
+    group = stage.security_group("demo-inherited")
+    for port in (22, 3389):
+        stage.open(group, port, ec2=ec2)
+    bucket = "demo-inherited"
+    stage.bucket(bucket)
+    stage.world.client("s3", quiet=True).delete_public_access_block(Bucket=bucket)
+    stage.user_with_key("demo-forgotten", age_days=700, used_days_ago=500)
+    stage.world.root_access_key(present=True)
+    say(
+        "there before us: 22 and 3389 open, a bucket not blocked, EBS off in eu-west-1, a stale key, a root key"
+    )
+    asked, tickets, writes = len(stage.waiting()), len(stage.tickets()), len(written(stage))
+    began = time.monotonic()
+    say(f"olga-operator: redress sweep → {stage.command(StartSweep(reason='see what is there')).says}")
+    failing = swept(stage)["failing"]
+    took = time.monotonic() - began
+    stage.world.root_access_key(present=False)
+    say("the root key is deleted by hand")
+    reports = [body for body in notices(stage) if body["kind"] == "baseline_report"]
+    quiet = (len(stage.waiting()), len(stage.tickets()), len(written(stage))) == (asked, tickets, writes)
+    every = {"ec2-open-ssh", "ec2-open-rdp", "ebs-default-encryption", "s3-bucket-public-access-block"}
+    every |= {"iam-unused-credentials", "iam-root-access-key"}
+    return Row(
+        "4 first sweep",
+        "every control fails somewhere",
+        "observe",
+        f"{len(reports)} baseline report, {len(failing)} controls",
+        took,
+        quiet and len(reports) == 1 and failing.keys() == every,
+        "no write, ask or ticket" if quiet else "NOT quiet",
+    )
+
+
+def blocks_the_bucket(stage: Stage, say: Callable[[str], None]) -> Row:
+    """Scene 5: a bucket's public access block is deleted, and all four settings are on again."""
+    set_mode(stage, say, "s3-bucket-public-access-block", Mode.ACT)
+    bucket = "demo-invoices"
+    resource = stage.bucket(bucket)
+    stage.world.client("s3", quiet=True).put_bucket_ownership_controls(
+        Bucket=bucket, OwnershipControls={"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]}
+    )
+    say(f"dave-developer deletes the public access block of {bucket}")
+    began = time.monotonic()
+    stage.world.client("s3", stage.developer).delete_public_access_block(Bucket=bucket)
+    result = stage.await_record(resource, "RESULT")
+    took = time.monotonic() - began
+    block = stage.pab(bucket)
+    return Row(
+        "5 open bucket",
+        "public access block deleted",
+        stage.records(resource, "DECIDED")[-1]["data"]["verdict"],
+        result["data"]["outcome"],
+        took,
+        result["data"]["outcome"] == "fixed" and block == dict.fromkeys(BLOCKS, True),
+        f"{sum(block.values())} of {len(BLOCKS)} settings on",
+    )
+
+
+def approves(stage: Stage, say: Callable[[str], None]) -> Row:
+    """Scene 6: a sweep finds a key that nobody used for 120 days, and it waits until somebody approves."""
+    set_mode(stage, say, "iam-unused-credentials", Mode.ASK)
+    user = stage.user_with_key("demo-batch", age_days=400, used_days_ago=120)
+    iam = stage.world.client("iam", quiet=True)
+    sibling = iam.create_access_key(UserName="demo-batch")["AccessKey"]["AccessKeyId"]
+    say("demo-batch has a key that was last used 120 days ago, and a fresh one; the daily sweep is due")
+    began = time.monotonic()
+    stage.fire("sweep")
+    case = stage.await_case(user.arn, CaseState.WAITING)
+    waited = stage.key_status("demo-batch")[user.access_key_id]
+    turned_away = refused(stage, case, stage.developer)
+    say(f"dave-developer: redress approve → {turned_away}")
+    say(f"anna-approver: redress approve → {answer(stage, case, stage.approver).says}")
+    result = stage.await_record(user.arn, "RESULT")
+    took = time.monotonic() - began
+    status = stage.key_status("demo-batch")
+    by = stage.records(user.arn, "INTENT")[-1]["data"]["approved_by"]
+    left = {user.access_key_id: "Inactive", sibling: "Active"}
+    return Row(
+        "6 stale key",
+        "unused for 120 days",
+        "ask",
+        result["data"]["outcome"],
+        took,
+        (waited, status, by) == ("Active", left, stage.approver.arn) and "403" in turned_away,
+        "approved by anna; the fresh key untouched",
+    )
+
+
+def goes_stale(stage: Stage, say: Callable[[str], None]) -> Row:
+    """Scene 7: what is approved is not what is needed any more: nothing is changed, and it is asked again, once."""
+    set_mode(stage, say, "ec2-open-rdp", Mode.ASK)
+    group = stage.security_group("demo-moving")
+    say(f"dave-developer opens port 3389 of {group} to the world")
+    (rule,) = stage.open(group, 3389)
+    case = stage.await_case(stage.arn(group), CaseState.WAITING)
+    say("before anybody hears of it, that rule gives way to one for all of IPv6")
+    quiet = stage.world.client("ec2", quiet=True)
+    quiet.revoke_security_group_ingress(GroupId=group, SecurityGroupRuleIds=[rule])
+    opened(quiet, group, 3389)
+    writes = len(written(stage))
+    began = time.monotonic()
+    say(f"anna-approver: redress approve → {answer(stage, case, stage.approver).says}")
+    stale = stage.await_record(stage.arn(group), "STALE")
+    took = time.monotonic() - began
+    again = stage.await_case(stage.arn(group), CaseState.WAITING).ask
+    untouched = stage.ingress(group) == {(443, WORLD), (3389, WORLD_V6)} and len(written(stage)) == writes
+    say(f"  stale   {stale['data']['reason']}")
+    return Row(
+        "7 changed meanwhile",
+        "another plan was approved",
+        "ask",
+        "stale; asked again" if again and again.again else "stale, but NOT asked again",
+        took,
+        again is not None and again.again and untouched,
+        "nothing changed",
+    )
+
+
+def takes_back(stage: Stage, say: Callable[[str], None]) -> Row:
+    """Scene 8: scene 1's repair is taken back, by two people, and stays so."""
+    ec2 = stage.world.client("ec2", quiet=True)
+    named = [{"Name": "group-name", "Values": ["demo-attacked"]}]
+    group = ec2.describe_security_groups(Filters=named)["SecurityGroups"][0]["GroupId"]
+    resource = stage.arn(group)
+    repaired = next(case for case in stage.ledger.cases() if case.target.resource == resource)
+    began = time.monotonic()
+    wanted = Undo(case=repaired.id, run=1, owner="network team", reason="it cut off the night backup")
+    say(f"olga-operator: redress undo {repaired.id} → {stage.command(wanted).says}")
+    case = stage.await_case(resource, CaseState.WAITING)
+    turned_away = refused(stage, case, stage.operator)
+    say(f"olga-operator: redress approve → {turned_away}")
+    say(f"anna-approver: redress approve → {answer(stage, case, stage.approver).says}")
+    result = stage.await_record(resource, "UNDO_RESULT")
+    took = time.monotonic() - began
+    restored = stage.ingress(group)
+    say("dave-developer opens it to all of IPv6, too")
+    decisions = len(stage.records(resource, "DECIDED"))
+    opened(stage.world.client("ec2", stage.developer), group, 22)
+    decided = stage.await_record(resource, "DECIDED", decisions + 1)
+    say(f"  left    {decided['data']['reason']}")
+    stays = stage.ingress(group) == {*restored, (22, WORLD_V6)} and decided["data"]["rule"] == "exempt"
+    return Row(
+        "8 undo",
+        "scene 1's repair taken back",
+        "ask",
+        result["data"]["outcome"],
+        took,
+        restored == {(443, WORLD), (22, WORLD)} and stays and turned_away.startswith("refused"),
+        "22 is open, exempt, and stays so",
+    )
+
+
+def believes_no_forgery(stage: Stage, say: Callable[[str], None]) -> Row:
+    """Scene 9: findings that another product made, or that are about another account, are nobody's word."""
+    group, since = stage.security_group("demo-slandered"), datetime.now(UTC)
+    stage.open(group, 22, ec2=stage.world.client("ec2", quiet=True))
+    account, other = stage.world.account, "999999999999"
+    genuine = findings.security_hub(
+        account, stage.world.region, stage.arn(group), "EC2.13", kind="AwsEc2SecurityGroup"
+    )
+    before = len(stage.calls_by("read")) + len(written(stage))
+    say(f"somebody presses Redress's button in Security Hub on a finding that account {other} imported")
+    say(f"and one arrives from Security Hub here that calls {group} account {other}'s")
+    began = time.monotonic()
+    stage.world.emit(findings.custom_action(findings.by_another_product(genuine, other)))
+    stage.world.emit(findings.about_another_account(genuine, other))
+
+    def reasons() -> list[str]:
+        stored = (
+            record
+            for one in (account, other)
+            for record in stage.ledger.records(one, since, datetime.now(UTC))
+        )
+        bodies = [json.loads(record.body) for record in stored]
+        return [body["data"]["reason"] for body in bodies if body["type"] == "NOT_OURS"]
+
+    stage.world.wait_for(lambda: len(reasons()) == len(("forged", "misplaced")), 25.0, "two NOT_OURS")
+    took = time.monotonic() - began
+    for reason in reasons():
+        say(f"  not ours: {reason}")
+    untouched = len(stage.calls_by("read")) + len(written(stage)) == before and not stage.records(
+        stage.arn(group)
+    )
+    say("the same finding by Security Hub itself, about its own account")
+    stage.world.emit(genuine)
+    decided = stage.await_record(stage.arn(group), "DECIDED")["data"]["verdict"]
+    return Row(
+        "9 forged findings",
+        "not Security Hub's, not its account",
+        "ignore",
+        "not ours, twice",
+        took,
+        untouched and decided == "ask" and stage.ingress(group) == {(443, WORLD), (22, WORLD)},
+        f"nothing read or written; the real one: {decided}",
+    )
+
+
+def tickets_the_root_key(stage: Stage, say: Callable[[str], None]) -> Row:
+    """Scene 10: the root user makes itself an access key, which only a person can remove: a ticket."""
+    set_mode(stage, say, "iam-root-access-key", Mode.TICKET)
+    resource = ACCOUNT_SETTING.format(account=stage.world.account)
+    stage.world.root_access_key(present=True)
+    began = time.monotonic()
+    say("somebody signs in as root and creates an access key")
+    stage.world.emit(root_made_a_key(stage))
+    case = stage.await_case(resource, CaseState.TICKETED)
+    took = time.monotonic() - began
+    (ticket,) = [ticket for ticket in stage.tickets() if ticket.case == case.id]
+    for number, step in enumerate(ticket.steps, 1):
+        say(f"  step {number}  {step.console.split('. ')[0]}")
+    stage.world.root_access_key(present=False)
+    say("root's key is deleted, as the ticket says; olga-operator: redress sweep")
+    stage.command(StartSweep(reason="the root key is gone"))
+    closed = stage.await_record(resource, "TICKET_CLOSED")
+    return Row(
+        "10 root key",
+        "root made itself an access key",
+        "ticket",
+        f"opened, with {len(ticket.steps)} steps",
+        took,
+        closed["data"]["ticket"] == ticket.id and not ticket.commands and len(ticket.steps) > 1,
+        "closed by the next sweep",
+    )
+
+
+def set_mode(stage: Stage, say: Callable[[str], None], control: str, mode: Mode) -> None:
+    """`redress mode`, as olga."""
+    command = SetMode(control=control, account=stage.world.account, mode=mode, reason="shown in the demo")
+    say(f"olga-operator: redress mode {control} {mode.value} → {stage.command(command).says}")
+
+
+def answer(stage: Stage, case: Case, who: Credentials, *, approve: bool = True) -> CommandResult:
+    """`redress approve` or `redress deny`: with the hash of the plan that the case asks about."""
+    plan_hash = case.ask.plan_hash if case.ask else ""
+    said = AnswerAsk(case=case.id, plan_hash=plan_hash, approve=approve, reason="looked at it")
+    return stage.command(said, who)
+
+
+def refused(stage: Stage, case: Case, who: Credentials) -> str:
+    """Why this person's approval is refused; empty when it is not."""
+    try:
+        answer(stage, case, who)
+    except ApiError as error:
+        return str(error)
+    return ""
+
+
+def swept(stage: Stage) -> dict[str, Any]:
+    """What the newest sweep of the home account reports, once it is over."""
+    found: list[Any] = []
+
+    def over() -> bool:
+        ids = [sweep.id for sweep in stage.ledger.sweeps() if sweep.completed_at]
+        found[:] = [record for sweep in ids for record in stage.ledger.case_records(f"SWEEP#{sweep}")]
+        return bool(found)
+
+    stage.world.wait_for(over, 40.0, "the sweep to be over")
+    data: dict[str, Any] = json.loads(found[0].body)["data"]
+    return data
+
+
+def written(stage: Stage) -> list[SeenCall]:
+    """Every call of the two roles that can change anything; they read nothing."""
+    return [*stage.calls_by("act"), *stage.calls_by("undo")]
+
+
+def notices(stage: Stage) -> list[dict[str, Any]]:
+    """Everything that lies in the outbox."""
+    pages = stage.world.client("dynamodb", quiet=True).get_paginator("scan")
+    items = [
+        item for page in pages.paginate(TableName=stage.settings.table("outbox")) for item in page["Items"]
+    ]
+    return [json.loads(item["body"]["S"]) for item in items]
+
+
+def opened(ec2: Any, group: str, port: int) -> None:  # noqa: ANN401 -- an EC2 client
+    """Let `port` in from every IPv6 address."""
+    permission = {
+        "IpProtocol": "tcp",
+        "FromPort": port,
+        "ToPort": port,
+        "Ipv6Ranges": [{"CidrIpv6": WORLD_V6}],
+    }
+    ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[permission])
+
+
+def root_made_a_key(stage: Stage) -> dict[str, Any]:
+    """CloudTrail's event of the root user creating a key for itself."""
+    now, account = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), stage.world.account
+    name = f"root-key-{time.monotonic_ns()}"
+    return {
+        "version": "0",
+        "id": f"{name}-envelope",
+        "detail-type": "AWS API Call via CloudTrail",
+        "source": "aws.iam",
+        "account": account,
+        "time": now,
+        "region": "us-east-1",
+        "resources": [],
+        "detail": {
+            "eventVersion": "1.11",
+            "userIdentity": {"type": "Root", "arn": f"arn:aws:iam::{account}:root", "accountId": account},
+            "eventTime": now,
+            "eventSource": "iam.amazonaws.com",
+            "eventName": "CreateAccessKey",
+            "awsRegion": "us-east-1",
+            "requestParameters": None,
+            "responseElements": {"accessKey": {"status": "Active", "createDate": now}},
+            "requestID": f"{name}-request",
+            "eventID": f"{name}-event",
+            "readOnly": False,
+            "eventType": "AwsApiCall",
+            "managementEvent": True,
+            "recipientAccountId": account,
+            "eventCategory": "Management",
+        },
+    }
+
+
+SCENES = (
+    only_observes,
+    closes,
+    restores_encryption,
+    five_times,
+    first_sweep,
+    blocks_the_bucket,
+    approves,
+    goes_stale,
+    takes_back,
+    believes_no_forgery,
+    tickets_the_root_key,
+)
 
 
 def play(stage: Stage, say: Callable[[str], None]) -> list[Row]:
@@ -267,7 +603,7 @@ def main() -> int:
     console = shell.console(stderr=as_json)
     began = time.monotonic()
     console.print("Redress: what happens when somebody opens port 22 to the world\n")
-    with Stage(say=console.print) as stage:
+    with Stage(say=console.print, regions=REGIONS) as stage:
         ready = time.monotonic() - began
         console.print(f"deployed {ready:.1f} s after the start; nobody has raised any control yet")
         rows = play(stage, console.print)

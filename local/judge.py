@@ -466,7 +466,7 @@ def main(arguments: list[str] | None = None) -> int:
     wrong += [f"our record on {name} says {said}" for name, said in trial.outcomes.items() if said != "fixed"]
     wrong += [
         f"{check} broke: {why}"
-        for check, why in trial.after["broken"].items()
+        for check, why in {**trial.after["broken"], **trial.removed["broken"]}.items()
         if check not in trial.before["broken"]
     ]
     unchanged = [one for one in found if one.verdict in AS_BEFORE and not _is_about(one, named)]

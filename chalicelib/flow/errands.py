@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import assert_never
 
 from chalicelib.domain.case import Case, CaseState
-from chalicelib.domain.errors import BusyError, ConflictError, RedressError
+from chalicelib.domain.errors import BusyError, ConflictError
 from chalicelib.domain.finding import Actor, Origin
 from chalicelib.domain.record import stamp
 from chalicelib.flow import asking, errand, sweep, undo
@@ -25,7 +25,7 @@ class Done:
     walked: tuple[Walked, ...] = ()
     errands: tuple[errand.AnyErrand, ...] = ()
     undos: tuple[errand.UndoRun, ...] = ()
-    failures: tuple[RedressError, ...] = ()
+    failures: tuple[Exception, ...] = ()
 
 
 def carry_out(  # noqa: PLR0911 -- one way out for each errand
@@ -94,7 +94,7 @@ def _tick(engine: Engine) -> Done:
                 one = passes(engine, case, now)
             except (BusyError, ConflictError):
                 continue  # its turn comes with the next tick
-            except RedressError as failure:
+            except Exception as failure:  # noqa: BLE001 -- kept and told of: its own next tick comes
                 said = Walked(case.id, "fail", "tick", str(failure), case=case.id)
                 one = Done((said,), failures=(failure,))
             done = Done(

@@ -10,7 +10,7 @@ The first sweep of a control in an account is its baseline: what fails is report
 
 from collections import Counter
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
@@ -29,8 +29,9 @@ from chalicelib.flow.visit import Visit, Walked, own_word, params_of
 if TYPE_CHECKING:
     from chalicelib.flow.pipeline import Engine
 
-AT_ONCE = 25
-"""Targets that one message looks at: with some calls for each, well within the function's minute."""
+LOOKS_FOR = timedelta(seconds=25)
+"""How long one message goes on looking at targets, one at least: then it sends the rest on, well within the function's
+minute. By time and not by number, because each message surveys anew, and few long ones cost less than many short ones."""
 
 LOOKED_AT_AGAIN = (
     CaseState.OPEN,
@@ -91,13 +92,14 @@ def go_on(engine: "Engine", order: errand.SweepPart) -> tuple[tuple[Walked, ...]
         return (Walked(sweep.id, "sweep", "unreadable", str(refused), account=sweep.account),), None
     left = [visit for visit in visits if _place(visit.target) > order.after]
     done: list[Walked] = []
-    for visit in left[:AT_ONCE]:
+    until = engine.clock.now() + LOOKS_FOR
+    for number, visit in enumerate(left, 1):
         walked = _visited(engine, visit)
         done.extend(walked)
         part = _counted(part, visit.target, walked)
-    if len(left) > AT_ONCE:
-        behind = _place(left[AT_ONCE - 1].target)
-        return tuple(done), order.model_copy(update={"after": behind, "so_far": part})
+        if number < len(left) and engine.clock.now() >= until:
+            behind = _place(visit.target)
+            return tuple(done), order.model_copy(update={"after": behind, "so_far": part})
     _report(engine, sweep, part)
     return tuple(done), None
 

@@ -50,7 +50,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--delay", type=float, default=0.0, help="seconds from a call to its CloudTrail event"
     )
     parser.add_argument("--lambda-concurrency", type=int, default=6)
-    parser.add_argument("--regions", nargs="+", default=[], help="those that are switched on; default: AWS's own")
+    parser.add_argument(
+        "--regions", nargs="+", default=[], help="those that are switched on; default: AWS's own"
+    )
     parser.add_argument("--ready-file", type=Path, help="written, as JSON, once requests are served")
     parser.add_argument("--lifeline", action="store_true", help="stop when standard input closes")
     return parser.parse_args(arguments)

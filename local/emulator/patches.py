@@ -49,7 +49,11 @@ GAPS: Final[tuple[Gap, ...]] = (
     Gap("ministack iam", "aws:ResourceTag is unknown for EC2, whose tags moto holds", "read from moto"),
     Gap("ministack iam", "aws:PrincipalIsAWSService is unknown", "false for every request, true for a rule"),
     Gap("ministack sqs", "aws:PrincipalArn of a role's session is the session's own ARN", "the role's"),
-    Gap("ministack iam", "dynamodb:LeadingKeys is unknown: ForAllValues holds, ForAnyValue never does", ""),
+    Gap(
+        "ministack iam",
+        "dynamodb:LeadingKeys is unknown",
+        "known; a transaction's puts into one table are judged together",
+    ),
     Gap(
         "ministack iam",
         "guardduty, securityhub, macie2, redshift: not authorised",
@@ -140,6 +144,7 @@ def patch_ministack(concurrency: int) -> None:
     buckets.patch()
     Streams(_BACKOFF_SECONDS).install()
     _tell_people_from_services()
+    _name_leading_keys()
     names.TAG_COLLECTORS.get()["ec2"] = _ec2_tags
 
 
@@ -347,6 +352,49 @@ def _tell_people_from_services() -> None:
         return value
 
     names.CONDITION_KEY.put(resolved)
+
+
+_LEADING_KEYS: Final = "redress:leading-keys"
+
+
+def _name_leading_keys() -> None:
+    """`dynamodb:LeadingKeys`: the partition keys that a request names in the table that it is judged for."""
+    told, resolve = names.DYNAMODB_CONTEXT.get(), names.CONDITION_KEY.get()
+
+    def context(body: bytes) -> dict[str, Any]:
+        return {**told(body), _LEADING_KEYS: _leading_keys(body)}
+
+    def resolved(key: str, context: Any) -> Any:
+        if key.lower() != "dynamodb:leadingkeys":
+            return resolve(key, context)
+        named, table = (
+            context.service_context.get(_LEADING_KEYS) or {},
+            context.resource_arn.rpartition("/")[2],
+        )
+        deed = context.action.removeprefix("dynamodb:").removesuffix("Item")
+        return named.get((deed, table)) or named.get(("", table))
+
+    names.DYNAMODB_CONTEXT.put(context)
+    names.CONDITION_KEY.put(resolved)
+
+
+def _leading_keys(body: bytes) -> dict[tuple[str, str], list[str]]:
+    """Partition keys by table: of one item, of a batch's, or of a transaction's items for each of its deeds (`Put`)."""
+    request = json.loads(body or b"{}")
+    deeds: list[tuple[str, dict[str, Any]]] = [("", request)]
+    deeds += [pair for item in request.get("TransactItems", ()) for pair in item.items()]
+    for table, batch in request.get("RequestItems", {}).items():
+        writes = [deed for write in batch for deed in write.values()] if isinstance(batch, list) else []
+        reads = [{"Key": key} for key in batch["Keys"]] if isinstance(batch, dict) else []
+        deeds += [("", {"TableName": table, **deed}) for deed in (*writes, *reads)]
+    found: dict[tuple[str, str], list[str]] = {}
+    for name, deed in deeds:
+        table = deed.get("TableName", "")
+        kept_under = (names.DYNAMODB_TABLES.get().get(table) or {}).get("pk_name", "")
+        value = (deed.get("Item") or deed.get("Key") or {}).get(kept_under)
+        if value:
+            found.setdefault((name, table), []).extend(value.values())
+    return found
 
 
 def _ec2_tags() -> list[tuple[str, list[dict[str, str]]]]:

@@ -3,18 +3,23 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from chalicelib.adapters.telemetry import Telemetry
 from chalicelib.adapters.worker import Worker
+from chalicelib.domain.case import Lock
 from chalicelib.domain.contract import Mode
 from chalicelib.domain.errors import MalformedEventError, StoreError
 from chalicelib.domain.ports import FREEZE_ALL
 from chalicelib.flow.errand import ERRAND, SweepPart
+from tests.fakes.cases import Item
 from tests.fakes.house import House, house
 from tests.flow.test_pipeline import SSH, Group, Meddler, attacked
+from tests.flow.test_undo import asked as undo_asked
+from tests.flow.test_undo import order
 
 
 @dataclass
@@ -100,12 +105,96 @@ def test_an_error_is_logged_with_the_event_and_raised(
     assert '"correlation_id":"event-1"' in capsys.readouterr().out
 
 
-def test_dead_letters_go_back_when_a_person_said_so(built: House) -> None:
+@pytest.mark.parametrize("name", ["events", "commands", "undo"])
+def test_dead_letters_go_back_when_a_person_said_so(built: House, name: str) -> None:
     queues = Queues()
-    command = {"errand": "redrive", "queue": "events", "most": 7}
+    command = {"errand": "redrive", "queue": name, "most": 7}
     assert worker(built, queues).handle(message(command, "commands")) == {"batchItemFailures": []}
-    assert queues.redriven == [("redress-test-events-dlq", "redress-test-events", 7)]
+    assert queues.redriven == [(f"redress-test-{name}-dlq", f"redress-test-{name}", 7)]
     assert queues.sent == []
+
+
+def test_an_approved_undo_goes_on_the_undo_queue_and_only_from_there_it_is_made(
+    built: House, group: Group
+) -> None:
+    queues, case = Queues(), undo_asked(built, group)
+    one = worker(built, queues)
+    built.answer(case=case)
+    answered = {"errand": "answered", "case": case.id, "ask": 1}
+    assert one.handle(message(answered, "commands")) == {"batchItemFailures": []}
+    ((queue, body),) = queues.sent
+    assert (queue, json.loads(body)) == ("redress-test-undo", {"case": case.id, "ask": 1})
+    for other in ("commands", "events"):
+        with pytest.raises(MalformedEventError):
+            one.handle(message(None, other, text=body))
+    assert (group.ports, len(built.aws.writes)) == ([443], 1)
+    assert one.handle(message(None, "undo", text=body)) == {"batchItemFailures": []}
+    assert group.ports == [22, 443]
+    assert len(queues.sent) == 1
+
+
+def test_a_tick_hands_lost_undos_on(built: House, group: Group) -> None:
+    queues, case = Queues(), undo_asked(built, group)
+    built.answer(case=case)
+    worker(built, queues).handle(message({"errand": "tick"}, "commands"))
+    assert [(queue, json.loads(body)) for queue, body in queues.sent] == [
+        ("redress-test-undo", {"case": case.id, "ask": 1})
+    ]
+    assert len(built.aws.writes) == 1
+
+
+def test_what_fails_within_a_tick_is_told_and_the_tick_is_done(
+    built: House, group: Group, capsys: pytest.CaptureFixture[str]
+) -> None:
+    case = undo_asked(built, group)
+    built.cases.items["ANSWERS", case.id, "1"] = Item("{}", 1)
+    assert worker(built, Queues()).handle(message({"errand": "tick"}, "commands")) == {
+        "batchItemFailures": []
+    }
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    (failed,) = (line for line in lines if line.get("message") == "failed")
+    assert (failed["correlation_id"], failed["error"]) == ("m-1", "StoreError")
+
+
+@pytest.mark.parametrize("queue", ["commands", "undo"])
+def test_a_busy_target_puts_an_errand_and_an_undo_off_and_nothing_else_with_it(
+    built: House, group: Group, queue: str
+) -> None:
+    queues, case = Queues(), undo_asked(built, group)
+    me_too = order(built, case, reason="me too").model_dump(mode="json")
+    body = me_too if queue == "commands" else {"case": case.id, "ask": 1}
+    built.answer(case=case)
+    held = Lock(case="another-1", run=1, lease_until=built.clock.now() + timedelta(seconds=30), version=9)
+    built.cases.items["LOCK", case.target.key] = Item(held.model_dump_json(), 9)
+    busy = message(body, queue)
+    (nothing,) = message({**body, "case": "no case"}, queue)["Records"]
+    both = {"Records": [*busy["Records"], {**nothing, "messageId": "m-2"}]}
+    assert worker(built, queues).handle(both) == {"batchItemFailures": [{"itemIdentifier": "m-1"}]}
+    assert queues.deferred == [(f"redress-test-{queue}", "r-1", 5)]
+    assert len(built.aws.writes) == 1
+
+
+def test_an_undo_that_cannot_read_its_switches_is_logged_and_comes_back(
+    built: House, group: Group, capsys: pytest.CaptureFixture[str]
+) -> None:
+    case = undo_asked(built, group)
+    built.answer(case=case)
+    del built.cases.items["FREEZE", FREEZE_ALL]
+    with pytest.raises(StoreError):
+        worker(built, Queues()).handle(message({"case": case.id, "ask": 1}, "undo"))
+    assert '"error":"StoreError"' in capsys.readouterr().out
+    assert len(built.aws.writes) == 1
+
+
+@pytest.mark.parametrize("queue", ["commands", "undo"])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "null", "7", '"tick"', '{"errand": null}', '{"case": "x"} {}']
+)
+def test_what_is_no_order_at_all_stays_on_its_queue(built: House, queue: str, text: str) -> None:
+    queues = Queues()
+    with pytest.raises(MalformedEventError, match="no such"):
+        worker(built, queues).handle(message(None, queue, text=text))
+    assert (queues.sent, queues.redriven, built.cases.records) == ([], [], ())
 
 
 def test_what_an_errand_leads_to_goes_on_the_commands_queue(built: House) -> None:
@@ -129,6 +218,10 @@ def test_what_an_errand_leads_to_goes_on_the_commands_queue(built: House) -> Non
         {"errand": "redrive", "queue": "events", "most": "7"},
         {"errand": "redrive", "queue": "events", "most": 7, "more": 1},
         {"errand": "redrive", "queue": "../events", "most": 7},
+        {"errand": "redrive", "queue": "undo", "most": 0},
+        {"errand": "answered", "case": "x"},
+        {"errand": "answered", "case": "x", "ask": 1, "approve": True},
+        {"case": "x", "ask": 1},
     ],
 )
 def test_the_commands_queue_takes_nothing_else(built: House, command: dict[str, Any]) -> None:
@@ -138,10 +231,13 @@ def test_the_commands_queue_takes_nothing_else(built: House, command: dict[str, 
     assert (queues.redriven, queues.sent) == ([], [])
 
 
-@pytest.mark.parametrize("order", [{}, {"case": "x"}, {"errand": "tick"}, {"case": "x", "ask": "1"}])
-def test_the_undo_queue_takes_nothing_but_undos(built: House, order: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "body",
+    [{}, {"case": "x"}, {"errand": "tick"}, {"case": "x", "ask": "1"}, {"case": "x", "ask": 1, "by": "y"}],
+)
+def test_the_undo_queue_takes_nothing_but_undos(built: House, body: dict[str, Any]) -> None:
     with pytest.raises(MalformedEventError, match="no such undo"):
-        worker(built, Queues()).handle(message(order, "undo"))
+        worker(built, Queues()).handle(message(body, "undo"))
 
 
 def test_a_command_on_the_events_queue_is_no_event(built: House) -> None:

@@ -141,6 +141,7 @@ class Ground(House):
         self.cases = FakeCases(home=ACCOUNT)
         self.ec2 = Ec2()
         self.ec2.open(443)
+        self._asked_for = 0
 
     def built(self, cases: Cases, aws: Aws, clock: Clock | None = None) -> Engine:
         return replace(_engine(), cases=cases, aws=aws, clock=clock or self.clock)

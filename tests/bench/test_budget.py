@@ -7,6 +7,8 @@ import pytest
 
 import remediations
 from bench import budget
+from bench.figures import Row
+from chalicelib.adapters.actions import actions_of
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,10 @@ class Call:
 
 def of(name: str) -> budget.Walk:
     return next(walk for walk in budget.WALKS if walk.name == name)
+
+
+def rows(name: str, counted: Counter[str]) -> list[Row]:
+    return budget.rows(name, budget.fewest(of(name)), counted)
 
 
 @pytest.mark.parametrize(
@@ -58,8 +64,8 @@ def test_a_budget_names_only_what_the_remediation_declares(walk: budget.Walk) ->
     (remediation,) = (one for one in remediations.discover() if walk.control in one.controls)
     reads = {permission.action for permission in remediation.reads}
     writes = {permission.action for permission in remediation.writes}
-    assert {f"ec2:{name}" for name in (*walk.reads, *walk.verifies)} <= reads
-    assert {f"ec2:{name}" for name in walk.writes} <= writes
+    assert {action for name in (*walk.reads, *walk.verifies) for action in actions_of("ec2", name)} <= reads
+    assert {action for name in walk.writes for action in actions_of("ec2", name)} <= writes
 
 
 def test_only_calls_of_our_roles_are_counted() -> None:
@@ -73,24 +79,56 @@ def test_only_calls_of_our_roles_are_counted() -> None:
 
 
 def test_as_many_calls_as_the_fewest_meet_the_target() -> None:
-    rows = budget.rows(of("open SSH, repaired"), Counter(ec2=3, dynamodb=4, sts=1))
-    assert [row.met for row in rows] == [True, True, True, True]
+    made = rows("open SSH, repaired", Counter(ec2=3, dynamodb=4, sts=1))
+    assert [row.met for row in made] == [True, True, True, True]
 
 
 def test_one_call_more_misses_it() -> None:
-    rows = budget.rows(of("open SSH, repaired"), Counter(ec2=4, dynamodb=4, sts=1))
-    assert [row.met for row in rows] == [False, True, True, True]
+    made = rows("open SSH, repaired", Counter(ec2=4, dynamodb=4, sts=1))
+    assert [row.met for row in made] == [False, True, True, True]
 
 
 def test_one_call_fewer_than_possible_says_that_the_derivation_is_wrong() -> None:
-    ec2 = budget.rows(of("open SSH, observed"), Counter(dynamodb=2))[0]
+    ec2 = rows("open SSH, observed", Counter(dynamodb=2))[0]
     assert ec2.met is False
     assert "derivation is wrong" in ec2.note
 
 
 def test_a_service_that_nobody_expects_is_named() -> None:
-    other = budget.rows(of("open SSH, observed"), Counter(ec2=1, dynamodb=2, kms=2))[-1]
+    other = rows("open SSH, observed", Counter(ec2=1, dynamodb=2, kms=2))[-1]
     assert (other.value, other.met, other.note) == (2, False, "kms 2")
+
+
+@pytest.mark.parametrize("step", budget.STEPS, ids=lambda step: step.name)
+def test_every_call_above_the_fewest_has_its_reason(step: budget.Step) -> None:
+    for one in step.fewest:
+        assert one.because
+        assert bool(one.more) is bool(one.for_the_sake_of)
+        assert one.more >= 0
+        assert one.budget == one.calls + one.more
+
+
+def test_the_names_of_the_steps_and_of_their_services_are_unique() -> None:
+    names = [step.name for step in budget.STEPS]
+    assert len(names) == len(set(names))
+    for step in budget.STEPS:
+        assert len(step.fewest) == len({one.service for one in step.fewest})
+
+
+def test_a_call_that_is_no_longer_made_misses_a_budget_that_allows_for_it() -> None:
+    derived = (budget.Fewest("s3", 1, "the block", 1, "the Region"),)
+    made, fewer = (budget.rows("a step", derived, Counter(s3=count))[0] for count in (2, 1))
+    assert (made.met, made.note) == (True, "the block; 1 more than the fewest: the Region")
+    assert fewer.met is False
+    assert "derivation is wrong" in fewer.note
+
+
+def test_a_sweep_that_writes_once_more_misses() -> None:
+    wrote = [Call("dynamodb", "TransactWriteItems")] * (1 + budget.PARTS_OF_A_SWEEP)
+    read = [Call("dynamodb", "BatchGetItem"), Call("s3", "PutItem")]
+    assert budget.row_of_writes([*wrote, *read]).met is True
+    assert budget.row_of_writes([*wrote, Call("dynamodb", "PutItem")]).met is False
+    assert budget.row_of_writes(wrote[1:]).met is False
 
 
 def test_closed_is_when_the_verifying_read_arrives() -> None:

@@ -52,7 +52,7 @@ def test_the_judge_agrees_when_what_was_required_is_repaired_and_nothing_else_mo
         [found("ssh", "FAIL"), found("rdp", "PASS"), found("mfa", "FAIL")],
         [found("ssh", "PASS"), found("rdp", "PASS"), found("mfa", "FAIL")],
     )
-    assert judge.objections(changes, {"ssh": "sg-1"}) == []
+    assert judge.objections(changes, {"ssh": "sg-1"}, {}) == []
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_the_judge_agrees_when_what_was_required_is_repaired_and_nothing_else_mo
 def test_silence_or_a_pass_without_an_earlier_fail_proves_nothing(
     before: list[dict[str, str]], after: list[dict[str, str]], word: str
 ) -> None:
-    (objection,) = judge.objections(scans(before, after), {"ssh": "sg-1"})
+    (objection,) = judge.objections(scans(before, after), {"ssh": "sg-1"}, {})
     assert word in objection
 
 
@@ -77,14 +77,32 @@ def test_what_broke_on_the_way_is_an_objection() -> None:
         [found("ssh", "FAIL"), found("rdp", "PASS")],
         [found("ssh", "PASS"), found("rdp", "FAIL"), found("kms", "FAIL")],
     )
-    objections = judge.objections(changes, {"ssh": "sg-1"})
+    objections = judge.objections(changes, {"ssh": "sg-1"}, {})
     assert [objection.split()[0] for objection in objections] == ["kms", "rdp"]
+
+
+@pytest.mark.parametrize(
+    "before, after, agrees",
+    [
+        ([found("root", "FAIL")], [found("root", "FAIL")], True),
+        ([found("root", "FAIL")], [found("root", "PASS")], False),
+        ([found("root", "FAIL")], [], False),
+        ([found("root", "PASS")], [found("root", "PASS")], False),
+        ([], [], False),
+    ],
+)
+def test_what_only_a_person_can_see_to_fails_before_and_after(
+    before: list[dict[str, str]], after: list[dict[str, str]], agrees: bool
+) -> None:
+    wrong = judge.objections(scans(before, after), {}, {"root": "sg-1"})
+    assert (wrong == []) is agrees
 
 
 def test_remarks_are_no_checks_and_every_required_check_is_run() -> None:
     listed = judge.listed(judge.CHECKS.read_text(encoding="utf-8"))
     assert listed == sorted(set(listed))
-    assert {judge.SSH, judge.RDP, judge.EBS} <= set(listed)
+    required = {judge.SSH, judge.RDP, judge.EBS, judge.PAB, judge.UNUSED, judge.OLD, judge.ROOT_KEY}
+    assert required <= set(listed)
 
 
 def test_every_pin_of_the_judge_is_exact() -> None:

@@ -1,7 +1,12 @@
 """The contract's own small promises: modes have an order, plans a hash, states a default content."""
 
+import json
+import shlex
+
+import botocore.session
 import pytest
-from pydantic import ValidationError
+from botocore import xform_name
+from pydantic import JsonValue, ValidationError
 
 from chalicelib.domain.contract import (
     Call,
@@ -13,7 +18,9 @@ from chalicelib.domain.contract import (
     Plan,
     Ref,
     State,
+    _kebab,
     canonical,
+    command_of,
     plan_hash,
 )
 from chalicelib.domain.control import Control, Status
@@ -47,6 +54,7 @@ def test_a_state_that_does_not_say_when_it_is_compliant_is_none() -> None:
     with pytest.raises(NotImplementedError):
         assert Bare(on=True).compliant
     assert Bare(on=True).content() == {"on": True}
+    assert Bare(on=True).since is None, "time alone breaks nothing, unless a state says so"
 
 
 def test_a_reference_is_hashed_as_the_reference_that_it_is() -> None:
@@ -91,6 +99,54 @@ def test_the_lowest_call_rules_the_plan_and_a_refusal_lowers_it_to_asking() -> N
     assert Plan().at_most is Mode.ACT
     assert Plan().satisfied
     assert not Plan(declined=(Declined(what="x", why="y"),)).satisfied, "a refusal is not success"
+
+
+def command(params: dict[str, JsonValue], service: str = "ec2", target: Target = TARGET) -> list[str]:
+    """The words of a call's command, as a shell reads them."""
+    call = Call(service=service, operation="PutBucketACL", params=params, why="because")
+    return shlex.split(command_of(call, target))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "plain",
+        "it's",
+        '"; rm -rf / #',
+        "$(reboot) `id` ${HOME}",
+        "two\nlines",
+        "b\u00fccher \u202e",
+        "--profile",
+        "\\",
+        "{}",
+    ],
+)
+def test_a_command_carries_any_name_as_itself_and_is_one_line_of_words(name: str) -> None:
+    params: dict[str, JsonValue] = {"Bucket": name, "Grants": [{"To": name}]}
+    *words, said = command(params)
+    assert words == ["aws", "ec2", "put-bucket-acl", "--region", "eu-central-1", "--cli-input-json"]
+    assert json.loads(said) == params
+    assert "\n" not in said
+
+
+def test_a_command_speaks_the_cli_s_language_and_names_no_region_where_there_is_none() -> None:
+    user = Target(account="111111111111", region="global", type="AWS::IAM::User", id="ann")
+    china = user.model_copy(update={"region": "aws-cn-global"})
+    assert command({}, "s3") == ["aws", "s3api", "put-bucket-acl", "--region", "eu-central-1"]
+    assert command({}, "config")[1] == "configservice"
+    assert command({}, "iam", user) == command({}, "iam", china) == ["aws", "iam", "put-bucket-acl"]
+
+
+def test_a_reference_stays_readable_in_a_command() -> None:
+    ref = Ref(call=0, path="Key.Id").as_param()
+    assert json.loads(command({"Key": ref})[-1]) == {"Key": {"$ref": {"call": 0, "path": "Key.Id"}}}
+
+
+@pytest.mark.parametrize("service", ["ec2", "iam", "s3", "s3control", "rds", "kms", "cloudtrail", "config"])
+def test_every_operation_is_spelled_as_the_aws_cli_spells_it(service: str) -> None:
+    operations = botocore.session.Session().get_service_model(service).operation_names
+    assert operations
+    assert {name: _kebab(name) for name in operations} == {name: xform_name(name, "-") for name in operations}
 
 
 def test_a_permission_is_cut_to_the_one_target() -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from chalicelib.domain.contract import Mode
+from local.demo import REGIONS
 from local.stage import Stage
 from tests.e2e.scenes import CONTROLS, LEASE_SECONDS, VISIBILITY_SECONDS, calm, receives, set_mode, thaw
 
@@ -19,7 +20,7 @@ def deployed() -> Iterator[Stage]:
         "LeaseSeconds": str(LEASE_SECONDS),
         "VisibilitySeconds": str(VISIBILITY_SECONDS),
     }
-    with Stage(parameters=parameters) as stage:
+    with Stage(parameters=parameters, regions=REGIONS) as stage:
         set_mode(stage, Mode.ACT, *CONTROLS)
         yield stage
 

@@ -11,8 +11,8 @@ from chalicelib.domain.case import Case
 from chalicelib.domain.contract import Mode
 from chalicelib.domain.ports import FREEZE_ALL
 from chalicelib.domain.record import broken_at
-from chalicelib.flow.command import SetFreeze, SetMode
-from local.demo import WORLD, authorized
+from chalicelib.flow.command import SetFreeze, SetMode, StartSweep
+from local.demo import WORLD, authorized, swept
 from local.emulator.world import Credentials, SeenCall
 from local.stage import Stage
 
@@ -48,6 +48,18 @@ def thaw(stage: Stage) -> None:
         freeze(stage, on=False)
 
 
+def swept_anew(stage: Stage) -> dict[str, Any]:
+    """What a sweep reports that begins now."""
+    before = {sweep.id for sweep in stage.ledger.sweeps()}
+    stage.command(StartSweep(reason="a test wants to see everything"))
+    stage.world.wait_for(
+        lambda: {sweep.id for sweep in stage.ledger.sweeps()} != before, 20.0, "a sweep to begin"
+    )
+    report = swept(stage)
+    calm(stage)
+    return report
+
+
 # -- queues -----------------------------------------------------------------------------------------------------------
 
 
@@ -64,20 +76,31 @@ def waiting(stage: Stage, name: str = "events") -> int:
 def calm(stage: Stage, seconds: float = 30.0) -> None:
     """Return once no event is under way and every message has been dealt with."""
     stage.world.wait_for(
-        lambda: stage.world.backlog() == 0 and waiting(stage) == 0 and waiting(stage, "commands") == 0,
+        lambda: (
+            stage.world.backlog() == 0
+            and not any(waiting(stage, name) for name in ("events", "commands", "undo"))
+        ),
         seconds,
         "the queues to be empty",
     )
 
 
-def receives(stage: Stage, *, visibility: int, most: int = 5) -> None:
-    """How long the events queue hides a message that was received, and how often it shows it."""
+def receives(stage: Stage, *, visibility: int, most: int = 5, name: str = "events") -> None:
+    """How long a queue hides a message that was received, and how often it shows it."""
     sqs = stage.world.client("sqs", quiet=True)
-    dead = stage.queue_url("events-dlq")
+    dead = stage.queue_url(f"{name}-dlq")
     arn = sqs.get_queue_attributes(QueueUrl=dead, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
     redrive = json.dumps({"deadLetterTargetArn": arn, "maxReceiveCount": most})
     attributes = {"VisibilityTimeout": str(visibility), "RedrivePolicy": redrive}
-    sqs.set_queue_attributes(QueueUrl=stage.queue_url("events"), Attributes=attributes)
+    sqs.set_queue_attributes(QueueUrl=stage.queue_url(name), Attributes=attributes)
+
+
+def send(stage: Stage, name: str, *bodies: str) -> None:
+    """Put messages on one of our queues as the engine does: its queues admit nobody else."""
+    with as_function(stage, "engine") as engine:
+        sqs = stage.world.client("sqs", engine, quiet=True)
+        for body in bodies:
+            sqs.send_message(QueueUrl=stage.queue_url(name), MessageBody=body)
 
 
 def peek(stage: Stage, name: str) -> dict[str, str]:

@@ -23,7 +23,7 @@ def patterns(stage: Stage) -> list[dict[str, Any]]:
     for bus in ("default", stage.settings.prefix):
         rules = events.list_rules(EventBusName=bus, NamePrefix=stage.settings.prefix)["Rules"]
         assert rules, f"the bus {bus} has no rule of ours"
-        found += [json.loads(rule["EventPattern"]) for rule in rules]
+        found += [json.loads(rule["EventPattern"]) for rule in rules if "ScheduleExpression" not in rule]
     return found
 
 

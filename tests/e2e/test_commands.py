@@ -196,7 +196,12 @@ def test_nobody_and_a_developer_are_turned_away_before_the_function_and_nothing_
 
 
 def test_nothing_but_a_post_to_commands_answers(stage: Stage) -> None:
-    for path, method in (("/commands/mode", "GET"), ("/commands", "POST"), ("/", "GET"), ("/commands/../cases", "GET")):
+    for path, method in (
+        ("/commands/mode", "GET"),
+        ("/commands", "POST"),
+        ("/", "GET"),
+        ("/commands/../cases", "GET"),
+    ):
         request = AWSRequest(method, f"{stage.api}{path}")
         signer = Signer(stage.operator.access_key_id, stage.operator.secret_access_key)
         SigV4Auth(signer, "execute-api", stage.world.region).add_auth(request)

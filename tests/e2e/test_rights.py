@@ -1,30 +1,43 @@
 """Each right that the deployed roles use is taken away once: nothing is changed, and nothing is lost."""
 
 import json
+import re
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from chalicelib.flow.command import Redrive
-from local.demo import ACCOUNT_SETTING, WORLD
+from chalicelib.domain.case import Case, CaseState
+from chalicelib.domain.contract import Mode, Outcome
+from chalicelib.flow.command import Redrive, Undo
+from local.demo import ACCOUNT_SETTING, WORLD, answer, root_made_a_key, written
+from local.emulator import findings
 from local.emulator.world import Fault
 from local.stage import Stage
+from remediations import discover
 from tests.e2e.scenes import (
     ONLY_443,
     SSH,
+    VISIBILITY_SECONDS,
     broken,
     calm,
+    cases,
+    chain,
     drain,
     event,
     halves,
     kinds,
+    of,
     open_quietly,
     ours,
     receives,
+    set_mode,
     story,
+    swept_anew,
     waiting,
     without,
     writes,
@@ -35,18 +48,6 @@ pytestmark = pytest.mark.emulator
 POLICIES = Path(__file__).resolve().parents[2] / ".chalice" / "policies"
 OPEN = frozenset({(443, WORLD), (SSH, WORLD)})
 
-ACT_IN_INGRESS = ("ec2:RevokeSecurityGroupIngress",)
-ACT_IN_EBS = ("ec2:EnableEbsEncryptionByDefault",)
-ACT_WITH_A_PERSON = ("ec2:AuthorizeSecurityGroupIngress", "ec2:CreateTags")
-"""What only a plan that a person approved would call: no scene reaches it yet."""
-
-READ_IN_INGRESS = ("ec2:DescribeSecurityGroupRules",)
-READ_IN_EBS = (
-    "ec2:GetEbsEncryptionByDefault",
-    "ec2:GetEbsDefaultKmsKeyId",
-    "ec2:DescribeImages",
-    "ec2:DescribeSnapshots",
-)
 READ_ELSEWHERE = (
     "ec2:GetManagedPrefixListEntries",
     "ec2:DescribeImageAttribute",
@@ -54,6 +55,11 @@ READ_ELSEWHERE = (
 )
 """Read where a prefix list, an image or a snapshot is there to be read about: no scene has one."""
 
+READ_FOR_PEOPLE = ("ec2:DescribeSecurityGroups", "s3:GetBucketTagging")
+"""Whom a resource's tags name as its owner: people are told without it, too."""
+
+READ_BY_SWEEPS = ("ec2:DescribeRegions", "s3:ListAllMyBuckets")
+ENGINE_QUERIES = (("dynamodb:Query", "-audit"), ("dynamodb:Query", "-cases/index/by_state"))
 ENGINE_ON_TABLES = (
     ("dynamodb:BatchGetItem", "-cases"),
     ("dynamodb:BatchGetItem", "-control-state"),
@@ -93,14 +99,18 @@ def actions(*groups: Iterable[str]) -> set[str]:
 
 
 def test_every_right_of_the_generated_policies_has_its_place_on_this_page() -> None:
-    assert {action for action, _ in allowed("act")} == actions(ACT_IN_INGRESS, ACT_IN_EBS, ACT_WITH_A_PERSON)
-    assert {action for action, _ in allowed("read")} == actions(READ_IN_INGRESS, READ_IN_EBS, READ_ELSEWHERE)
+    assert {scene.remediation for scene in SCENES.values()} == {one.id for one in discover()}
+    assert {action for action, _ in allowed("act")} == actions(*(scene.writes for scene in SCENES.values()))
+    reads = actions(*(scene.reads for scene in SCENES.values()))
+    assert {action for action, _ in allowed("read")} == reads | actions(
+        READ_FOR_PEOPLE, READ_BY_SWEEPS, READ_ELSEWHERE
+    )
     on_tables = {
         (action, resource.rsplit("${Stage}", 1)[-1])
         for action, resource in allowed("engine")
         if "dynamodb" in action
     }
-    assert on_tables == set(ENGINE_ON_TABLES)
+    assert on_tables == {*ENGINE_ON_TABLES, *ENGINE_QUERIES}
     elsewhere = {action for action, _ in allowed("engine") if not action.startswith("dynamodb:")}
     assert elsewhere == set(ENGINE_ELSEWHERE)
 
@@ -108,7 +118,7 @@ def test_every_right_of_the_generated_policies_has_its_place_on_this_page() -> N
 # -- the roles in the account -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("action", ACT_IN_INGRESS)
+@pytest.mark.parametrize("action", ["ec2:RevokeSecurityGroupIngress"])
 def test_without_a_right_to_write_the_run_has_failed_and_says_so(stage: Stage, action: str) -> None:
     group = stage.security_group(f"rights-act-{time.monotonic_ns()}")
     stage.world.clear_calls()
@@ -126,7 +136,7 @@ def test_without_a_right_to_write_the_run_has_failed_and_says_so(stage: Stage, a
     assert broken(stage, group) == []
 
 
-@pytest.mark.parametrize("action", READ_IN_INGRESS)
+@pytest.mark.parametrize("action", ["ec2:DescribeSecurityGroupRules"])
 def test_without_a_right_to_read_nothing_is_planned_and_that_is_recorded(stage: Stage, action: str) -> None:
     group = stage.security_group(f"rights-read-{time.monotonic_ns()}")
     stage.world.clear_calls()
@@ -136,33 +146,227 @@ def test_without_a_right_to_read_nothing_is_planned_and_that_is_recorded(stage: 
         calm(stage)
     assert result["data"]["outcome"] == "failed"
     assert "UnauthorizedOperation" in result["data"]["reason"]
-    assert kinds(story(stage, group)) == ["RECEIVED", "RESULT"]
+    assert kinds(story(stage, group)) == ["RECEIVED", "RESULT", "TICKET_OPENED"]
     assert writes(stage) == []
     assert stage.ingress(group) == OPEN
 
 
-@pytest.mark.parametrize(
-    "role, action",
-    [*(("act", action) for action in ACT_IN_EBS), *(("read", action) for action in READ_IN_EBS)],
-)
-def test_without_a_right_the_default_encryption_stays_off_and_that_is_recorded(
-    stage: Stage, role: str, action: str
-) -> None:
-    ec2 = stage.world.client("ec2", quiet=True)
-    resource = ACCOUNT_SETTING.format(account=stage.world.account)
-    ec2.enable_ebs_encryption_by_default()
-    before = len(stage.records(resource, "RESULT"))
+# -- every remediation, every right -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A violation that the deployment hears of: what reads and writes its repair takes. `begin` names the resource."""
+
+    remediation: str
+    begin: Callable[[Stage], str]
+    reads: tuple[str, ...]
+    writes: tuple[str, ...] = ()
+    ends: CaseState = CaseState.CLOSED
+
+
+def _opens_a_range(stage: Stage) -> str:
+    """A tagged rule that spans 22: the rest of it is to stay, so that a person is asked."""
+    group = stage.security_group(f"rights-range-{time.monotonic_ns()}")
+    stage.world.client("ec2", quiet=True).create_tags(Resources=[group], Tags=[OWNER])
+    permission = {"IpProtocol": "tcp", "FromPort": 20, "ToPort": 25, "IpRanges": [{"CidrIp": WORLD}]}
+    tags = [{"ResourceType": "security-group-rule", "Tags": [{"Key": "purpose", "Value": "mail"}]}]
+    stage.world.client("ec2", stage.developer).authorize_security_group_ingress(
+        GroupId=group, IpPermissions=[permission], TagSpecifications=tags
+    )
+    return stage.arn(group)
+
+
+def _stops_encrypting(stage: Stage) -> str:
+    stage.world.client("ec2", quiet=True).enable_ebs_encryption_by_default()
+    stage.world.client("ec2", stage.developer).disable_ebs_encryption_by_default()
+    return ACCOUNT_SETTING.format(account=stage.world.account)
+
+
+def _opens_a_bucket(stage: Stage) -> str:
+    """A bucket in which ACLs count: all that may be cut is read, and a person is asked."""
+    name = f"rights-{time.monotonic_ns()}"
+    resource = stage.bucket(name)
+    stage.world.client("s3", quiet=True).put_bucket_tagging(Bucket=name, Tagging={"TagSet": [OWNER]})
+    stage.world.client("s3", stage.developer).delete_public_access_block(Bucket=name)
+    return resource
+
+
+def _forgets_a_key(stage: Stage) -> str:
+    """A stale key that nobody's event tells of: somebody presses the button in Security Hub."""
+    user = stage.user_with_key(f"rights-{time.monotonic_ns()}", age_days=400, used_days_ago=120)
+    finding = findings.security_hub(
+        stage.world.account, stage.world.region, user.arn, "IAM.22", kind="AwsIamUser"
+    )
+    stage.world.emit(findings.custom_action(finding))
+    return user.arn
+
+
+def _makes_a_root_key(stage: Stage) -> str:
+    stage.world.root_access_key(present=True)
+    stage.world.emit(root_made_a_key(stage))
+    return ACCOUNT_SETTING.format(account=stage.world.account)
+
+
+SCENES = {
+    "ingress": Scene(
+        "ec2_revoke_open_ingress",
+        _opens_a_range,
+        ("ec2:DescribeSecurityGroupRules",),
+        ("ec2:AuthorizeSecurityGroupIngress", "ec2:CreateTags", "ec2:RevokeSecurityGroupIngress"),
+    ),
+    "ebs": Scene(
+        "ec2_enable_ebs_encryption_by_default",
+        _stops_encrypting,
+        (
+            "ec2:GetEbsEncryptionByDefault",
+            "ec2:GetEbsDefaultKmsKeyId",
+            "ec2:DescribeImages",
+            "ec2:DescribeSnapshots",
+        ),
+        ("ec2:EnableEbsEncryptionByDefault",),
+    ),
+    "bucket": Scene(
+        "s3_block_public_access",
+        _opens_a_bucket,
+        (
+            "s3:GetBucketAcl",
+            "s3:GetBucketLocation",
+            "s3:GetBucketOwnershipControls",
+            "s3:GetBucketPolicyStatus",
+            "s3:GetBucketPublicAccessBlock",
+            "s3:GetBucketWebsite",
+        ),
+        ("s3:PutBucketPublicAccessBlock",),
+    ),
+    "key": Scene(
+        "iam_deactivate_access_key",
+        _forgets_a_key,
+        (
+            "iam:GenerateCredentialReport",
+            "iam:GetAccessKeyLastUsed",
+            "iam:GetCredentialReport",
+            "iam:GetUser",
+            "iam:ListAccessKeys",
+        ),
+        ("iam:UpdateAccessKey",),
+    ),
+    "root": Scene(
+        "iam_remove_root_access_key",
+        _makes_a_root_key,
+        ("iam:GetAccountSummary",),
+        ends=CaseState.TICKETED,
+    ),
+}
+OWNER = {"Key": "owner", "Value": "team blue"}
+MODES = {
+    "s3-bucket-public-access-block": Mode.ACT,
+    "iam-unused-credentials": Mode.ACT,
+    "iam-root-access-key": Mode.TICKET,
+}
+
+
+@pytest.fixture
+def everything(stage: Stage) -> Iterator[Stage]:
+    """Every control does the most that it may; EBS and root are left as they should be."""
+    for control, mode in MODES.items():
+        set_mode(stage, mode, control)
     stage.world.clear_calls()
-    try:
-        with without(stage, role, action):
-            stage.world.client("ec2", stage.developer).disable_ebs_encryption_by_default()
-            result = stage.await_record(resource, "RESULT", before + 1)
-            calm(stage)
-        assert result["data"]["outcome"] == "failed"
-        assert [call for call in writes(stage) if call.status == 200] == []
-        assert ec2.get_ebs_encryption_by_default()["EbsEncryptionByDefault"] is False
-    finally:
-        ec2.enable_ebs_encryption_by_default()
+    yield stage
+    stage.world.root_access_key(present=False)
+    stage.world.client("ec2", quiet=True).enable_ebs_encryption_by_default()
+    set_mode(stage, Mode.OBSERVE, *MODES)
+
+
+def played(stage: Stage, scene: Scene) -> Case:
+    """The scene's case once it has come to rest; what a person is asked about is approved."""
+    since = datetime.now(UTC)
+    resource = scene.begin(stage)
+    case = _at_rest(stage, scene, resource, since)
+    if case.state is CaseState.WAITING:
+        answer(stage, case, stage.approver)
+        case = _at_rest(stage, scene, resource, case.updated_at)
+    calm(stage)
+    return case
+
+
+def _at_rest(stage: Stage, scene: Scene, resource: str, since: datetime) -> Case:
+    found: list[Case] = []
+
+    def rests() -> bool:
+        found[:] = [
+            case
+            for case in stage.ledger.cases()
+            if (case.target.resource, case.remediation) == (resource, scene.remediation)
+            and case.updated_at > since
+            and case.state is not CaseState.RUNNING
+        ]
+        return bool(found)
+
+    stage.world.wait_for(rests, 25.0, f"{scene.remediation} to be done with {resource}")
+    return found[0]
+
+
+@pytest.mark.parametrize("name", SCENES)
+def test_with_every_right_it_ends_well(everything: Stage, name: str) -> None:
+    case = played(everything, SCENES[name])
+    assert case.state is SCENES[name].ends
+    if SCENES[name].writes:
+        assert case.outcome is Outcome.FIXED
+    assert [call.error for call in ours(everything) if call.status == 403] == []
+
+
+@pytest.mark.parametrize(
+    "name, role, action",
+    [
+        (name, role, action)
+        for name, scene in SCENES.items()
+        for role, rights in (("read", scene.reads), ("act", scene.writes))
+        for action in rights
+    ],
+)
+def test_without_any_one_right_it_is_never_fixed_and_record_and_ticket_say_why(
+    everything: Stage, name: str, role: str, action: str
+) -> None:
+    with without(everything, role, action):
+        case = played(everything, SCENES[name])
+    assert case.outcome is Outcome.FAILED
+    assert case.state is CaseState.OPEN
+    last = of(chain(everything, case), "RESULT")[-1]["data"]
+    assert last["outcome"] == "failed"
+    assert re.search("AccessDenied|UnauthorizedOperation", last["reason"])
+    (ticket,) = [ticket for ticket in everything.tickets() if ticket.digest == case.digest]
+    assert last["reason"][:400] in ticket.why
+    refused = [call for call in ours(everything) if call.role.endswith(f"-{role}") and call.error]
+    assert refused
+    if role == "read":
+        assert written(everything) == []
+
+
+@pytest.mark.parametrize("name, action", [*zip(("ingress", "bucket"), READ_FOR_PEOPLE, strict=True)])
+def test_without_the_right_to_read_tags_only_the_owner_is_not_named(
+    everything: Stage, name: str, action: str
+) -> None:
+    with without(everything, "read", action):
+        unnamed = played(everything, SCENES[name])
+    named = played(everything, SCENES[name])
+    assert [(case.outcome, case.owner) for case in (unnamed, named)] == [
+        (Outcome.FIXED, ""),
+        (Outcome.FIXED, OWNER["Value"]),
+    ]
+
+
+@pytest.mark.parametrize("action", READ_BY_SWEEPS)
+def test_without_a_right_to_look_everywhere_the_sweep_says_what_it_could_not_read(
+    everything: Stage, action: str
+) -> None:
+    with without(everything, "read", action):
+        report = swept_anew(everything)
+    assert report["unread"]
+    for part, reason in report["unread"].items():
+        assert part == "regions" or part.startswith("s3_block_public_access/")
+        assert re.search("AccessDenied|UnauthorizedOperation", reason)
+    assert swept_anew(everything)["unread"] == {}
 
 
 # -- taking on the roles ----------------------------------------------------------------------------------------------
@@ -177,7 +381,7 @@ def test_when_the_acting_role_cannot_be_assumed_the_run_has_failed(stage: Stage)
         calm(stage)
     assert result["data"]["outcome"] == "failed"
     assert "cannot be assumed; deploy member.yaml there" in result["data"]["reason"]
-    assert kinds(story(stage, group)) == ["RECEIVED", "DECIDED", "INTENT", "RESULT"]
+    assert kinds(story(stage, group)) == ["RECEIVED", "DECIDED", "INTENT", "RESULT", "TICKET_OPENED"]
     assert writes(stage) == []
     assert stage.ingress(group) == OPEN
 
@@ -191,7 +395,7 @@ def test_when_the_reading_role_cannot_be_assumed_nothing_is_planned(stage: Stage
         result = stage.await_record(stage.arn(group), "RESULT")
         calm(stage)
     assert result["data"]["outcome"] == "failed"
-    assert kinds(story(stage, group)) == ["RECEIVED", "RESULT"]
+    assert kinds(story(stage, group)) == ["RECEIVED", "RESULT", "TICKET_OPENED"]
     assert stage.ingress(group) == OPEN
 
 
@@ -228,6 +432,37 @@ def test_without_a_right_on_our_tables_nothing_is_changed_and_the_event_is_kept_
     calm(stage)
     assert kinds(story(stage, group)) == ["RECEIVED", "DECIDED", "INTENT", "RESULT"]
     assert broken(stage, group) == []
+
+
+@pytest.mark.parametrize("action, table", ENGINE_QUERIES)
+def test_without_a_right_to_query_what_a_person_asked_for_is_kept_until_it_is_back(
+    stage: Stage, action: str, table: str
+) -> None:
+    """An undo needs the records of the run; an exemption concerns every case of its resource."""
+    group = stage.security_group(f"rights-query-{time.monotonic_ns()}")
+    stage.open(group, SSH)
+    stage.await_record(stage.arn(group), "RESULT")
+    calm(stage)
+    (case,) = cases(stage, group)
+    drain(stage, "commands-dlq")
+    receives(stage, visibility=1, most=2, name="commands")
+    try:
+        with without(stage, "engine", action, table):
+            if table == "-audit":
+                stage.command(Undo(case=case.id, run=1, owner="network team", reason="it cut off the backup"))
+            else:
+                stage.fire("tick")
+            stage.world.wait_for(lambda: waiting(stage, "commands-dlq") == 1, 30.0, "a dead letter")
+        assert kinds(story(stage, group)) == ["RECEIVED", "DECIDED", "INTENT", "RESULT"]
+        stage.world.clear_calls()
+        stage.command(Redrive(queue="commands", most=1, reason="the right was restored"))
+        if table == "-audit":
+            stage.await_case(stage.arn(group), CaseState.WAITING)
+        stage.world.wait_for(lambda: _queried(stage), 20.0, "the queries to be made")
+        calm(stage)
+    finally:
+        receives(stage, visibility=VISIBILITY_SECONDS, name="commands")
+    assert waiting(stage, "commands-dlq") == 0
 
 
 def test_a_result_that_cannot_be_recorded_is_found_out_later_and_the_write_is_not_repeated(
@@ -274,6 +509,10 @@ def test_without_the_right_to_hide_a_message_longer_a_second_delivery_still_does
         calm(stage, 60.0)
     assert kinds(story(stage, group)) == ["RECEIVED", "DECIDED", "INTENT", "RESULT"]
     assert stage.ingress(group) == ONLY_443
+
+
+def _queried(stage: Stage) -> bool:
+    return any(call.operation == "Query" and call.status == 200 for call in stage.calls_by("engine"))
 
 
 def _refusals(stage: Stage) -> int:

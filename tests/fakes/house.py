@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from functools import cache
 from importlib import import_module
 from typing import Any, Protocol
 
@@ -65,6 +66,12 @@ def states_of(remediation_id: str) -> SearchStrategy[State]:
     return states
 
 
+@cache
+def _session() -> boto3.Session:
+    """The scenarios' own session, one for all houses: making a client costs more than a walk, and moto is fresh each time."""
+    return boto3.Session(region_name=REGION, botocore_session=quick_session())
+
+
 class House:
     """One deployment. `walk` is one delivery of one event in a process of its own."""
 
@@ -72,7 +79,7 @@ class House:
         self.clock = FakeClock()
         self.cases = FakeCases(home=ACCOUNT)
         self.aws = FakeAws(self.clock)
-        self.session = boto3.Session(region_name=REGION, botocore_session=quick_session())
+        self.session = _session()
         self.settings = Settings(stage="test", account=ACCOUNT, region=REGION, **settings)
         self._delivered: set[str] = set()
         self._asked_for = 0

@@ -1,0 +1,218 @@
+"""The function dies at every call of the acting and of the undo role, before it and after it, and where it records them.
+
+For a bucket, for a key that a person approved, and for an undo. All the deaths come first; then the messages come back.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+
+from chalicelib.domain.case import Case, CaseState
+from chalicelib.domain.contract import Mode
+from chalicelib.flow.command import Undo
+from local.demo import WORLD, answer
+from local.emulator import findings
+from local.emulator.world import Effect, Fault
+from local.stage import BLOCKS, Stage
+from tests.e2e.scenes import (
+    SSH,
+    VISIBILITY_SECONDS,
+    calm,
+    chain,
+    halves,
+    kinds,
+    ours,
+    receives,
+    set_mode,
+    waiting,
+)
+
+pytestmark = pytest.mark.emulator
+
+ALL_HAVE_DIED_SECONDS = 50
+"""When the messages show again, counted from the first death."""
+
+CONTROLS = ("s3-bucket-public-access-block", "iam-unused-credentials")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A call at which the function dies: whose, which and the how-manieth of its kind."""
+
+    story: str
+    role: str
+    service: str
+    operation: str
+    nth: int = 1
+
+
+BUCKET, KEY, UNDO = "bucket", "key", "undo"
+PLACES = (
+    Place(BUCKET, "act", "s3", "PutPublicAccessBlock"),
+    Place(BUCKET, "engine", "dynamodb", "TransactWriteItems", 2),
+    Place(KEY, "act", "iam", "UpdateAccessKey"),
+    Place(KEY, "engine", "dynamodb", "TransactWriteItems", 1),
+    Place(KEY, "engine", "dynamodb", "TransactWriteItems", 2),
+    Place(UNDO, "undo", "ec2", "AuthorizeSecurityGroupIngress"),
+    Place(UNDO, "undoer", "dynamodb", "TransactWriteItems", 1),
+    Place(UNDO, "undoer", "dynamodb", "TransactWriteItems", 2),
+)
+"""The only write of each plan; then INTENT and RESULT of those runs that a person approved."""
+
+QUEUES = {BUCKET: "events", KEY: "commands", UNDO: "undo"}
+ENDS = {
+    BUCKET: ["RECEIVED", "DECIDED", "INTENT", "RESULT"],
+    KEY: ["RECEIVED", "DECIDED", "ASKED", "ANSWERED", "DECIDED", "INTENT", "RESULT"],
+    UNDO: ["RECEIVED", "DECIDED", "INTENT", "RESULT", "ASKED", "ANSWERED", "UNDO_INTENT", "UNDO_RESULT"],
+}
+EFFECTS: tuple[Effect, ...] = ("kill_before", "kill_after")
+Death = tuple[Effect, Place]
+DEATHS: list[Death] = [(effect, place) for place in PLACES for effect in EFFECTS]
+
+at_every_call = pytest.mark.parametrize(
+    "death", DEATHS, ids=[f"{effect}-{place.story}-{place.operation}-{place.nth}" for effect, place in DEATHS]
+)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A resource, its name, and the deed after which the function sets to work on it."""
+
+    resource: str
+    name: str
+    deed: Callable[[], object]
+
+
+def a_bucket(stage: Stage, name: str) -> Prepared:
+    resource = stage.bucket(name)
+    stage.world.client("s3", quiet=True).put_bucket_ownership_controls(
+        Bucket=name, OwnershipControls={"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]}
+    )
+    s3 = stage.world.client("s3", stage.developer)
+    return Prepared(resource, name, lambda: s3.delete_public_access_block(Bucket=name))
+
+
+def a_key(stage: Stage, name: str) -> Prepared:
+    user = stage.user_with_key(name, age_days=400, used_days_ago=120)
+    world = stage.world
+    told = findings.security_hub(world.account, world.region, user.arn, "IAM.22", kind="AwsIamUser")
+    world.emit(findings.custom_action(told))
+    case = stage.await_case(user.arn, CaseState.WAITING)
+    return Prepared(user.arn, name, lambda: answer(stage, case, stage.approver))
+
+
+def an_undo(stage: Stage, name: str) -> Prepared:
+    group = stage.security_group(name)
+    resource = stage.arn(group)
+    stage.open(group, SSH)
+    stage.await_record(resource, "RESULT")
+    calm(stage)
+    (case,) = found(stage, resource)
+    stage.command(Undo(case=case.id, run=1, owner="network team", reason="it cut off the backup"))
+    asked = stage.await_case(resource, CaseState.WAITING)
+    return Prepared(resource, group, lambda: answer(stage, asked, stage.approver))
+
+
+BEGIN = {BUCKET: a_bucket, KEY: a_key, UNDO: an_undo}
+
+
+def found(stage: Stage, resource: str) -> list[Case]:
+    return [case for case in stage.ledger.cases() if case.target.resource == resource]
+
+
+@pytest.fixture(scope="module")
+def died(deployed: Stage) -> dict[Death, Prepared]:
+    """Everything that was prepared, after the redelivery of what the function died of."""
+    set_mode(deployed, Mode.ACT, *CONTROLS)
+    calm(deployed)
+    ready = {
+        death: BEGIN[death[1].story](deployed, f"crash-{number}-{death[1].story}")
+        for number, death in enumerate(DEATHS)
+    }
+    calm(deployed)
+    deployed.world.clear_calls()
+    until = time.monotonic() + ALL_HAVE_DIED_SECONDS
+    for (effect, place), prepared in ready.items():
+        queue = QUEUES[place.story]
+        receives(deployed, visibility=max(1, math.ceil(until - time.monotonic())), name=queue)
+        before = waiting(deployed, queue)
+        role = deployed.settings.role(place.role)
+        deployed.world.faults([Fault(effect, place.service, place.operation, role, place.nth)])
+        prepared.deed()
+        deployed.world.wait_for(
+            lambda: deployed.world.fault_hits() > 0, 25.0, f"{effect} at {place.operation} of {place.story}"
+        )
+        deployed.world.faults([])
+        assert waiting(deployed, queue) == before + 1, "the message is back before every death has been died"
+    for queue in QUEUES.values():
+        receives(deployed, visibility=VISIBILITY_SECONDS, name=queue)
+    deployed.world.wait_for(
+        lambda: all(
+            kinds_of(deployed, one.resource)[-1] in {"RESULT", "UNDO_RESULT"} and not running(deployed, one)
+            for one in ready.values()
+        ),
+        150.0,
+        "what was redelivered",
+    )
+    calm(deployed, 60.0)
+    set_mode(deployed, Mode.OBSERVE, *CONTROLS)
+    return ready
+
+
+def running(stage: Stage, prepared: Prepared) -> bool:
+    return any(
+        case.state in {CaseState.RUNNING, CaseState.WAITING} for case in found(stage, prepared.resource)
+    )
+
+
+def kinds_of(stage: Stage, resource: str) -> list[str]:
+    """What the chains of the resource hold, but for what CloudTrail told of our own calls later."""
+    return [
+        kind
+        for case in sorted(found(stage, resource), key=lambda case: case.episode)
+        for kind in kinds(chain(stage, case))
+        if kind not in {"VERIFIED", "RECONCILED"}
+    ]
+
+
+@at_every_call
+def test_after_a_crash_the_resource_is_as_intended(
+    deployed: Stage, died: dict[Death, Prepared], death: Death
+) -> None:
+    prepared = died[death]
+    seen = {
+        BUCKET: lambda: deployed.pab(prepared.name) == dict.fromkeys(BLOCKS, True),
+        KEY: lambda: set(deployed.key_status(prepared.name).values()) == {"Inactive"},
+        UNDO: lambda: deployed.ingress(prepared.name) == {(443, WORLD), (SSH, WORLD)},
+    }
+    assert seen[death[1].story]()
+
+
+@at_every_call
+def test_after_a_crash_each_record_stands_once_and_the_write_was_made_once(
+    deployed: Stage, died: dict[Death, Prepared], death: Death
+) -> None:
+    effect, place = death
+    prepared = died[death]
+    (case,) = found(deployed, prepared.resource)
+    bodies = chain(deployed, case)
+    assert kinds_of(deployed, prepared.resource) == ENDS[place.story]
+    assert halves(bodies) == set()
+    last = next(body for body in reversed(bodies) if body["type"] in {"RESULT", "UNDO_RESULT"})
+    assert last["data"]["outcome"] == "fixed"
+    made = [
+        call
+        for call in ours(deployed)
+        if call.status == 200
+        and call.session.startswith(f"redress-{case.id}-")
+        and call.role.endswith(("-act", "-undo"))
+    ]
+    assert len(made) == 1
+    lost = (place.role in {"act", "undo"} and effect == "kill_after") or (
+        place.nth == 2 and effect == "kill_before"
+    )  # noqa: PLR2004 -- the RESULT
+    assert last["data"]["observed_by"] == ("reassessment" if lost else "response")
+    assert case.state is (CaseState.EXEMPT if place.story == UNDO else CaseState.CLOSED)

@@ -1,0 +1,481 @@
+"""Errands: what time alone brings about, whoever fails beside it; looking again; and what is handed on to others."""
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from pydantic import JsonValue
+
+from chalicelib.domain.approval import EXPIRES_AFTER
+from chalicelib.domain.case import Case, CaseState, Lock
+from chalicelib.domain.contract import AnyRemediation, Mode, Reader
+from chalicelib.domain.errors import BusyError, RefusedCommandError
+from chalicelib.domain.finding import Origin, Target
+from chalicelib.domain.ports import Aws, Exemption, Owner
+from chalicelib.flow import errands, undo
+from chalicelib.flow.errand import Answered, Exempted, Look, Redrive, Tick, UndoRun
+from chalicelib.flow.errands import Done
+from tests.fakes.cases import Item
+from tests.fakes.faults import Crash, Faults, Kind
+from tests.fakes.house import ACCOUNT, AFTER_THE_LEASE, ANNA, House
+from tests.flow.people import asked, built, group
+from tests.flow.test_asking import exempt
+from tests.flow.test_pipeline import DENIED, RDP, SSH, Group, attacked
+from tests.flow.test_undo import approved, case_of, done, meddling, repaired
+
+__all__ = ["built", "group"]
+
+DAY = timedelta(days=1)
+
+
+def put(built: House, case: Case) -> None:
+    """The case as something else than the flow would have left it."""
+    built.cases.items["CASE", case.digest] = Item(case.model_dump_json(), case.version)
+
+
+def exempted(built: House, group: Group, code: str = "accepted_risk", days: int = 1) -> Case:
+    """A violation on which an exemption lies until `days` from now, as its case knows."""
+    now, resource = (
+        built.clock.now(),
+        f"arn:aws:ec2:eu-central-1:{ACCOUNT}:security-group/{group.id}",
+    )
+    built.cases.set(
+        Exemption(
+            account=ACCOUNT,
+            control=SSH,
+            resource=resource,
+            owner="web",
+            code=code,
+            reason="tested",
+            by=ANNA,
+            at=now,
+            expires_at=now + timedelta(days=days),
+        )
+    )
+    assert built.walk(attacked(built, group)).rule == "exempt"
+    return case_of(built, group)
+
+
+# -- one that fails -----------------------------------------------------------------------------------------------------
+
+
+def two_waiting(built: House, group: Group) -> tuple[Case, Case]:
+    first = asked(built, group)
+    built.clock.advance(timedelta(minutes=1))
+    other = Group(built)
+    built.walk(other.event((22, other.open(22)), event_id="event-2"))
+    return first, case_of(built, other)
+
+
+def test_a_case_that_this_version_cannot_read_does_not_keep_the_others_waiting(
+    built: House, group: Group
+) -> None:
+    first, second = two_waiting(built, group)
+    assert first.ask
+    put(built, first.model_copy(update={"ask": first.ask.model_copy(update={"before": {"was": "another"}})}))
+    built.clock.advance(EXPIRES_AFTER)
+    passed = built.run(Tick())
+    assert [(one.case, one.verdict) for one in passed.walked] == [(first.id, "fail"), (second.id, "expired")]
+    assert len(passed.failures) == 1
+    assert [ticket.case for ticket in built.cases.tickets] == [second.id]
+
+
+def test_a_store_that_refuses_one_case_is_told_of_and_the_next_case_has_its_turn(
+    built: House, group: Group
+) -> None:
+    first, second = two_waiting(built, group)
+    built.cases.items["ANSWERS", first.id, "1"] = Item("{}", 1)
+    built.clock.advance(EXPIRES_AFTER)
+    passed = built.run(Tick())
+    assert [(one.case, one.verdict) for one in passed.walked] == [(first.id, "fail"), (second.id, "expired")]
+    (failure,) = passed.failures
+    assert "cannot be read" in str(failure)
+    assert case_of(built, group).state == "waiting", "its turn comes again"
+
+
+def test_a_busy_case_is_no_failure_and_has_its_turn_with_the_next_tick(built: House, group: Group) -> None:
+    first, second = two_waiting(built, group)
+    built.answer(case=first)
+    built.answer(case=second)
+    held = Lock(case="another-1", run=1, lease_until=built.clock.now() + AFTER_THE_LEASE, version=9)
+    built.cases.items["LOCK", first.target.key] = Item(held.model_dump_json(), 9)
+    passed = built.run(Tick())
+    assert [(one.case, one.outcome) for one in passed.walked] == [(second.id, "fixed")]
+    assert passed.failures == ()
+    built.clock.advance(AFTER_THE_LEASE)
+    assert [(one.case, one.outcome) for one in built.tick()] == [(first.id, "fixed")]
+
+
+# -- as time passes -----------------------------------------------------------------------------------------------------
+
+
+def test_a_run_that_died_is_settled_when_its_lease_is_over_and_not_before(built: House, group: Group) -> None:
+    event, faults = attacked(built, group), Faults()
+    with pytest.raises(Crash):
+        built.walk(event, Faults(5, Kind.BEFORE))
+    assert built.only_case().state == "running"
+    assert built.run(Tick(), faults) == Done()
+    assert set(faults.seen) == {"cases.in_state"}
+    built.clock.advance(AFTER_THE_LEASE)
+    assert [one.outcome for one in built.tick()] == ["fixed"]
+    assert group.ports == [443]
+    assert [built.kinds().count(kind) for kind in ("INTENT", "RESULT")] == [1, 1]
+    assert built.tick() == []
+    assert built.walk(event).verdict == "duplicate"
+
+
+def test_a_running_case_without_a_run_is_not_guessed_at(built: House, group: Group) -> None:
+    put(built, asked(built, group).model_copy(update={"state": CaseState.RUNNING, "ask": None}))
+    built.clock.advance(DAY)
+    assert built.run(Tick()) == Done()
+
+
+def test_a_waiting_case_without_an_ask_is_left_to_the_sweep(built: House, group: Group) -> None:
+    put(built, asked(built, group).model_copy(update={"ask": None}))
+    built.clock.advance(DAY)
+    assert built.run(Tick()) == Done()
+
+
+def test_an_undo_that_died_is_handed_on_to_the_function_that_undoes(built: House, group: Group) -> None:
+    wanted = approved(built, group)
+    with pytest.raises(Crash):
+        undo.carry_out(built.engine(Faults(9, Kind.BEFORE)), wanted)
+    assert built.only_case().state == "running"
+    writes = len(built.aws.writes)
+    assert built.run(Tick()) == Done()
+    built.clock.advance(AFTER_THE_LEASE)
+    assert built.run(Tick()) == Done(undos=(UndoRun(case=wanted.case, ask=1),))
+    assert len(built.aws.writes) == writes, "the engine itself goes on with no undo"
+
+
+def test_an_approved_undo_that_was_lost_on_its_way_is_handed_on_again(built: House, group: Group) -> None:
+    wanted = approved(built, group)
+    assert built.run(Tick()).undos == (wanted,)
+    assert [one.outcome for one in built.tick()] == ["", "fixed"]
+    assert built.run(Tick()).undos == ()
+
+
+@pytest.mark.parametrize("code", ["accepted_risk", "snooze"])
+def test_what_an_exemption_or_a_snooze_covered_is_asked_about_when_it_ends(
+    built: House, group: Group, code: str
+) -> None:
+    case = exempted(built, group, code)
+    assert (case.state, case.wakes_at) == ("exempt", built.clock.now() + DAY)
+    built.clock.advance(DAY - timedelta(seconds=1))
+    assert built.tick() == []
+    built.clock.advance(timedelta(seconds=1))
+    assert [one.verdict for one in built.tick()] == ["ask"]
+    again = built.only_case()
+    assert (again.state, again.episode, again.wakes_at) == ("waiting", 2, None)
+    assert built.aws.writes == [], "though the control may act: nobody did anything just now"
+    assert built.tick() == []
+
+
+def test_an_exemption_that_was_extended_meanwhile_goes_on(built: House, group: Group) -> None:
+    case = exempted(built, group)
+    exempt(built, case, days=3)
+    built.clock.advance(DAY)
+    assert [one.rule for one in built.tick()] == ["exempt"]
+    assert built.only_case().wakes_at == built.clock.now() + 2 * DAY
+    assert built.tick() == []
+
+
+def test_an_exempt_case_that_nothing_wakes_sleeps_on(built: House, group: Group) -> None:
+    case = exempted(built, group)
+    put(built, case.model_copy(update={"wakes_at": None}))
+    built.clock.advance(DAY)
+    assert built.run(Tick()) == Done()
+
+
+# -- looking again ------------------------------------------------------------------------------------------------------
+
+
+def look(case: Case, *, requested: bool, request: str = "r-1") -> Look:
+    return Look(case=case.id, by=ANNA, requested=requested, request_id=request)
+
+
+def test_what_is_inherited_is_asked_about_only_when_a_person_wants_it(built: House, group: Group) -> None:
+    group.open(22)
+    built.sweep()
+    built.raise_to(Mode.ACT, SSH)
+    case = built.only_case()
+    assert case.inherited
+    walked, *_ = built.carry_out(look(case, requested=False))
+    assert (walked.verdict, walked.rule, walked.controls) == ("observe", "inherited", (SSH,))
+    assert {one.verdict for one in built.carry_out(look(case, requested=True))} == {"duplicate"}
+    walked, *_ = built.carry_out(look(case, requested=True, request="r-2"))
+    now = built.only_case()
+    assert now.ask
+    assert (walked.verdict, now.inherited, now.ask.requesters) == ("ask", False, (ANNA,))
+    with pytest.raises(RefusedCommandError, match="ask somebody else"):
+        built.answer(by=ANNA)
+    assert built.aws.writes == []
+
+
+def test_a_snoozed_case_asks_nobody_until_it_wakes(built: House, group: Group) -> None:
+    case = asked(built, group)
+    exempt(built, case, days=2)
+    (walked,) = built.carry_out(look(case, requested=False))
+    assert walked.rule == "exempt"
+    now = built.only_case()
+    assert (now.state, now.ask, now.wakes_at) == ("exempt", None, built.clock.now() + 2 * DAY)
+    with pytest.raises(RefusedCommandError):
+        built.answer(case=case)
+    built.clock.advance(2 * DAY)
+    assert [one.verdict for one in built.tick()] == ["ask"]
+
+
+def test_looking_at_a_case_that_never_was_is_nothing(built: House) -> None:
+    (walked,) = built.carry_out(Look(case="no case", by=ANNA, request_id="r"))
+    assert (walked.verdict, built.cases.records) == ("nothing", ())
+
+
+def test_an_exemption_and_its_end_are_seen_by_the_cases_that_they_concern_and_no_others(
+    built: House, group: Group
+) -> None:
+    first, second = two_waiting(built, group)
+    exempt(built, first)
+    concerns = Exempted(resource=first.target.resource, control=SSH, request_id="r-1")
+    other = concerns.model_copy(update={"control": "ec2-open-rdp", "request_id": "r-0"})
+    assert built.carry_out(other) == []
+    assert [(one.case, one.rule) for one in built.carry_out(concerns)] == [(first.id, "exempt")]
+    assert case_of(built, group).state == "exempt"
+    assert built.cases.case(second.digest, 1) == second
+    exempt(built, first, days=0)
+    revoked = concerns.model_copy(update={"request_id": "r-2"})
+    assert [one.verdict for one in built.carry_out(revoked)] == ["ask"]
+    assert case_of(built, group).state == "waiting"
+
+
+def test_an_undos_exemption_that_is_revoked_is_asked_about_and_nothing_is_repaired(
+    built: House, group: Group
+) -> None:
+    case = done(built, group)
+    exempt(built, case, days=0)
+    (walked,) = built.carry_out(Exempted(resource=case.target.resource, control=SSH, request_id="r-1"))
+    assert walked.verdict == "ask"
+    assert group.ports == [22, 443]
+
+
+def test_dead_letters_are_not_the_engines(built: House, group: Group) -> None:
+    repaired(built, group)
+    records = built.cases.records
+    assert built.run(Redrive(queue="events", most=1)) == Done()
+    assert built.cases.records == records
+
+
+# -- what permitted it then must permit it still ------------------------------------------------------------------------
+
+
+def died(built: House, group: Group, mode: Mode = Mode.ACT) -> Case:
+    """A run that died before its first write; with mode ask, one that Anna approved."""
+    if mode is Mode.ACT:
+        with pytest.raises(Crash):
+            built.walk(attacked(built, group), Faults(5, Kind.BEFORE))
+    else:
+        case = asked(built, group)
+        built.answer()
+        with pytest.raises(Crash):
+            built.run(Answered(case=case.id, ask=1), Faults(8, Kind.BEFORE))
+    case = built.only_case()
+    assert case.state == "running"
+    return case
+
+
+@pytest.mark.parametrize(
+    "mode, later, lowered, why",
+    [
+        (Mode.ACT, timedelta(minutes=61), Mode.ACT, "created more than an hour ago"),
+        (Mode.ACT, AFTER_THE_LEASE, Mode.ASK, "may no longer act"),
+        (Mode.ASK, timedelta(minutes=61), Mode.ASK, "an old approval is none"),
+        (Mode.ASK, AFTER_THE_LEASE, Mode.TICKET, "may no longer act"),
+    ],
+)
+def test_a_run_that_died_goes_on_only_if_it_still_may(
+    built: House, group: Group, mode: Mode, later: timedelta, lowered: Mode, why: str
+) -> None:
+    died(built, group, mode)
+    built.clock.advance(later)
+    built.raise_to(lowered, SSH)
+    built.tick()
+    assert (built.aws.writes, group.ports) == ([], [22, 443])
+    result = built.record("RESULT")
+    assert (result["outcome"], result["results"]) == ("declined", [])
+    assert why in result["reason"]
+    assert built.only_case().state in {"waiting", "ticketed"}, "it is looked at anew"
+
+
+def test_a_run_that_died_and_whose_target_is_exempt_now_writes_no_more(built: House, group: Group) -> None:
+    exempt(built, died(built, group))
+    built.clock.advance(AFTER_THE_LEASE)
+    built.tick()
+    assert built.aws.writes == []
+    assert "exempted since" in built.record("RESULT")["reason"]
+    assert built.only_case().state == "exempt"
+
+
+@pytest.mark.parametrize("by_tick", [False, True])
+def test_an_approved_run_that_died_ends_once_its_lease_is_over(
+    built: House, group: Group, by_tick: bool
+) -> None:
+    case = died(built, group, Mode.ASK)
+    built.clock.advance(AFTER_THE_LEASE)
+    errand = Tick() if by_tick else Answered(case=case.id, ask=1)
+    assert [one.outcome for one in built.carry_out(errand)] == ["fixed"]
+    assert [built.kinds().count(kind) for kind in ("ANSWERED", "INTENT", "RESULT")] == [1, 1, 1]
+    assert len(built.aws.writes) == 1
+
+
+# -- twice, or too late -------------------------------------------------------------------------------------------------
+
+
+def test_an_answer_that_another_delivery_carries_out_meanwhile_is_a_duplicate(
+    built: House, group: Group
+) -> None:
+    case = asked(built, group)
+    built.answer()
+    answered = Answered(case=case.id, ask=1)
+    engine = meddling(built, "cases.look", lambda: built.run(answered))
+    (walked,) = errands.carry_out(engine, answered).walked
+    assert walked.verdict == "duplicate"
+    assert len(built.aws.writes) == 1
+    assert built.kinds().count("ANSWERED") == 1
+
+
+def test_an_answer_to_an_ask_that_another_takes_the_place_of_meanwhile_does_nothing(
+    built: House, group: Group
+) -> None:
+    case = asked(built, group)
+    built.answer()
+    built.clock.advance(timedelta(minutes=1))
+
+    def replanned() -> None:
+        group.open(22, "0.0.0.0/1")
+        built.walk(group.event((22, group.open(22, "128.0.0.0/1")), event_id="event-2"))
+
+    engine = meddling(built, "cases.look", replanned)
+    (walked,) = errands.carry_out(engine, Answered(case=case.id, ask=1)).walked
+    assert (walked.verdict, walked.rule) == ("nothing", "no open ask")
+    now = built.only_case()
+    assert now.ask
+    assert (now.ask.seq, built.aws.writes) == (2, [])
+
+
+def test_a_case_whose_controls_left_the_catalog_fails_alone(built: House, group: Group) -> None:
+    gone = exempted(built, group)
+    built.clock.advance(DAY)
+    engine = replace(built.engine(), remediations={})
+    passed = errands.carry_out(engine, Tick())
+    assert [(one.case, one.verdict) for one in passed.walked] == [(gone.id, "fail")]
+    assert "its catalog entry is gone" in str(passed.failures[0])
+
+
+# -- what a sweep has nothing new to say about, and whose it is ---------------------------------------------------------
+
+
+def test_sweeps_write_nothing_more_about_what_is_exempt(built: House, group: Group) -> None:
+    built.sweep()
+    exempted(built, group)
+    built.clock.advance(timedelta(hours=1))
+    records = len(built.kinds())
+    built.sweep()
+    assert len(built.kinds()) == records
+    assert built.only_case().state == "exempt"
+
+
+class OneByOneDenied:
+    """The accounts, where no single resource may be read, though lists of them may."""
+
+    def __init__(self, inner: Aws) -> None:
+        self._inner = inner
+        self.executor, self.regions = inner.executor, inner.regions
+
+    def reader(self, remediation: AnyRemediation, target: Target) -> Reader:
+        inner = self._inner.reader(remediation, target)
+
+        class Denying:
+            read = inner.read
+
+            def pages(self, service: str, operation: str, key: str, /, **params: JsonValue) -> list[Any]:
+                if "Filters" in params:
+                    raise DENIED
+                return inner.pages(service, operation, key, **params)
+
+        return Denying()
+
+
+def test_sweeps_tell_once_of_what_cannot_be_read(built: House, group: Group) -> None:
+    built.sweep()
+    built.raise_to(Mode.ASK, SSH)
+    group.open(22)
+    built.aws = OneByOneDenied(built.aws)  # type: ignore[assignment]
+    for _ in range(3):
+        built.clock.advance(timedelta(hours=1))
+        built.sweep()
+    case = built.only_case()
+    assert case.outcome == "failed"
+    assert built.kinds() == ["RECEIVED", "RESULT", "TICKET_OPENED"]
+
+
+def test_an_owner_is_asked_of_tags_where_they_can_be_read(built: House, group: Group) -> None:
+    group.ec2.create_tags(Resources=[group.id], Tags=[{"Key": "owner", "Value": "web"}])
+    built.cases.set(Owner(account=ACCOUNT, owner="platform", by="olga", at=built.clock.now()))
+    built.raise_to(Mode.ASK, SSH)
+    event, faults = group.event((22, group.open(22))), Faults()
+    state = {**built.cases.items}
+    built.walk(event, faults)
+    assert built.only_case().owner == "web"
+    built.cases.items = {**state}
+    at = faults.seen.index("ec2.DescribeSecurityGroups") + 1
+    assert built.walk(event, Faults(at, Kind.DENIED)).verdict == "ask"
+    assert built.only_case().owner == "platform", "people are told all the same"
+    built.cases.items = {**state}
+    engine = built.engine()
+    untagged = {name: replace(one, tags=None) for name, one in engine.remediations.items()}
+    replace(engine, remediations=untagged).walk(event)
+    assert built.only_case().owner == "platform"
+
+
+def test_sweeps_write_nothing_more_where_all_is_exempt(built: House, group: Group) -> None:
+    built.sweep()
+    exempt(built, exempted(built, group), control=RDP)
+    for _ in range(3):
+        built.clock.advance(timedelta(hours=1))
+        built.sweep()
+        records = built.kinds()
+    built.clock.advance(timedelta(hours=1))
+    built.sweep()
+    assert built.kinds() == records
+    assert built.only_case().state == "exempt"
+
+
+# -- visits by the way they came ----------------------------------------------------------------------------------------
+
+
+def test_a_claim_waits_for_the_baseline_unless_people_are_busy_with_it(built: House, group: Group) -> None:
+    built.walk(group.event((22, group.open(22))))
+    built.raise_to(Mode.ASK, SSH)
+    engine, case = built.engine(), built.only_case()
+    first = engine.about(case, "claim-1", Origin.CLAIM, built.clock.now())
+    assert [one.rule for one in engine.all([first])] == ["baseline"]
+    built.walk(group.event((22, "sgr-x"), event_id="event-2"))
+    assert built.only_case().state == "waiting"
+    assert [one.verdict for one in engine.all([replace(first, key="claim-2")])] == ["ask"]
+
+
+def test_what_has_just_been_created_is_looked_at_when_its_maker_has_had_the_time(
+    built: House, group: Group
+) -> None:
+    engine = built.engine()
+    case = asked(built, group)
+    visit = engine.about(case, "event-2", Origin.EVENT, built.clock.now())
+    made = replace(visit, signal=visit.signal.model_copy(update={"name": "CreateSecurityGroup"}))
+    slow = replace(
+        made, controls=tuple(c.model_copy(update={"wait_after_create_minutes": 10}) for c in made.controls)
+    )
+    with pytest.raises(BusyError) as busy:
+        engine.all([slow])
+    assert busy.value.retry_after == 601
+    built.clock.advance(timedelta(minutes=10))
+    assert [one.verdict for one in engine.all([slow])] == ["ask"]

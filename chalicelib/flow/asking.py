@@ -10,6 +10,8 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from pydantic import ValidationError
+
 from chalicelib.domain.approval import (
     CARRIED_OUT_WITHIN,
     EXPIRES_AFTER,
@@ -27,10 +29,10 @@ from chalicelib.domain.finding import Origin
 from chalicelib.domain.ports import Gate
 from chalicelib.domain.record import RecordType, stamp
 from chalicelib.flow import decide, notify, record, ticketing
-from chalicelib.flow.errand import UndoRun
 from chalicelib.flow.visit import Approval, Step, Visit, Walked
 
 if TYPE_CHECKING:
+    from chalicelib.flow.errand import UndoRun
     from chalicelib.flow.pipeline import Engine
 
 ATTEMPTS = 8
@@ -107,7 +109,7 @@ def problem_of(case: Case, ask: Ask, answers: Answers, answer: Answer, now: date
 # -- what becomes of an ask --------------------------------------------------------------------------------------------
 
 
-def carry_out(engine: "Engine", case_id: str, seq: int) -> tuple[Walked, UndoRun | None]:
+def carry_out(engine: "Engine", case_id: str, seq: int) -> "tuple[Walked, UndoRun | None]":
     """Carry out what a person said to an ask: once, however often it is asked for. An approved undo is handed on.
 
     BusyError when a run holds the target: the answer stands, and is carried out when it comes back.
@@ -121,7 +123,7 @@ def carry_out(engine: "Engine", case_id: str, seq: int) -> tuple[Walked, UndoRun
     raise BusyError(message, retry_after=5)
 
 
-def _carry_out(engine: "Engine", case_id: str, seq: int) -> tuple[Walked, UndoRun | None]:
+def _carry_out(engine: "Engine", case_id: str, seq: int) -> "tuple[Walked, UndoRun | None]":
     case, now = engine.case(case_id), engine.clock.now()
     ask = case.ask if case else None
     redelivered = case and case.asks == seq and (case.state is CaseState.RUNNING or case.pending)
@@ -137,6 +139,8 @@ def _carry_out(engine: "Engine", case_id: str, seq: int) -> tuple[Walked, UndoRu
     if not answer.approve:
         return _deny(engine, case, ask, answer, now), None
     if ask.undo:
+        from chalicelib.flow.errand import UndoRun  # noqa: PLC0415 -- an event's cold start does without it
+
         return Walked(case_id, "undo", "approved", answer.reason, case=case_id), UndoRun(
             case=case.id, ask=seq
         )
@@ -177,7 +181,10 @@ def expire(engine: "Engine", case: Case, ask: Ask, now: datetime) -> Walked:
     controls = tuple(engine.controls[name] for name in ask.controls if name in engine.controls)
     if controls and not ask.undo:
         remediation = engine.remediations[controls[0].id]
-        before = remediation.state.model_validate_json(json.dumps(ask.before))
+        try:
+            before = remediation.state.model_validate_json(json.dumps(ask.before))
+        except ValidationError:  # another version wrote it: whoever takes the ticket has to look
+            before = None
         ticket = ticketing.opened(ended, remediation, controls, reason, now, plan=ask.plan, state=before)
         ended, drafts, notices = ticketing.told(
             case, ended, ticket, f"ask:{case.id}:{ask.seq}", drafts, notices

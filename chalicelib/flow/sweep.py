@@ -18,7 +18,7 @@ from pydantic import JsonValue
 from chalicelib.domain.case import Case, CaseState
 from chalicelib.domain.contract import AnyRemediation
 from chalicelib.domain.control import Status
-from chalicelib.domain.errors import AwsError, BusyError, ConflictError, TargetGoneError, TransientError
+from chalicelib.domain.errors import AwsError, BusyError, ConflictError, TransientError
 from chalicelib.domain.finding import Origin, Target, global_in, partition_of
 from chalicelib.domain.ports import Notice, SweepChange
 from chalicelib.domain.record import Draft, Head, RecordType, seal, stamp
@@ -62,13 +62,13 @@ def begin(engine: "Engine", order: errand.Sweep) -> tuple[Walked, tuple[errand.S
     except AwsError as refused:
         return _unreadable(engine, account, order.by, before, str(refused)), ()
     sweep = Sweep(
-        id=f"{account}-{now:%Y%m%dT%H%M%S}",
+        id=_name(account, now, before),
         account=account,
         by=order.by,
         started_at=now,
         expected=tuple(part.name for part in parts),
         baseline=tuple(sorted({*controls} - {baseline.control for baseline in stands.baselines})),
-        version=(before.version if before else 0) + 1,
+        version=_next(before),
     )
     engine.cases.keep(SweepChange(sweep=sweep))
     reason = f"{len(parts)} parts, a first look at {len(sweep.baseline)} controls"
@@ -108,16 +108,25 @@ def _unreadable(engine: "Engine", account: str, by: str, before: Sweep | None, r
     """Nobody may even say which Regions the account has: the sweep is over, says so, and is nobody's baseline."""
     now, part = engine.clock.now(), Part(name="regions", remediation="", region="", unread=reason[:500])
     sweep = Sweep(
-        id=f"{account}-{now:%Y%m%dT%H%M%S}",
+        id=_name(account, now, before),
         account=account,
         by=by,
         started_at=now,
         expected=(part.name,),
         done=(part,),
-        version=(before.version if before else 0) + 1,
+        version=_next(before),
     )
     engine.cases.keep(_change(engine, sweep, now))
     return Walked(sweep.id, "sweep", "unreadable", reason, account=account)
+
+
+def _next(before: Sweep | None) -> int:
+    return before.version + 1 if before else 1
+
+
+def _name(account: str, now: datetime, before: Sweep | None) -> str:
+    """A sweep's id: its time for people, the item's version because a second may see two of them."""
+    return f"{account}-{now:%Y%m%dT%H%M%S}-{_next(before)}"
 
 
 def _swept(engine: "Engine", control: str) -> bool:
@@ -181,13 +190,11 @@ def _visit(
 
 
 def _visited(engine: "Engine", visit: Visit) -> tuple[Walked, ...]:
-    """One visit. Whatever a run is at work on looks after itself, and what has gone meanwhile is no finding."""
+    """One visit. Whatever a run is at work on looks after itself."""
     try:
         return engine.all([visit])
     except BusyError as busy:
         return (Walked(visit.key, "busy", "open run", str(busy), resource=visit.target.resource),)
-    except TargetGoneError as gone:
-        return (Walked(visit.key, "ignore", "gone", str(gone), resource=visit.target.resource),)
 
 
 def _place(target: Target) -> str:

@@ -31,7 +31,7 @@ from chalicelib.domain.errors import AwsError, BusyError, ConflictError, TargetG
 from chalicelib.domain.finding import Origin, digest
 from chalicelib.domain.limits import Reservation
 from chalicelib.domain.ports import Aws, Clock, Exemption, Gate
-from chalicelib.domain.record import Draft, RecordType, body_of
+from chalicelib.domain.record import Draft, Head, RecordType, body_of, seal
 from chalicelib.domain.shape import mapping
 from chalicelib.domain.ticket import Ticket
 from chalicelib.flow import act, asking, decide, notify, record, ticketing
@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 
 ATTEMPTS = 8
 
+_PASSED = "a newer case stands for this resource; what it left is not what this run left"
+_ASKED = "a change of this resource waits for an answer: answer that first"
 _AGAIN = "this has been taken in before"
 _NOT_OURS = "the account is not enrolled"
 
@@ -114,7 +116,7 @@ def want(engine: "Engine", order: UndoWanted) -> Walked:
     return _anew(order.case, lambda: _want(engine, order))
 
 
-def _want(  # noqa: PLR0911 -- a list of ways out, in order
+def _want(  # noqa: C901, PLR0911 -- a list of ways out, in order
     engine: "Engine", order: UndoWanted
 ) -> Walked:
     case, now = engine.case(order.case), engine.clock.now()
@@ -123,14 +125,15 @@ def _want(  # noqa: PLR0911 -- a list of ways out, in order
     wanted = digest(order.undone.model_dump_json())
     visit = engine.about(case, f"undo:{wanted}", Origin.REQUEST, now)
     gate = engine.gate(visit, visit.ids)
-    if gate.case is None or gate.case.id != case.id:
-        return _nothing(
-            order.case, "a newer case stands for this resource; what it left is not what this run left"
-        )
-    if gate.seen or not gate.enrolled:
-        return _nothing(order.case, _AGAIN if gate.seen else _NOT_OURS)
+    if gate.seen:
+        return _nothing(order.case, _AGAIN)
+    passed = gate.case is None or gate.case.id != case.id
+    if passed or not gate.enrolled:
+        return _unwritten(engine, case, wanted, order.undone, _PASSED if passed else _NOT_OURS)
     if gate.lock and gate.lock.held(now):
         raise BusyError(f"{case.target.resource} is in the hands of case {gate.lock.case}", retry_after=5)
+    if case.ask and not case.ask.undo and case.ask.open(now):
+        return _refused(engine, case, visit.key, order.undone, Outcome.DECLINED, _ASKED)
     done = _recorded(engine, case, order.undone.run)
     if done is None:
         return _refused(
@@ -230,6 +233,15 @@ def _ticket(
             "evidence": {**ticket.evidence, ticketing.UNDO: True},
         }
     )
+
+
+def _unwritten(engine: "Engine", case: Case, wanted: str, undone: Undone, reason: str) -> Walked:
+    """A refusal that is no matter of the case as it stands: a chain of one record, once."""
+    now = engine.clock.now()
+    draft = record.undo_refused(case, f"undo:{wanted}", undone.run, now, Outcome.DECLINED, reason)
+    (sealed,) = seal(f"UNDO#{wanted}", Head(), (draft,), now, engine.home.version)
+    engine.cases.note(sealed)
+    return _nothing(case.id, reason)
 
 
 def _refused(engine: "Engine", case: Case, key: str, undone: Undone, outcome: Outcome, reason: str) -> Walked:

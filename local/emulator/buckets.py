@@ -29,7 +29,7 @@ def patch() -> None:
             return await handle(method, path, headers, body, query)
         # What stands in the way of the policy (no such bucket, no policy) stands in the way of its status.
         status, answered, content = await handle(method, path, headers, body, {"policy": [""]})
-        return (status, answered, content) if status != 200 else _policy_status(content)  # noqa: PLR2004 -- OK
+        return (status, answered, content) if status != 200 else _policy_status(content)  # noqa: PLR2004 -- HTTP's own number
 
     names.SERVICE_HANDLERS.get()["s3"] = mended
 

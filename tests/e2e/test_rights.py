@@ -187,7 +187,10 @@ def _opens_a_bucket(stage: Stage) -> str:
     """A bucket in which ACLs count: all that may be cut is read, and a person is asked."""
     name = f"rights-{time.monotonic_ns()}"
     resource = stage.bucket(name)
-    stage.world.client("s3", quiet=True).put_bucket_tagging(Bucket=name, Tagging={"TagSet": [OWNER]})
+    s3 = stage.world.client("s3", quiet=True)
+    s3.put_bucket_tagging(Bucket=name, Tagging={"TagSet": [OWNER]})
+    acls = {"Rules": [{"ObjectOwnership": "ObjectWriter"}]}
+    s3.put_bucket_ownership_controls(Bucket=name, OwnershipControls=acls)
     stage.world.client("s3", stage.developer).delete_public_access_block(Bucket=name)
     return resource
 
@@ -258,6 +261,9 @@ SCENES = {
         ends=CaseState.TICKETED,
     ),
 }
+CHECKED_ELSEWHERE = ("ec2:CreateTags",)
+"""A rule's tags are checked within the call that makes the rule; the emulated EC2 does not."""
+
 OWNER = {"Key": "owner", "Value": "team blue"}
 MODES = {
     "s3-bucket-public-access-block": Mode.ACT,
@@ -323,6 +329,7 @@ def test_with_every_right_it_ends_well(everything: Stage, name: str) -> None:
         for name, scene in SCENES.items()
         for role, rights in (("read", scene.reads), ("act", scene.writes))
         for action in rights
+        if action not in CHECKED_ELSEWHERE
     ],
 )
 def test_without_any_one_right_it_is_never_fixed_and_record_and_ticket_say_why(

@@ -286,7 +286,7 @@ def test_its_plan_is_pure_and_uses_all_that_it_declares_and_nothing_else(
     """Derandomized: a generated state that needs a right nobody else needs must not be a matter of luck."""
     params, target, used = scenario_of(remediation.id).params, recorded(remediation).target, set[str]()
 
-    @settings(max_examples=150, derandomize=True)
+    @settings(max_examples=300, derandomize=True)
     @given(states_of(remediation.id), st.booleans())
     def decides(state: State, told: bool) -> None:
         cause = because(remediation, state) if told else Cause(at=AT, actor=ANN)

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import assert_never
 
 from chalicelib.domain.case import Case, CaseState
-from chalicelib.domain.errors import BusyError, ConflictError
+from chalicelib.domain.errors import BusyError, ConflictError, RedressError
 from chalicelib.domain.finding import Actor, Origin
 from chalicelib.domain.record import stamp
 from chalicelib.flow import asking, errand, sweep, undo

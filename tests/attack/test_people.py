@@ -723,7 +723,7 @@ def test_a_snooze_is_not_repeated_without_end_by_one_person(built: House, group:
 
     weeks = 0
     with suppress(RefusedCommandError):
-        for weeks in range(30):  # noqa: B007 -- told below
+        for weeks in range(30):
             snooze(weeks)
             built.clock.advance(timedelta(days=6))
     assert weeks * 6 <= command.LONGEST_EXEMPTION.days / 6, "half a year, by one person's word alone"

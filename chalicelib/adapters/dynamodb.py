@@ -24,7 +24,7 @@ from chalicelib.adapters.deployment import Deployment
 from chalicelib.domain.approval import Answers
 from chalicelib.domain.case import Case, CaseState, Lock
 from chalicelib.domain.contract import canonical
-from chalicelib.domain.errors import ConflictError, ContractError, OversizeError, StoreError
+from chalicelib.domain.errors import ConflictError, ContractError, OversizeError, StoreError, UnreadableError
 from chalicelib.domain.finding import Model, Target, digest
 from chalicelib.domain.limits import Spent
 from chalicelib.domain.ports import (
@@ -602,10 +602,14 @@ class _Door:
 
     def bodies(self, table: str, keys: Iterator[Item], model: type[M]) -> Iterator[M]:
         """What the items behind index entries hold, in the same order, fetched consistently by the hundred."""
+        return (_read(model, item) for item in self.items(table, keys))
+
+    def items(self, table: str, keys: Iterator[Item]) -> Iterator[Item]:
+        """The items behind index entries, likewise."""
         for part in _parts(keys):
             wanted = [key["pk"]["S"] for key in part]
             found = self.get({table: wanted})
-            yield from (_read(model, found[pk]) for pk in wanted if pk in found)
+            yield from (found[pk] for pk in wanted if pk in found)
 
     def _request(self, put: _Put) -> dict[str, Any]:
         return {"TableName": self._deployment.table(put.table), "Item": put.item, **put.condition}
@@ -692,7 +696,7 @@ def _read(model: type[M], item: Item) -> M:
     try:
         return model.model_validate_json(item["body"]["S"])
     except (ValidationError, KeyError) as error:
-        raise StoreError(
+        raise UnreadableError(
             f"{item['pk']['S']} does not hold a readable {model.__name__}: nothing is changed until it does."
             f" A newer version may have written it, or somebody by hand ({error})"
         ) from error
@@ -797,10 +801,18 @@ class DynamoCases(_Told):
         keys = self._door.query("cases", "by_state", "#state = :state", {":state": state.value})
         # A case that is written meanwhile moves to the end of the index, where it is met again.
         current, met = (key for key in keys if key["pk"]["S"].count("#") == 1), set[str]()
-        for case in self._door.bodies("cases", current, Case):
+        unreadable: UnreadableError | None = None
+        for item in self._door.items("cases", current):
+            try:
+                case = _read(Case, item)
+            except UnreadableError as error:
+                unreadable = error
+                continue
             if case.state is state and case.digest not in met:
                 met.add(case.digest)
                 yield case
+        if unreadable:
+            raise unreadable
 
     def bodies(self, chain: str) -> tuple[str, ...]:
         """The stored bodies of a chain, in order of its sequence, read consistently."""

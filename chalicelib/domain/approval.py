@@ -23,6 +23,9 @@ REMINDED_AFTER = EXPIRES_AFTER / 2
 CARRIED_OUT_WITHIN = timedelta(hours=1)
 """An approval that could not be carried out by then (dead letters, an outage) is no longer one: it is asked again."""
 
+SETTLED_AFTER = timedelta(minutes=1)
+"""An ask ends to the second; that it ended is written this much later, when no answer in time can still be on its way."""
+
 DENIED_FOR = timedelta(days=30)
 """For so long a sweep or a finding does not ask again for what a person refused. For longer, exempt the resource."""
 
@@ -104,6 +107,10 @@ class Answers(Model):
         return self.model_copy(update={"answers": (*self.answers, answer), "version": self.version + 1})
 
 
+MOST_ACTORS = 100
+EVERYBODY = "*"
+"""In the place of more actors than a case holds: then nobody may approve."""
+
 _SSO = re.compile(r"arn:[a-z-]+:sts::[0-9]{12}:assumed-role/AWSReservedSSO_[^/]+_[0-9a-f]{16}/(?P<person>.+)")
 
 
@@ -114,6 +121,25 @@ def principal(arn: str) -> str:
     return f"identity-center:{match['person'].casefold()}" if match else folded
 
 
-def principals(actors: Iterable[Actor]) -> tuple[str, ...]:
-    """Everybody who is known by an ARN among `actors`, sorted."""
-    return tuple(sorted({principal(actor.arn) for actor in actors if actor.arn}))
+def principals(*actors: Actor, known: Iterable[str] = ()) -> tuple[str, ...]:
+    """Everybody among `actors` and those `known` before, sorted: by ARN, and by the person behind a role where told.
+
+    With more than a case can hold it is everybody: whoever chooses session names must not choose who is forgotten.
+    """
+    named = {*known, *(principal(actor.arn) for actor in actors if actor.arn)}
+    named |= {_called(actor.source_identity) for actor in actors if actor.source_identity}
+    return (EVERYBODY,) if len(named) > MOST_ACTORS or EVERYBODY in named else tuple(sorted(named))
+
+
+def barred(ask: Ask, arn: str) -> bool:
+    """True when whoever has that ARN may not approve the ask: had a hand in it, wants it, or would own its exemption."""
+    mine = {principal(arn), _called(principal(arn).rpartition(":")[2].rpartition("/")[2])}
+    against = {*ask.requesters}
+    if ask.undo:
+        against |= {principal(ask.undo.by), principal(ask.undo.owner), _called(ask.undo.owner)}
+    return EVERYBODY in against or bool(mine & against)
+
+
+def _called(name: str) -> str:
+    """A person by a bare name, as source identities and owners are written."""
+    return f"called:{unicodedata.normalize('NFKC', name).casefold().strip()}"

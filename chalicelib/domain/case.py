@@ -104,7 +104,7 @@ class Case(Model):
     """The case as it stands now. `version` rises with every write and guards every write.
 
     `causes` are those of the last hour, `actors` the principals behind all that this episode has ever taken in. `ask` is what a person is being asked (while waiting), `ticket` the newest ticket on this digest, `wakes_at` when an
-    exemption or a snooze ends, `inherited` true for what stood in the baseline report and nobody asked for since. `found`
+    exemption or a snooze ends, `inherited` the controls whose failing stood in the baseline report and nobody asked for since. `found`
     has a digest of what was last found for each control: a sweep that finds the same again has nothing to write.
     """
 
@@ -136,7 +136,7 @@ class Case(Model):
     ticket: Ticket | None = None
     denied: Denied | None = None
     wakes_at: datetime | None = None
-    inherited: bool = False
+    inherited: tuple[str, ...] = ()
     found: dict[str, str] = Field(default_factory=dict)
     owner: str = ""
     acted_at: datetime | None = None

@@ -33,6 +33,10 @@ class StoreError(RedressError):
     """Our own tables could not be read or written: nothing may be changed, the message goes back to its queue."""
 
 
+class UnreadableError(StoreError):
+    """Items of our own tables that cannot be read, told of when all the others have been handed out."""
+
+
 class OversizeError(StoreError):
     """What was to be written is larger than an item may be; nothing was written, and no retry will change that."""
 

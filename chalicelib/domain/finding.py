@@ -152,13 +152,15 @@ class Target(Model):
 class Actor(Model):
     """Who caused it, as CloudTrail tells it: `type` is userIdentity's, `arn` may be unknown.
 
-    `role_arn` is the role behind a session; `session` its name, which is untrusted text.
+    `role_arn` is the role behind a session; `session` its name, which is untrusted text. `source_identity` is the person
+    behind the role, where whoever let them take it on demanded to know (sts:SourceIdentity).
     """
 
     type: str
     arn: str | None = None
     role_arn: str | None = None
     session: str | None = None
+    source_identity: str | None = None
 
     @property
     def key(self) -> str:

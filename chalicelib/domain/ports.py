@@ -222,7 +222,10 @@ class Cases(Protocol):
         ...
 
     def in_state(self, state: CaseState) -> Iterator[Case]:
-        """The current cases in that state, page by page: the one call each, and one for the bodies of a page."""
+        """The current cases in that state, page by page: the one call each, and one for the bodies of a page.
+
+        A case that cannot be read stands in nobody's way: the others come first, then UnreadableError.
+        """
         ...
 
     def bodies(self, chain: str) -> tuple[str, ...]:

@@ -36,7 +36,7 @@ class Part(Model):
 
 
 class Sweep(Model):
-    """One sweep of one account. `baseline` are the controls that it is the first look at."""
+    """One sweep of one account. `baseline` is what it is the first look at: `<control>/<Region>`."""
 
     id: str
     account: str
@@ -58,9 +58,10 @@ class Sweep(Model):
 
 
 class Baseline(Model):
-    """The first look at a control in an account is over: when, and by which sweep."""
+    """The first look at a control in an account is over: when, by which sweep, and in which Regions."""
 
     account: str
     control: str
+    regions: tuple[str, ...]
     at: datetime
     sweep: str

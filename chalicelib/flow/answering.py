@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn, Protocol
 
 from pydantic import AfterValidator, JsonValue, StringConstraints
 
-from chalicelib.domain.approval import Answer, Answers, Ask, principal
+from chalicelib.domain.approval import Answer, Answers, Ask, barred, principal
 from chalicelib.domain.case import Case, CaseState, parts_of
 from chalicelib.domain.errors import ConflictError, RefusedCommandError
 from chalicelib.domain.finding import GLOBAL, Actor, Model
@@ -142,11 +142,11 @@ class _Desk:
                 f"the plan changed since you looked: look again with `redress plan {case.id}`, then answer",
             )
         person = principal(self.who.arn)
-        if self.said.approve and person in _barred(ask):
+        if self.said.approve and barred(ask, self.who.arn):
             self._refuse(
                 case,
-                "who made the change, or wants it taken back, does not approve it: ask somebody else. To deny it is "
-                "yours too",
+                "who made the change, wants it taken back or would own the exemption does not approve it: ask somebody "
+                "else. To deny it is yours too",
             )
         given = Answer(
             by=self.who.arn,
@@ -209,11 +209,6 @@ class _Desk:
                 **data,
             },
         )
-
-
-def _barred(ask: Ask) -> frozenset[str]:
-    """The principals who may not approve: who made the change, or wants it taken back."""
-    return frozenset((*ask.requesters, *((principal(ask.undo.by),) if ask.undo else ())))
 
 
 def _taken(case: Case, ask: Ask, *, approve: bool) -> str:

@@ -19,6 +19,7 @@ from chalicelib.domain.approval import (
     Answer,
     Answers,
     Ask,
+    barred,
     principal,
 )
 from chalicelib.domain.case import Case, CaseState, Denied
@@ -28,7 +29,7 @@ from chalicelib.domain.errors import BusyError, ConflictError
 from chalicelib.domain.finding import Origin
 from chalicelib.domain.ports import Gate
 from chalicelib.domain.record import RecordType, stamp
-from chalicelib.flow import decide, notify, record, ticketing
+from chalicelib.flow import notify, record, ticketing
 from chalicelib.flow.visit import Approval, Step, Visit, Walked
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def ask_of(
     waits = case.ask
     if waits and not approval and waits.plan_hash == plan_hash and waits.open(now):
         return waits.model_copy(update={"requesters": case.actors}), False
-    coded = decide.deployed_as_code(step.gate, step.visit)
+    coded = step.visit.coded
     new = Ask(
         seq=case.asks + 1,
         controls=step.ids,
@@ -99,7 +100,7 @@ def problem_of(case: Case, ask: Ask, answers: Answers, answer: Answer, now: date
         return "the answer does not say plainly who gave it"
     if not answer.at < ask.expires_at:
         return "the answer came after the ask had expired"
-    if answer.approve and answer.principal in ask.requesters:
+    if answer.approve and barred(ask, answer.by):
         return "who approved it had made the change, or asked for it"
     if answer.approve and now - answer.at > CARRIED_OUT_WITHIN:
         return "the approval could not be carried out in time, and an old approval is none"

@@ -104,7 +104,7 @@ def weigh(
             has_calls=bool(plan.calls),
             has_declined=bool(plan.declined),
             plan_at_most=plan.at_most,
-            created_by_event=bool(cause.opened),
+            created_by_event=bool(cause.opened) and visit.signal.origin is Origin.EVENT,
             fresh=is_fresh(cause, now),
             exempt=False,
             frozen=is_frozen,
@@ -113,10 +113,10 @@ def weigh(
             starts_cost=plan.monthly_cost.usd_cents != 0,
             crossed_since_raised=crossed(step.gate, step.controls, state),
             baseline=step.baseline,
-            inherited=step.case.inherited and visit.by_itself,
+            inherited=visit.by_itself and {*step.ids} <= {*step.case.inherited},
             denied=denied(step.case, visit, plan_hash, now),
             approved=visit.approval is not None and not unfit,
             stale=unfit,
-            deployed_as_code=deployed_as_code(step.gate, visit),
+            deployed_as_code=visit.coded,
         )
     )

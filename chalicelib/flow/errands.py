@@ -9,8 +9,9 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import assert_never
 
+from chalicelib.domain.approval import SETTLED_AFTER
 from chalicelib.domain.case import Case, CaseState
-from chalicelib.domain.errors import BusyError, ConflictError, RedressError
+from chalicelib.domain.errors import BusyError, ConflictError, RedressError, UnreadableError
 from chalicelib.domain.finding import Actor, Origin
 from chalicelib.domain.record import stamp
 from chalicelib.flow import asking, errand, sweep, undo
@@ -26,6 +27,15 @@ class Done:
     errands: tuple[errand.AnyErrand, ...] = ()
     undos: tuple[errand.UndoRun, ...] = ()
     failures: tuple[Exception, ...] = ()
+
+    def and_then(self, other: "Done") -> "Done":
+        """Both, in order."""
+        return Done(
+            (*self.walked, *other.walked),
+            (*self.errands, *other.errands),
+            (*self.undos, *other.undos),
+            (*self.failures, *other.failures),
+        )
 
 
 def carry_out(  # noqa: PLR0911 -- one way out for each errand
@@ -89,20 +99,23 @@ def _tick(engine: Engine) -> Done:
     """Everything that time alone brings about. One case that fails never keeps the others waiting."""
     done, now = Done(), engine.clock.now()
     for state, passes in _AS_TIME_PASSES.items():
-        for case in engine.cases.in_state(state):
-            try:
-                one = passes(engine, case, now)
-            except (BusyError, ConflictError):
-                continue  # its turn comes with the next tick
-            except (RedressError, ValueError, LookupError) as failure:
-                said = Walked(case.id, "fail", "tick", str(failure), case=case.id)
-                one = Done((said,), failures=(failure,))
-            done = Done(
-                (*done.walked, *one.walked),
-                undos=(*done.undos, *one.undos),
-                failures=(*done.failures, *one.failures),
-            )
+        try:
+            for case in engine.cases.in_state(state):
+                done = done.and_then(_passed(engine, case, now, passes))
+        except UnreadableError as unreadable:
+            done = done.and_then(Done(failures=(unreadable,)))
     return done
+
+
+def _passed(
+    engine: Engine, case: Case, now: datetime, passes: Callable[[Engine, Case, datetime], Done]
+) -> Done:
+    try:
+        return passes(engine, case, now)
+    except (BusyError, ConflictError):
+        return Done()  # its turn comes with the next tick
+    except (RedressError, ValueError, LookupError) as failure:
+        return Done((Walked(case.id, "fail", "tick", str(failure), case=case.id),), failures=(failure,))
 
 
 def _waiting(engine: Engine, case: Case, now: datetime) -> Done:
@@ -113,7 +126,7 @@ def _waiting(engine: Engine, case: Case, now: datetime) -> Done:
     answers = engine.cases.answers(case.id, ask.seq)
     if answers and answers.decided_by:
         return _answered(engine, case.id, ask.seq)
-    if not ask.open(now):
+    if not ask.open(now - SETTLED_AFTER):
         return Done((asking.expire(engine, case, ask, now),))
     if asking.due_for_reminder(ask, now):
         return Done((asking.remind(engine, case, ask, now),))
@@ -140,5 +153,5 @@ def _running(engine: Engine, case: Case, now: datetime) -> Done:
 
 
 _AS_TIME_PASSES: Mapping[CaseState, Callable[[Engine, Case, datetime], Done]] = MappingProxyType(
-    {CaseState.WAITING: _waiting, CaseState.EXEMPT: _exempt, CaseState.RUNNING: _running}
+    {CaseState.RUNNING: _running, CaseState.WAITING: _waiting, CaseState.EXEMPT: _exempt}
 )

@@ -242,7 +242,13 @@ def _actor(identity: object) -> Actor:
     arn = text(lower.get("arn"))
     kind = text(lower.get("type")) or ("AWSService" if lower.get("invokedby") else "unknown")
     session = arn.split("/", 2)[2] if arn and ":assumed-role/" in arn and arn.count("/") >= 2 else None  # noqa: PLR2004 -- assumed-role/<role>/<session>
-    return Actor(type=kind, arn=arn, role_arn=text(issuer.get("arn")), session=session)
+    return Actor(
+        type=kind,
+        arn=arn,
+        role_arn=text(issuer.get("arn")),
+        session=session,
+        source_identity=text(context.get("sourceidentity")),
+    )
 
 
 def _time(value: object) -> datetime | None:

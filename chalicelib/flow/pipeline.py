@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from chalicelib.domain.approval import CARRIED_OUT_WITHIN, Ask, principals
+from chalicelib.domain.approval import CARRIED_OUT_WITHIN, EVERYBODY, Ask, principals
 from chalicelib.domain.case import (
     FRESH,
     SESSIONS_KEPT,
@@ -194,6 +194,7 @@ class Engine:
         """One try from the gate on; with the controls that are left for a visit of their own."""
         now = self.clock.now()
         gate = self.gate(visit, visit.ids)
+        visit = replace(visit, coded=decide.deployed_as_code(gate, visit))
         if not gate.enrolled:
             return self._not_ours(_no(visit.signal, f"account {visit.target.account} is not enrolled")), None
         case, running = gate.case, gate.case is not None and gate.case.state is CaseState.RUNNING
@@ -244,8 +245,8 @@ class Engine:
         exempt = decide.exempted(gate.exemptions, visit.target, now)
         modes = decide.effective_modes(gate, (c for c in visit.controls if c.id not in exempt))
         stopped = decide.frozen_alone(gate.freezes, visit.target, modes)
-        first = unreported(visit, gate)
-        level = {name: (name not in stopped, name not in first, mode.rank) for name, mode in modes.items()}
+        apart = {*stopped}, unreported(visit, gate), _inherited(visit, gate.case)
+        level = {name: (*(name not in one for one in apart), mode.rank) for name, mode in modes.items()}
         top = max(level.values(), default=None)
         together = tuple(c for c in visit.controls if c.id in level and level[c.id] == top)
         rest = tuple(c for c in visit.controls if c.id in level and level[c.id] != top)
@@ -276,7 +277,8 @@ class Engine:
         case = previous if previous and gate.seen else self._opened(visit, previous, now)
         levels = self._levels(visit, gate, now)
         if levels.exempt:
-            case = case.model_copy(update=case.where(levels.exempt, CaseState.EXEMPT))
+            ends = min(exemption.expires_at for exemption in levels.exempt.values())
+            case = case.model_copy(update={**case.where(levels.exempt, CaseState.EXEMPT), "wakes_at": ends})
         drafts: list[Draft] = []
         if not gate.seen and (visit.told or previous is None or archive):
             drafts.append(record.received(visit.signal, case, visit.key, visit.ids, visit.opened))
@@ -298,7 +300,8 @@ class Engine:
         drafts = (record.answered(case, approval.ask, approval.answer),)
         mode = min(modes.values(), default=Mode.OBSERVE)
         if exempt:
-            case = case.model_copy(update=case.where(exempt, CaseState.EXEMPT))
+            ends = min(exemption.expires_at for exemption in exempt.values())
+            case = case.model_copy(update={**case.where(exempt, CaseState.EXEMPT), "wakes_at": ends})
         step = Step(visit, gate, case, None, drafts, together, mode)
         if not together:
             return self._exempt(step, Levels(exempt, (), mode, None), now)
@@ -308,23 +311,19 @@ class Engine:
         """The case with what was told taken in: the open one, or the next episode after one that ended."""
         if previous and not previous.state.ended:
             return self._take_in(previous, visit, now) if visit.told else _covering(previous, visit)
-        kept: dict[str, Any] = (
-            previous.model_dump(include={"version", "last_state", "owner", "acted_at", "acted_before"})
-            | {"ticket": previous.ticket, "denied": previous.denied, "sessions": previous.sessions}
-            if previous
-            else {}
-        )
+        kept = _kept(previous, now) if previous else {"standing": {}}
+        standing = {**kept.pop("standing"), **dict.fromkeys(visit.ids, CaseState.OPEN)}
         return Case(
             digest=case_digest(visit.remediation.id, visit.target),
             episode=previous.episode + 1 if previous else 1,
             remediation=visit.remediation.id,
             target=visit.target,
             state=CaseState.OPEN,
-            controls=visit.ids,
-            standing=dict.fromkeys(visit.ids, CaseState.OPEN),
+            controls=tuple(sorted(standing)),
+            standing=standing,
             generation=1,
             causes=(visit.cause,),
-            actors=principals((visit.signal.actor,)),
+            actors=principals(visit.signal.actor, known=kept.pop("actors", ())),
             opened_at=now,
             updated_at=now,
             **kept,
@@ -336,7 +335,7 @@ class Engine:
             update={
                 "generation": case.generation + 1,
                 "causes": (*kept, visit.cause),
-                "actors": tuple(sorted({*case.actors, *principals((visit.signal.actor,))})),
+                "actors": principals(visit.signal.actor, known=case.actors),
             }
         )
 
@@ -379,8 +378,11 @@ class Engine:
             decision = decision.model_copy(update={"reason": too_much})
         if decision.rule == "frozen" and switch:
             decision = decision.model_copy(update={"reason": f"frozen by {switch.by}: {switch.reason}"})
-        if decision.verdict is Verdict.ASK and (others := self._also_asked(step, now)):
-            return self._look(replace(step, controls=others, mode=Mode.ASK), now)
+        if decision.verdict is Verdict.ASK and (more := self._also_asked(step, now)):
+            return self._look(more, now)
+        if decision.verdict is Verdict.ASK and EVERYBODY in case.actors:
+            too_many = "more people had a hand in it than a case can name, so that nobody may approve it"
+            decision = Decision(verdict=Verdict.TICKET, rule="too many actors", reason=too_many)
         if decision.verdict is not Verdict.ACT:
             return self._stand_back(step, now, decision, state, plan, hashed)
         run = Run(
@@ -398,12 +400,24 @@ class Engine:
         )
         return self._act(step, run, wanted, params, decision, now)
 
-    def _also_asked(self, step: Step, now: datetime) -> tuple[Control, ...]:
-        """This step's controls with those that the case asks about already, if it does: a case asks one thing at a time."""
-        waits = step.case.ask
-        if waits is None or waits.undo or not waits.open(now) or set(waits.controls) <= set(step.ids):
-            return ()
-        return tuple(self.controls[name] for name in sorted({*waits.controls, *step.ids}))
+    def _also_asked(self, step: Step, now: datetime) -> Step | None:
+        """This step with what the case asks about already: a case asks one thing at a time. None when that adds nothing.
+
+        What may no longer be asked about (exempt, lowered, frozen alone) is left to the next look.
+        """
+        waits, visit = step.case.ask, step.visit
+        if waits is None or waits.undo or not waits.open(now) or {*waits.controls} <= {*step.ids}:
+            return None
+        known = [self.controls[name] for name in waits.controls if name in self.controls]
+        gate = self.gate(visit, (control.id for control in known))
+        exempt = decide.exempted(gate.exemptions, visit.target, now)
+        modes = decide.effective_modes(gate, (control for control in known if control.id not in exempt))
+        stopped = decide.frozen_alone(gate.freezes, visit.target, modes)
+        may = {name for name, mode in modes.items() if mode > Mode.TICKET and name not in stopped}
+        rest = {*waits.controls} - may - {*step.ids}
+        case = step.case.model_copy(update={**step.case.where(rest, CaseState.OPEN), "ask": None})
+        together = tuple(self.controls[name] for name in sorted({*step.ids, *may}))
+        return replace(step, case=case, controls=together, mode=Mode.ASK)
 
     def _stand_back(
         self,
@@ -429,7 +443,7 @@ class Engine:
         )
         if self._nothing_new(step, decision, hashed, now):
             return done
-        inherited = visit.by_itself and (step.baseline or step.case.inherited)
+        known = visit.by_itself and (step.baseline or {*step.ids} <= {*step.case.inherited})
         ask, where = _kept_ask(step, decision), step.case.where(step.ids, _STATE_OF[verdict])
         if ask and ask.undo:
             where = {}  # nothing new about the target, and whether to undo is still to be decided
@@ -442,9 +456,9 @@ class Engine:
                 "outcome": outcome,
                 "plan_hash": hashed,
                 "last_state": state.model_dump(mode="json") if state else None,
-                "inherited": step.case.inherited if verdict is Verdict.IGNORE else inherited,
+                "inherited": _also(step, known=known and verdict is not Verdict.IGNORE),
                 "found": {**step.case.found, **dict.fromkeys(step.ids, _found(decision, hashed))},
-                "wakes_at": None,
+                "wakes_at": _wakes_at(step.case),
                 "owner": self._owner(step) if verdict in _NEEDS_A_PERSON else step.case.owner,
                 "ask": ask,
             }
@@ -503,7 +517,8 @@ class Engine:
             return decision.rule == "denied"
         same = all(before.found.get(name) == _found(decision, hashed) for name in step.ids)
         waits = decision.verdict is not Verdict.ASK or (before.ask is not None and before.ask.open(now))
-        return same and waits and not before.pending and (before.inherited or not step.baseline)
+        reported = not step.baseline or {*step.ids} <= {*before.inherited}
+        return same and waits and not before.pending and reported
 
     def _owner(self, step: Step) -> str:
         """Who answers for the target: its own tags, else the account's owner, else nobody. Never a reason to do anything."""
@@ -545,9 +560,10 @@ class Engine:
                 "decision": Verdict.IGNORE.value,
                 "reason": reason,
                 "outcome": None,
-                "ask": None,
-                "inherited": False,
+                "ask": _kept_ask(step, decision, exemptions),
+                "inherited": tuple(name for name in step.case.inherited if name not in exemptions),
                 "wakes_at": wakes_at,
+                "last_state": None,
             }
         )
         drafts = [
@@ -576,19 +592,21 @@ class Engine:
         before = step.gate.case
         if visit.signal.origin is Origin.SWEEP and before and before.outcome is Outcome.FAILED:
             return done
+        ask = None if visit.approval else step.case.ask  # whoever approves it has it looked at anew
+        asked = {*ask.controls} if ask else set[str]()
         case = step.case.model_copy(
             update={
-                **step.case.where(step.ids, CaseState.OPEN),
+                **step.case.where((name for name in step.ids if name not in asked), CaseState.OPEN),
                 "assessed": step.case.generation,
                 "outcome": Outcome.FAILED,
                 "reason": reason,
-                "ask": None,
-                "inherited": step.case.inherited or step.baseline,
+                "ask": ask,
+                "inherited": _also(step, known=step.baseline or {*step.ids} <= {*step.case.inherited}),
             }
         )
         drafts = [*step.drafts, record.unread(case, visit.key, now, step.ids, reason)]
         ticket = None
-        if step.mode is not Mode.OBSERVE and not case.inherited:
+        if step.mode is not Mode.OBSERVE and not {*step.ids} <= {*case.inherited}:
             ticket = ticketing.opened(case, visit.remediation, step.controls, reason, now)
         case, drafts, notices = ticketing.told(step.case, case, ticket, visit.key, drafts, ())
         self.commit(
@@ -619,9 +637,9 @@ class Engine:
                 "outcome": None,
                 "plan_hash": run.plan_hash,
                 "last_state": None,
-                "inherited": False,
-                "wakes_at": None,
-                "ask": None,
+                "inherited": _also(step, known=False),
+                "wakes_at": _wakes_at(step.case),
+                "ask": _kept_ask(step, decision),
                 "acted_at": now,
                 "acted_before": run.before,
                 "sessions": (*step.case.sessions, session_name(step.case.id, run.seq))[-SESSIONS_KEPT:],
@@ -1013,14 +1031,54 @@ def _covering(case: Case, visit: Visit) -> Case:
     )
 
 
-def _kept_ask(step: Step, decision: Decision) -> Ask | None:
+def _kept_ask(step: Step, decision: Decision, decided: Iterable[str] = ()) -> Ask | None:
     """What goes on being asked, whatever is decided now: about other controls, or whether to undo what is as we left it."""
     ask = step.case.ask
     if ask is None:
         return None
     if ask.undo:
         return ask if decision.rule == "compliant" else None
-    return None if set(ask.controls) & set(step.ids) else ask
+    return None if {*ask.controls} & {*step.ids, *decided} else ask
+
+
+def _kept(previous: Case, now: datetime) -> dict[str, Any]:
+    """What the next episode knows of the one before.
+
+    Who had a hand in what was not repaired, what is still exempt for other controls, and what an open ticket is about.
+    """
+    ticket, asleep = previous.ticket, previous.wakes_at is not None and now < previous.wakes_at
+    standing = dict.fromkeys(ticket.controls if ticket and ticket.is_open else (), CaseState.TICKETED)
+    if asleep:
+        standing |= {name: one for name, one in previous.standing.items() if one is CaseState.EXEMPT}
+    return {
+        "version": previous.version,
+        "last_state": previous.last_state,
+        "owner": previous.owner,
+        "acted_at": previous.acted_at,
+        "acted_before": previous.acted_before,
+        "ticket": ticket,
+        "denied": previous.denied,
+        "sessions": previous.sessions,
+        "actors": () if previous.state is CaseState.CLOSED else previous.actors,
+        "wakes_at": previous.wakes_at if asleep else None,
+        "standing": standing,
+    }
+
+
+def _inherited(visit: Visit, case: Case | None) -> frozenset[str]:
+    """The controls of which people know that they fail, and which nobody has asked about."""
+    return frozenset(case.inherited if case and visit.by_itself and not case.state.ended else ())
+
+
+def _also(step: Step, *, known: bool) -> tuple[str, ...]:
+    """The case's inherited controls, with this step's among them or not."""
+    others = {*step.case.inherited} - {*step.ids}
+    return tuple(sorted({*others, *(step.ids if known else ())}))
+
+
+def _wakes_at(case: Case) -> datetime | None:
+    """When the case is to be looked at again: as long as some control of it is exempt."""
+    return case.wakes_at if CaseState.EXEMPT in case.standing.values() else None
 
 
 def _own_drafts(visit: Visit, case: Case) -> list[Draft]:

@@ -15,10 +15,18 @@ from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
-from chalicelib.domain.case import Case, CaseState
+from chalicelib.domain.case import CaseState
 from chalicelib.domain.contract import AnyRemediation
 from chalicelib.domain.control import Status
-from chalicelib.domain.errors import AwsError, BusyError, ConflictError, TransientError
+from chalicelib.domain.errors import (
+    AwsError,
+    BusyError,
+    ConflictError,
+    RedressError,
+    StoreError,
+    TransientError,
+    UnreadableError,
+)
 from chalicelib.domain.finding import Origin, Target, global_in, partition_of
 from chalicelib.domain.ports import Notice, SweepChange
 from chalicelib.domain.record import Draft, Head, RecordType, seal, stamp
@@ -67,11 +75,11 @@ def begin(engine: "Engine", order: errand.Sweep) -> tuple[Walked, tuple[errand.S
         by=order.by,
         started_at=now,
         expected=tuple(part.name for part in parts),
-        baseline=tuple(sorted({*controls} - {baseline.control for baseline in stands.baselines})),
+        baseline=_first_looks(engine, parts, stands.baselines),
         version=_next(before),
     )
     engine.cases.keep(SweepChange(sweep=sweep))
-    reason = f"{len(parts)} parts, a first look at {len(sweep.baseline)} controls"
+    reason = f"{len(parts)} parts, {len(sweep.baseline)} first looks"
     return Walked(sweep.id, "sweep", "begun", reason, account=account), _messages(sweep, parts)
 
 
@@ -80,28 +88,37 @@ def go_on(engine: "Engine", order: errand.SweepPart) -> tuple[tuple[Walked, ...]
     sweep = engine.cases.swept(order.account, ()).sweep
     if sweep is None or sweep.id != order.sweep or sweep.finished(order.so_far.name):
         return (), None  # another sweep has begun since, or this part has reported
-    part = order.so_far
+    part, until = order.so_far, engine.clock.now() + LOOKS_FOR
     try:
-        visits = sorted(
-            _visits(engine, sweep, order), key=lambda visit: (visit.target.region, visit.target.id)
-        )
+        found, unread = _visits(engine, sweep, order)
     except TransientError:
         raise
     except AwsError as refused:
         _report(engine, sweep, part.model_copy(update={"unread": str(refused)[:500]}))
         return (Walked(sweep.id, "sweep", "unreadable", str(refused), account=sweep.account),), None
-    left = [visit for visit in visits if _place(visit.target) > order.after]
+    part = part.model_copy(update={"unread": unread})
+    left = sorted((visit for visit in found if _place(visit) > order.after), key=_place)
     done: list[Walked] = []
-    until = engine.clock.now() + LOOKS_FOR
     for number, visit in enumerate(left, 1):
         walked = _visited(engine, visit)
         done.extend(walked)
         part = _counted(part, visit.target, walked)
         if number < len(left) and engine.clock.now() >= until:
-            behind = _place(visit.target)
-            return tuple(done), order.model_copy(update={"after": behind, "so_far": part})
+            return tuple(done), order.model_copy(update={"after": _place(visit), "so_far": part})
     _report(engine, sweep, part)
     return tuple(done), None
+
+
+def _first_looks(engine: "Engine", parts: Iterable[Part], baselines: Iterable[Baseline]) -> tuple[str, ...]:
+    """The controls and Regions in which nobody has looked at the account yet, as `<control>/<Region>`."""
+    had = {f"{one.control}/{region}" for one in baselines for region in one.regions}
+    looks = {
+        f"{name}/{part.region}"
+        for part in parts
+        for name, remediation in engine.remediations.items()
+        if remediation.id == part.remediation and _swept(engine, name)
+    }
+    return tuple(sorted(looks - had))
 
 
 def _unreadable(engine: "Engine", account: str, by: str, before: Sweep | None, reason: str) -> Walked:
@@ -158,48 +175,64 @@ def _left(engine: "Engine", sweep: Sweep) -> tuple[errand.SweepPart, ...]:
     return _messages(sweep, (part for part in _parts(engine, sweep.account) if not sweep.finished(part.name)))
 
 
-def _visits(engine: "Engine", sweep: Sweep, order: errand.SweepPart) -> list[Visit]:
-    """What this part has to look at. The open cases are visited as if their own remediation had named them."""
+def _visits(engine: "Engine", sweep: Sweep, order: errand.SweepPart) -> tuple[list[Visit], str]:
+    """What this part has to look at, and what of that could not be read."""
     if order.so_far.name == OPEN_CASES:
-        cases = (case for state in LOOKED_AT_AGAIN for case in engine.cases.in_state(state))
-        return [
-            _visit(engine, sweep, engine.remediations[case.controls[0]], case.target, case)
-            for case in cases
-            if case.target.account == sweep.account and case.controls[0] in engine.remediations
-        ]
+        return _open_cases(engine, sweep)
     remediation = next(one for one in engine.remediations.values() if one.id == order.so_far.remediation)
     place = Target(account=sweep.account, region=order.region, type="AWS::::Account", id=sweep.account)
     controls = tuple(engine.controls[name] for name in remediation.controls if _swept(engine, name))
     params = params_of(remediation, controls)
     targets = remediation.survey(place, params, engine.aws.reader(remediation, place))
-    return [_visit(engine, sweep, remediation, target) for target in targets]
+    names = [control.id for control in controls]
+    return [_visit(engine, sweep, remediation, target, names) for target in targets], ""
+
+
+def _open_cases(engine: "Engine", sweep: Sweep) -> tuple[list[Visit], str]:
+    """The open cases are visited as if their own remediation had named them; one that cannot be read hides no other."""
+    visits, unread = list[Visit](), ""
+    for state in LOOKED_AT_AGAIN:
+        try:
+            for case in engine.cases.in_state(state):
+                known = [
+                    name for name in case.controls if name in engine.remediations and _swept(engine, name)
+                ]
+                if known and case.target.account == sweep.account:
+                    visits.append(_visit(engine, sweep, engine.remediations[known[0]], case.target, known))
+        except UnreadableError as broken:
+            unread = str(broken)[:500]
+    return visits, unread
 
 
 def _visit(
-    engine: "Engine", sweep: Sweep, remediation: AnyRemediation, target: Target, case: Case | None = None
+    engine: "Engine", sweep: Sweep, remediation: AnyRemediation, target: Target, names: list[str]
 ) -> Visit:
-    names = case.controls if case else remediation.controls
     return Visit(
         key=f"sweep-{sweep.id}",
         signal=own_word(Origin.SWEEP, "Sweep", f"sweep-{sweep.id}", target, engine.clock.now()),
         remediation=remediation,
         target=target,
-        controls=tuple(engine.controls[name] for name in names if _swept(engine, name)),
-        baseline=frozenset(sweep.baseline),
+        controls=tuple(engine.controls[name] for name in names),
+        baseline=frozenset(name for name in names if f"{name}/{target.region}" in sweep.baseline),
     )
 
 
 def _visited(engine: "Engine", visit: Visit) -> tuple[Walked, ...]:
-    """One visit. Whatever a run is at work on looks after itself."""
+    """One visit. Whatever a run is at work on looks after itself; a target that nobody can judge stops no other."""
     try:
         return engine.all([visit])
     except BusyError as busy:
         return (Walked(visit.key, "busy", "open run", str(busy), resource=visit.target.resource),)
+    except (StoreError, TransientError):
+        raise
+    except (RedressError, ValueError, LookupError, TypeError) as failure:
+        said, where = f"{type(failure).__name__}: {failure}", visit.target.resource
+        return (Walked(visit.key, "fail", "sweep", said, controls=visit.ids, resource=where),)
 
 
-def _place(target: Target) -> str:
-    """Where a target stands in the order of a part."""
-    return f"{target.region} {target.id}"
+def _place(visit: Visit) -> str:
+    """Where a visit stands in the order of a part."""
+    return f"{visit.target.region} {visit.target.type} {visit.target.id} {visit.remediation.id}"
 
 
 def _counted(part: Part, target: Target, walked: Iterable[Walked]) -> Part:
@@ -249,7 +282,7 @@ def _change(engine: "Engine", sweep: Sweep, now: datetime) -> SweepChange:
         "sweep": sweep.id,
         "by": sweep.by,
         "started_at": stamp(sweep.started_at),
-        "baseline": list(sweep.baseline),
+        "baseline": [*sorted({look.partition("/")[0] for look in sweep.baseline})],
         "suspects": sum(part.suspects for part in sweep.done),
         "failing": dict(sorted(failing.items())),
         "parts": len(sweep.done),
@@ -268,19 +301,28 @@ def _change(engine: "Engine", sweep: Sweep, now: datetime) -> SweepChange:
     )
     (record,) = seal(f"SWEEP#{sweep.id}", Head(), (draft,), now, engine.home.version)
     report = Notice(id=f"SWEEP#{sweep.id}", kind="baseline_report", case="", at=now, body=data)
-    seen = [control for control in sweep.baseline if not _unseen(engine, control, sweep)]
     return SweepChange(
         sweep=sweep,
-        baselines=tuple(
-            Baseline(account=sweep.account, control=control, at=now, sweep=sweep.id) for control in seen
-        ),
+        baselines=_baselines(engine, sweep, now),
         record=record,
         notices=(report,) if sweep.baseline else (),
     )
 
 
-def _unseen(engine: "Engine", control: str, sweep: Sweep) -> bool:
-    """True when no part of the sweep could read what the control is about: its first look is still to come."""
-    remediation = engine.remediations[control].id if control in engine.remediations else ""
-    parts = [part for part in sweep.done if part.remediation == remediation]
-    return all(part.unread for part in parts)
+def _baselines(engine: "Engine", sweep: Sweep, now: datetime) -> tuple[Baseline, ...]:
+    """What has been looked at for the first time, with all that was before. A Region that could not be read was not."""
+    read = {(part.remediation, part.region) for part in sweep.done if not part.unread}
+    looked: dict[str, set[str]] = {}
+    for look in sweep.baseline:
+        control, _, region = look.partition("/")
+        if control in engine.remediations and (engine.remediations[control].id, region) in read:
+            looked.setdefault(control, set()).add(region)
+    had = engine.cases.swept(sweep.account, tuple(sorted(looked))).baselines if looked else ()
+    for one in had:
+        looked[one.control] |= {*one.regions}
+    return tuple(
+        Baseline(
+            account=sweep.account, control=control, regions=tuple(sorted(regions)), at=now, sweep=sweep.id
+        )
+        for control, regions in sorted(looked.items())
+    )

@@ -130,8 +130,8 @@ def _want(  # noqa: C901, PLR0911 -- a list of ways out, in order
     passed = gate.case is None or gate.case.id != case.id
     if passed or not gate.enrolled:
         return _unwritten(engine, case, wanted, order.undone, _PASSED if passed else _NOT_OURS)
-    if gate.lock and gate.lock.held(now):
-        raise BusyError(f"{case.target.resource} is in the hands of case {gate.lock.case}", retry_after=5)
+    if case.state is CaseState.RUNNING or (gate.lock and gate.lock.held(now)):
+        raise BusyError(f"a run on {case.target.resource} has not come to its end", retry_after=60)
     if case.ask and not case.ask.undo and case.ask.open(now):
         return _refused(engine, case, visit.key, order.undone, Outcome.DECLINED, _ASKED)
     done = _recorded(engine, case, order.undone.run)
@@ -453,7 +453,7 @@ def _end(engine: "Engine", visit: Visit, case: Case, run: Run, lock: Lock, achie
                 "outcome": achieved.outcome,
                 "reason": achieved.reason,
                 "wakes_at": restored.until if restored else None,
-                "last_state": achieved.after.model_dump(mode="json") if achieved.after else None,
+                "last_state": None,
             }
         )
         ticket = ticketing.closed(ended, achieved.reason, now)

@@ -77,6 +77,8 @@ class Visit:
     opened: tuple[str, ...] = ()
     own: bool = False
     """One of our own roles made the change."""
+    coded: bool = False
+    """A configured deployment role made it."""
     baseline: frozenset[str] = frozenset()
     """The controls that a sweep looks at for the first time in this account."""
     approval: Approval | None = None
@@ -105,13 +107,13 @@ class Visit:
 
     @property
     def cause(self) -> JoinedCause:
-        """What was told as a cause of the case. What our own role opened is nothing that the engine may act on."""
+        """What was told as a cause of the case. What our own role or code opened is nothing to act on, now or later."""
         return JoinedCause(
             event_id=self.key,
             at=self.signal.at,
             actor=self.signal.actor,
             controls=self.ids,
-            opened=() if self.own else self.opened,
+            opened=() if self.own or self.coded else self.opened,
         )
 
 
@@ -163,7 +165,8 @@ class Step:
 def unreported(visit: Visit, gate: Gate) -> frozenset[str]:
     """The controls of a visit whose baseline report is still to come, and which therefore wait for it."""
     if visit.signal.origin is Origin.CLAIM:
-        return frozenset(visit.ids) - {baseline.control for baseline in gate.baselines}
+        had = {one.control for one in gate.baselines if visit.target.region in one.regions}
+        return frozenset(visit.ids) - had
     return visit.baseline & frozenset(visit.ids)
 
 

@@ -81,10 +81,6 @@ def coded(built: House, group: Group) -> Case:
     return built.only_case()
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="a cause keeps what a deployment role opened: JoinedCause.opened must be empty for it, as for our own role",
-)
 def test_a_sweep_does_not_act_on_what_a_deployment_role_changed(built: House, group: Group) -> None:
     coded(built, group)
     built.clock.advance(timedelta(minutes=5))
@@ -92,10 +88,6 @@ def test_a_sweep_does_not_act_on_what_a_deployment_role_changed(built: House, gr
     assert writes(built) == []
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="a cause keeps what a deployment role opened: JoinedCause.opened must be empty for it, as for our own role",
-)
 def test_a_strangers_event_does_not_act_on_what_a_deployment_role_changed(built: House, group: Group) -> None:
     coded(built, group)
     built.clock.advance(timedelta(minutes=5))
@@ -104,10 +96,6 @@ def test_a_strangers_event_does_not_act_on_what_a_deployment_role_changed(built:
     assert writes(built) == []
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="created_by_event is the case's, not the visit's: only an EVENT or a REQUEST may claim it",
-)
 def test_a_sweep_does_not_act_on_what_an_event_told_before_the_mode_was_raised(
     built: House, group: Group
 ) -> None:
@@ -119,10 +107,6 @@ def test_a_sweep_does_not_act_on_what_an_event_told_before_the_mode_was_raised(
     assert writes(built) == []
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="created_by_event is the case's, not the visit's: only an EVENT or a REQUEST may claim it",
-)
 def test_a_sweep_does_not_act_after_a_freeze_was_lifted(built: House, group: Group) -> None:
     baselined(built)
     built.raise_to(Mode.ACT, SSH)
@@ -152,7 +136,6 @@ def test_who_made_the_change_does_not_approve_it_by_letting_the_first_ask_run_ou
         built.answer(by=ANN)
 
 
-@pytest.mark.xfail(strict=True, reason="_opened forgets case.actors at a new episode")
 def test_who_made_the_change_does_not_approve_it_after_a_denial(built: House, group: Group) -> None:
     baselined(built)
     asked(built, group)
@@ -178,7 +161,6 @@ def test_who_made_the_change_does_not_approve_it_after_a_snooze(built: House, gr
         built.answer(by=ANN)
 
 
-@pytest.mark.xfail(strict=True, reason="_opened keeps only the last actor at a new episode")
 def test_everybody_who_changed_it_is_still_barred_after_a_snooze(built: House, group: Group) -> None:
     baselined(built)
     case = asked(built, group)
@@ -202,7 +184,6 @@ def test_who_takes_a_case_up_does_not_approve_it(built: House, group: Group) -> 
         built.answer(by=OLGA)
 
 
-@pytest.mark.xfail(strict=True, reason="intake._actor does not read sessionContext.sourceIdentity")
 def test_a_session_with_a_source_identity_is_that_person(built: House, group: Group) -> None:
     built.raise_to(Mode.ASK, SSH)
     event = by_role(group.event((22, group.open(22))), "admin", "whatever")
@@ -212,7 +193,6 @@ def test_a_session_with_a_source_identity_is_that_person(built: House, group: Gr
         built.answer(by=ANNA)
 
 
-@pytest.mark.xfail(strict=True, reason="undo: nobody compares the approver with undone.owner")
 def test_the_owner_of_an_undos_exemption_does_not_approve_it(built: House, group: Group) -> None:
     built.raise_to(Mode.ACT, SSH)
     built.walk(group.event((22, group.open(22))))
@@ -271,14 +251,12 @@ def still_asked(built: House) -> None:
     assert RDP in case.ask.controls
 
 
-@pytest.mark.xfail(strict=True, reason="_act sets ask None whatever it is about")
 def test_an_ask_is_not_lost_when_another_control_acts(built: House, group: Group) -> None:
     rdp_asked(built, group, Mode.ACT)
     assert built.walk(group.event((22, group.open(22)), event_id="ssh")).outcome == "fixed"
     still_asked(built)
 
 
-@pytest.mark.xfail(strict=True, reason="_exempt sets ask None whatever it is about")
 def test_an_ask_is_not_lost_when_another_control_is_exempt(built: House, group: Group) -> None:
     case = rdp_asked(built, group, Mode.ASK)
     exempt(built, case, control=SSH)
@@ -298,7 +276,6 @@ def test_an_ask_is_not_lost_when_another_control_becomes_a_ticket(built: House, 
     still_asked(built)
 
 
-@pytest.mark.xfail(strict=True, reason="_also_asked takes the other controls without reading their gate")
 def test_an_ask_about_one_control_is_not_widened_to_one_that_is_exempt_by_now(
     built: House, group: Group
 ) -> None:
@@ -310,7 +287,6 @@ def test_an_ask_about_one_control_is_not_widened_to_one_that_is_exempt_by_now(
     assert ask.controls == (SSH,)
 
 
-@pytest.mark.xfail(strict=True, reason="_also_asked takes the other controls without reading their gate")
 def test_an_approval_of_two_controls_repairs_the_one_though_the_other_is_only_observed_by_now(
     built: House, group: Group
 ) -> None:
@@ -331,7 +307,6 @@ def test_what_is_frozen_alone_does_not_keep_another_control_from_being_asked_abo
     assert built.only_case().standing[SSH] == "waiting"
 
 
-@pytest.mark.xfail(strict=True, reason="_unread sets ask None, also when a sweep merely could not read")
 def test_one_look_that_was_denied_does_not_throw_away_what_a_person_is_deciding(
     built: House, group: Group
 ) -> None:
@@ -350,9 +325,6 @@ def test_one_look_that_was_denied_does_not_throw_away_what_a_person_is_deciding(
     assert group.ports == [443]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="one wakes_at per case, reset by every other control's decision or episode"
-)
 def test_the_end_of_one_controls_exemption_wakes_the_case_though_another_was_repaired(
     built: House, group: Group
 ) -> None:
@@ -393,7 +365,6 @@ def test_two_exemptions_of_one_case_that_end_on_two_days_both_wake_it(built: Hou
     assert second.ask.controls == (RDP,)
 
 
-@pytest.mark.xfail(strict=True, reason="inherited is the case's flag and should be each control's")
 def test_a_control_keeps_its_place_in_the_baseline_when_an_event_is_about_another_one(
     built: House, group: Group
 ) -> None:
@@ -408,7 +379,6 @@ def test_a_control_keeps_its_place_in_the_baseline_when_an_event_is_about_anothe
     assert built.only_case().ask is None, "RDP stood in the report, and nobody asked for it"
 
 
-@pytest.mark.xfail(strict=True, reason="inherited is the case's flag and should be each control's")
 def test_a_control_that_people_know_is_not_inherited_because_a_new_one_is(built: House, group: Group) -> None:
     baselined(built)
     built.walk(group.event((22, group.open(22)), event_id="ssh"))  # observed, and none of the baseline
@@ -445,10 +415,6 @@ def test_wanting_an_undo_does_not_take_away_what_is_asked_about_another_control(
     still_asked(built)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="undo._put writes run=None over a dead run: _want must be put off while case.state is running",
-)
 def test_wanting_an_undo_does_not_wipe_a_run_that_died(built: House, group: Group) -> None:
     built.raise_to(Mode.ACT, SSH)
     built.walk(group.event((3389, group.open(3389)), event_id="rdp"))  # observed, so that the case stays open
@@ -493,7 +459,6 @@ def test_a_ticket_is_closed_when_its_control_is_repaired_though_another_control_
 # -- growth, poison, storms -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.xfail(strict=True, reason="case.actors and ask.requesters have no end")
 def test_a_case_does_not_grow_with_the_number_of_sessions_that_touch_it(built: House, group: Group) -> None:
     asked(built, group)
 
@@ -529,7 +494,6 @@ def poisoned(built: House, target_id: str, error: Exception | None = None) -> En
     return replace(engine, remediations=MappingProxyType({**changed}))
 
 
-@pytest.mark.xfail(strict=True, reason="sweep._visited lets an unforeseen error of one target end the part")
 def test_a_poisoned_target_does_not_keep_a_sweep_from_its_end(built: House, group: Group) -> None:
     group.open(22)
     other = Group.__new__(Group)
@@ -599,7 +563,6 @@ def test_two_sweeps_that_begin_in_one_second_both_end(built: House, group: Group
     assert [r.draft.type.value for r in built.cases.records].count("SWEEP_COMPLETED") == 2
 
 
-@pytest.mark.xfail(strict=True, reason="a baseline is per account and control, not per Region")
 def test_a_region_that_is_switched_on_later_has_a_baseline_of_its_own(built: House, group: Group) -> None:
     built.raise_to(Mode.ASK, SSH)
     baselined(built)
@@ -658,7 +621,6 @@ def test_orders_in_any_order_and_twice_break_no_chain(built: House, group: Group
 # -- buckets -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.xfail(strict=True, reason="case.last_state survives an exemption in which nobody looked")
 def test_a_website_that_was_exempt_for_a_month_is_not_cut_by_the_first_event_afterwards(
     built: House,
 ) -> None:

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from chalicelib.adapters.dynamodb import account_spent, actor_spent
 from chalicelib.domain.approval import Answers
 from chalicelib.domain.case import Case, CaseState, Lock
-from chalicelib.domain.errors import ConflictError, ContractError, StoreError
+from chalicelib.domain.errors import ConflictError, ContractError, StoreError, UnreadableError
 from chalicelib.domain.finding import Model, Target
 from chalicelib.domain.limits import Spent
 from chalicelib.domain.ports import (
@@ -180,13 +180,19 @@ class FakeCases:
 
     def in_state(self, state: CaseState) -> Iterator[Case]:
         with self._call("in_state"):
-            listed = sorted(
-                (case for case in self.cases if case.state is state), key=lambda case: case.updated_at
-            )
-        for case in listed:
+            names = [name for name in self.items if name[0] == "CASE" and len(name) == 2]
+        listed, unreadable = list[Case](), list[UnreadableError]()
+        for name in names:
+            try:
+                listed += [case for case in (self._get(Case, *name),) if case and case.state is state]
+            except UnreadableError as error:
+                unreadable.append(error)
+        for case in sorted(listed, key=lambda case: case.updated_at):
             now = self._get(Case, "CASE", case.digest)
             if now and now.state is state:
                 yield now
+        if unreadable:
+            raise unreadable[-1]
 
     def bodies(self, chain: str) -> tuple[str, ...]:
         with self._call("bodies"):
@@ -280,7 +286,7 @@ class FakeCases:
         try:
             return model.model_validate_json(item.body) if item else None
         except ValidationError as error:
-            raise StoreError(f"{'#'.join(name)} cannot be read: {error}") from error
+            raise UnreadableError(f"{'#'.join(name)} cannot be read: {error}") from error
 
     def _some(self, model: type[M], names: Sequence[tuple[str, ...]]) -> tuple[M, ...]:
         """What stands under those of the names that have something."""

@@ -506,3 +506,55 @@ def test_findings_arrive_and_the_same_finding_has_the_same_id(world: World) -> N
     assert told["Id"] == first["detail"]["findings"][0]["Id"]
     assert foreign["ProductArn"] == f"arn:aws:securityhub:us-east-1:{MEMBER}:product/{MEMBER}/default"
     assert (other["AwsAccountId"], made[-1]["account"]) == (HOME, MEMBER)
+
+
+def test_an_account_may_have_fewer_regions_switched_on() -> None:
+    with World(regions=("us-east-1", "eu-west-1")) as small:
+        ec2 = small.client("ec2", quiet=True)
+        assert {region["RegionName"] for region in ec2.describe_regions()["Regions"]} == {
+            "us-east-1",
+            "eu-west-1",
+        }
+
+
+def test_a_right_on_some_partition_keys_reaches_no_others(world: World) -> None:
+    """Deed by deed in a transaction: a check of one item does not make the put of another one wider, or narrower."""
+    root = world.client("dynamodb", quiet=True)
+    root.create_table(
+        TableName="keyed",
+        BillingMode="PAY_PER_REQUEST",
+        AttributeDefinitions=[{"AttributeName": "pk", "AttributeType": "S"}],
+        KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
+    )
+    root.put_item(TableName="keyed", Item={"pk": {"S": "CASE#1"}})
+    put, check = allow("dynamodb:PutItem"), allow("dynamodb:ConditionCheckItem")
+    put["Statement"][0]["Condition"] = {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["ANSWER#*"]}}
+    granted = {**put, "Statement": [*put["Statement"], *check["Statement"]]}
+    ann = world.client("dynamodb", world.create_user("ann-with-keys", granted))
+
+    def written(key: str, *more: dict[str, Any]) -> list[bool]:
+        item = {"TableName": "keyed", "Item": {"pk": {"S": key}}}
+        deeds: list[Callable[[], object]] = [
+            lambda: ann.put_item(**item),
+            lambda: ann.transact_write_items(TransactItems=[{"Put": item}, *more]),
+        ]
+        return [not _denied(deed) for deed in deeds]
+
+    asked = {
+        "TableName": "keyed",
+        "Key": {"pk": {"S": "CASE#1"}},
+        "ConditionExpression": "attribute_exists(pk)",
+    }
+    assert written("ANSWER#1", {"ConditionCheck": asked}) == [True, True]
+    assert written("CASE#1") == [False, False]
+    also = {"Put": {"TableName": "keyed", "Item": {"pk": {"S": "CASE#2"}}}}
+    assert written("ANSWER#2", also) == [True, False]
+
+
+def _denied(deed: Callable[[], object]) -> bool:
+    try:
+        deed()
+    except ClientError as error:
+        assert error.response["Error"]["Code"] == "AccessDeniedException"
+        return True
+    return False

@@ -76,6 +76,13 @@ class Commands:
         """Which deployment this is."""
         return self._settings.stage
 
+    def refused(self, kind: str, why: str, caller: "Caller") -> None:
+        """Put on record that a command of that kind could not be read."""
+        from chalicelib.flow.command import refuse  # noqa: PLC0415 -- the engine's cold start does without it
+
+        home, version = self._settings.account, self._settings.version
+        refuse(self._store, SystemClock(), caller, {"kind": kind}, why, home=home, engine=version)
+
     def __call__(self, command: "AnyCommand", caller: "Caller") -> "CommandResult":
         """The command's result, or RefusedCommandError."""
         from chalicelib.flow.command import carry_out  # noqa: PLC0415 -- the engine's cold start does without it

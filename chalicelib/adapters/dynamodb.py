@@ -152,6 +152,7 @@ MADE_BY_PEOPLE = frozenset(
         RecordType.REQUESTED,
         RecordType.ANSWERED,
         RecordType.ANSWER_REFUSED,
+        RecordType.COMMAND_REFUSED,
         RecordType.CONFIG_CHANGED,
         RecordType.ENROLLED,
     }

@@ -63,6 +63,7 @@ RECORDS = MappingProxyType(
         RecordType.REMINDED: "Half of the time to answer is over, and people were reminded.",
         RecordType.ANSWERED: "A person approved or denied a plan; and once more in the case when the engine went by it.",
         RecordType.ANSWER_REFUSED: "An answer that was not taken, and why; a chain of this one record, or in the case.",
+        RecordType.COMMAND_REFUSED: "Somebody gave a command that was not carried out: what, and why; a chain of this one record.",
         RecordType.EXPIRED: "Nobody answered in time; nothing was changed.",
         RecordType.STALE: "What was approved is not what is needed now; nothing was changed.",
         RecordType.INTENT: "What is about to be done, on which state: written before the first write.",

@@ -32,6 +32,10 @@ class Commands(Protocol):
         """The command's result, or RefusedCommandError."""
         ...
 
+    def refused(self, kind: str, why: str, caller: "Caller", /) -> None:
+        """Put on record that a command of that kind could not be read."""
+        ...
+
 
 def answer(
     kind: str,
@@ -56,7 +60,7 @@ def answer(
     try:
         command = _command(kind, body)
     except ValueError as error:
-        return 400, {"error": str(error)}
+        return _unread(kind, str(error), who, commands)
     try:
         desk = commands()
         _meant_for_us(headers.get(STAGE_HEADER), desk.stage)
@@ -70,6 +74,20 @@ def answer(
             "error": "the tables cannot be read or written right now; try again, then see `redress doctor`"
         }
     return 200, result.model_dump(mode="json")
+
+
+def _unread(
+    kind: str, why: str, who: "Caller", commands: Callable[[], Commands]
+) -> tuple[int, dict[str, JsonValue]]:
+    """400; on record where somebody was authenticated for that kind of command and sent something else."""
+    from chalicelib.flow.command import KINDS  # noqa: PLC0415 -- the engine's cold start does without it
+
+    if kind in KINDS:
+        try:
+            commands().refused(kind, why, who)
+        except StoreError:
+            return 503, {"error": f"{why}; and the tables cannot be written right now"}
+    return 400, {"error": why}
 
 
 def routes(commands: Callable[[], Commands]) -> Blueprint:

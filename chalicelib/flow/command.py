@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Annotated, Literal, Self, assert_never
+from typing import Annotated, Literal, Self, assert_never, get_args
 
 from pydantic import (
     AwareDatetime,
@@ -25,7 +25,7 @@ from pydantic import (
     model_validator,
 )
 
-from chalicelib.domain.approval import Undone
+from chalicelib.domain.approval import Undone, principal
 from chalicelib.domain.case import Case, CaseState, parts_of
 from chalicelib.domain.contract import Mode
 from chalicelib.domain.control import Control
@@ -43,7 +43,7 @@ from chalicelib.domain.ports import (
     SettingChange,
     Settings,
 )
-from chalicelib.domain.record import Draft, Record, RecordType, seal, stamp, system_chain
+from chalicelib.domain.record import Draft, Head, Record, RecordType, seal, stamp, system_chain
 from chalicelib.flow import errand
 from chalicelib.flow.answering import CaseId, Line, Said, Who, answer
 from chalicelib.flow.classify import Controls
@@ -51,6 +51,7 @@ from chalicelib.flow.classify import Controls
 STAGE_HEADER = "X-Redress-Stage"
 """Names the deployment that a command is meant for; sent with every command, and signed with it."""
 
+LONGEST_SNOOZE = timedelta(days=7)
 LONGEST_EXEMPTION = timedelta(days=180)
 """An exemption ends by then, whoever grants it; what should hold for longer is looked at again."""
 
@@ -178,7 +179,7 @@ class Snooze(Model):
 
     kind: Literal["snooze"] = "snooze"
     case: CaseId
-    days: int = Field(ge=1, le=7)
+    days: int = Field(ge=1, le=LONGEST_SNOOZE.days)
     reason: Line
 
 
@@ -236,6 +237,9 @@ AnyCommand = (
 Command = Annotated[AnyCommand, Field(discriminator="kind")]
 COMMAND: TypeAdapter[AnyCommand] = TypeAdapter(Command)
 """Reads a command: strict, every unknown key is an error."""
+
+KINDS = frozenset(one.model_fields["kind"].default for one in get_args(AnyCommand))
+"""The kinds of commands, each with an address of its own."""
 
 
 def said_plainly(error: ValidationError) -> str:
@@ -463,7 +467,7 @@ class _Desk:
         raise ConflictError(message)
 
 
-def carry_out(  # noqa: C901, PLR0911, PLR0912 -- a table of contents, and the type checker holds it complete
+def carry_out(
     command: AnyCommand,
     caller: Caller,
     settings: Settings,
@@ -475,9 +479,52 @@ def carry_out(  # noqa: C901, PLR0911, PLR0912 -- a table of contents, and the t
 ) -> CommandResult:
     """Do what the command says, once, with its record; RefusedCommandError says why not and what to do instead.
 
-    `home` is the account of this deployment, `engine` the version that records carry.
+    A refusal is on record as well, by whoever asked: a chain of one record. `home` is the account of this deployment,
+    `engine` the version that records carry.
     """
     desk = _Desk(caller=caller, settings=settings, catalog=catalog, clock=clock, home=home, engine=engine)
+    try:
+        return _carried_out(desk, command)
+    except RefusedCommandError as refused:
+        if not isinstance(command, AnswerAsk):  # whose refusals `answering` records
+            refuse(
+                settings,
+                clock,
+                caller,
+                command.model_dump(mode="json"),
+                str(refused),
+                home=home,
+                engine=engine,
+            )
+        raise
+
+
+def refuse(
+    settings: Settings, clock: Clock, caller: Caller, asked: JsonValue, why: str, *, home: str, engine: str
+) -> None:
+    """Put on record that somebody asked for what is not done: `asked` is the command as far as it could be read."""
+    now = clock.now()
+    draft = Draft(
+        type=RecordType.COMMAND_REFUSED,
+        source_id=f"command:{caller.request_id}",
+        step="refused",
+        occurred_at=now,
+        account=home,
+        region=GLOBAL,
+        actor=caller.actor,
+        data={
+            "by": {"arn": caller.arn, "kind": caller.kind, "known": caller.known},
+            "command": asked,
+            "refused": why,
+        },
+    )
+    (record,) = seal(f"SYS#REFUSED#{caller.request_id}", Head(), (draft,), now, engine)
+    settings.note(record)
+
+
+def _carried_out(  # noqa: C901, PLR0911, PLR0912 -- a table of contents, and the type checker holds it complete
+    desk: "_Desk", command: AnyCommand
+) -> CommandResult:
     match command:
         case SetMode():
             return _set_mode(desk, command)
@@ -593,7 +640,7 @@ def _set_freeze(desk: _Desk, command: SetFreeze) -> CommandResult:
 def _exempt(desk: _Desk, command: Exempt) -> CommandResult:
     desk.named("exempting a resource")
     control = desk.control(command.control)
-    if _folded(command.owner) in desk.caller.names:
+    if _folded(command.owner) in desk.caller.names or principal(command.owner) == principal(desk.caller.arn):
         message = "who answers for an exemption does not grant it: ask somebody else to grant it, or name another owner"
         raise RefusedCommandError(message)
     if not _form_of(control.resource, command.account).fullmatch(command.resource):
@@ -749,6 +796,12 @@ def _snooze(desk: _Desk, command: Snooze) -> CommandResult:
     def draw(now: datetime) -> _Wanted | str:
         until = now + timedelta(days=command.days)
         stand = {control: desk.settings.exemption(account, control, resource) for control in case.controls}
+        if any(_snoozed_by(one, desk.caller, now) for one in stand.values()):
+            message = (
+                f"you snoozed it yourself less than {LONGEST_SNOOZE.days} days ago: ask somebody else to, or exempt it, "
+                "which has an owner"
+            )
+            raise RefusedCommandError(message)
         granted = tuple(
             Exemption(
                 account=account,
@@ -778,6 +831,13 @@ def _snooze(desk: _Desk, command: Snooze) -> CommandResult:
         )
 
     return desk.change(account, "snooze", command.reason, draw)
+
+
+def _snoozed_by(before: Exemption | None, caller: Caller, now: datetime) -> bool:
+    """True when the caller snoozed it last, and that is not long over: a snooze may not become an exemption in pieces."""
+    if before is None or before.code != SNOOZE or principal(before.by) != principal(caller.arn):
+        return False
+    return now < before.expires_at + LONGEST_SNOOZE
 
 
 def _take_up(desk: _Desk, command: TakeUp) -> CommandResult:

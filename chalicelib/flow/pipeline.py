@@ -551,8 +551,8 @@ class Engine:
         wakes_at = min(e.expires_at for e in exemptions.values())
         done = walked(visit, step.case, now, "ignore", "exempt", reason)
         before = step.gate.case
-        if visit.signal.origin is Origin.SWEEP and before and before.wakes_at == wakes_at:
-            return done
+        if not visit.told and before and before.wakes_at == wakes_at:
+            return done  # nobody told of anything, and the case is exempt until then already
         decision = Decision(verdict=Verdict.IGNORE, rule="exempt", reason=reason)
         case = step.case.model_copy(
             update={

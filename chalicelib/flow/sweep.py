@@ -147,7 +147,7 @@ def _name(account: str, now: datetime, before: Sweep | None) -> str:
 
 
 def _swept(engine: "Engine", control: str) -> bool:
-    return engine.controls[control].status is not Status.RETIRED
+    return control in engine.controls and engine.controls[control].status is not Status.RETIRED
 
 
 def _parts(engine: "Engine", account: str) -> tuple[Part, ...]:

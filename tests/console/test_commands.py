@@ -37,6 +37,12 @@ class FakeCommands:
 
     asked: list[tuple[AnyCommand, Caller]] = field(default_factory=list)
     fails: Exception | None = None
+    turned_away: list[tuple[str, str, str]] = field(default_factory=list)
+
+    def refused(self, kind: str, why: str, caller: Caller, /) -> None:
+        if self.fails:
+            raise self.fails
+        self.turned_away.append((kind, why, caller.arn))
 
     def build(self) -> Commands:
         return self
@@ -266,4 +272,17 @@ def test_nothing_is_built_for_a_body_that_is_no_command() -> None:
     def explode() -> Commands:
         raise AssertionError("built for nothing")
 
-    assert answer("mode", b"{}", OURS, {"identity": {"userArn": JANE}}, explode)[0] == 400
+    assert answer("no-kind", b"{}", OURS, {"identity": {"userArn": JANE}}, explode)[0] == 400
+
+
+def test_what_cannot_be_read_is_on_record_where_somebody_asked_for_it(
+    post: Post, commands: FakeCommands
+) -> None:
+    body = {"kind": "exempt", "code": "because", "reason": "x"}
+    status, said = post(json.dumps(body))
+    assert status == 400
+    assert "accepted_risk" in said["error"]
+    ((kind, why, who),) = commands.turned_away
+    assert (kind, why, who) == ("exempt", said["error"], JANE)
+    commands.fails = StoreError("away")
+    assert post(json.dumps(body))[0] == 503

@@ -11,7 +11,7 @@ from chalicelib.cli.api import ApiError
 from chalicelib.domain.case import Case, CaseState
 from chalicelib.domain.contract import Mode
 from chalicelib.flow.command import AnswerAsk, Exempt, ReasonCode, Revoke, Undo
-from chalicelib.flow.errand import Answered, UndoRun
+from chalicelib.flow.errand import Answered, Exempted, UndoRun
 from local.demo import WORLD, answer, refused
 from local.emulator.world import Credentials
 from local.stage import APPROVES, DEVELOPS, Stage
@@ -168,7 +168,7 @@ def test_whoever_made_the_change_does_not_approve_its_repair(stage: Stage) -> No
 
 def test_who_wants_a_change_undone_may_deny_and_not_approve_it(stage: Stage) -> None:
     group, case = undo_asked(stage, "people-undo-self")
-    assert "who made the change, or wants it taken back" in refused(stage, case, stage.operator)
+    assert "wants it taken back" in refused(stage, case, stage.operator)
     answer(stage, case, stage.operator, approve=False)
     stage.await_record(stage.arn(group), "ANSWERED", 2)
     calm(stage)
@@ -236,6 +236,23 @@ def test_an_exemption_ends_the_ask_and_when_it_is_revoked_the_engine_looks_and_a
     assert kinds(story(stage, group)).count("ASKED") == 2
     assert effective(stage, group) == []
     assert stage.ingress(group) == OPEN
+
+
+def test_a_case_that_is_exempt_already_is_left_as_it_is_when_the_exemption_is_told_of_again(
+    stage: Stage,
+) -> None:
+    group = stage.security_group("people-exempt-again")
+    stage.command(exempt(stage, group))
+    stage.open(group, RDP)
+    stage.await_case(stage.arn(group), CaseState.EXEMPT)
+    calm(stage)
+    before = story(stage, group)
+    body = Exempted(resource=stage.arn(group), control=CONTROL, request_id="told-again").model_dump_json()
+    send(stage, "commands", body, body)
+    calm(stage)
+    assert story(stage, group) == before
+    assert len(cases(stage, group)) == 1
+    assert kinds(before) == ["RECEIVED", "DECIDED"]
 
 
 # -- once, however often ----------------------------------------------------------------------------------------------

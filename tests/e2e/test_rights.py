@@ -453,13 +453,19 @@ def test_without_a_right_to_query_what_a_person_asked_for_is_kept_until_it_is_ba
     (case,) = cases(stage, group)
     drain(stage, "commands-dlq")
     receives(stage, visibility=1, most=2, name="commands")
+    stage.world.clear_calls()
     try:
         with without(stage, "engine", action, table):
             if table == "-audit":
                 stage.command(Undo(case=case.id, run=1, owner="network team", reason="it cut off the backup"))
             else:
                 stage.fire("tick")
-            stage.world.wait_for(lambda: waiting(stage, "commands-dlq") == 1, 30.0, "a dead letter")
+            # Both deliveries must have been refused: one that outlived its visibility must not meet the right restored.
+            stage.world.wait_for(
+                lambda: _refusals(stage) >= 2 and waiting(stage, "commands-dlq") == 1,
+                30.0,
+                "a dead letter",
+            )
         assert kinds(story(stage, group)) == ["RECEIVED", "DECIDED", "INTENT", "RESULT"]
         stage.world.clear_calls()
         stage.command(Redrive(queue="commands", most=1, reason="the right was restored"))

@@ -9,6 +9,7 @@ from chalicelib.domain.approval import (
     CARRIED_OUT_WITHIN,
     DENIED_FOR,
     EXPIRES_AFTER,
+    SETTLED_AFTER,
     Answer,
     Answers,
     principal,
@@ -419,7 +420,7 @@ def test_an_unanswered_ask_becomes_a_ticket_and_comes_back_with_the_next_sweep(
 ) -> None:
     built.sweep()
     asked(built, group)
-    built.clock.advance(EXPIRES_AFTER)
+    built.clock.advance(EXPIRES_AFTER + SETTLED_AFTER)
     assert [one.verdict for one in built.tick()] == ["expired"]
     assert built.tick() == []
     assert built.kinds()[-2:] == ["EXPIRED", "TICKET_OPENED"]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import JsonValue
 
-from chalicelib.domain.approval import EXPIRES_AFTER
+from chalicelib.domain.approval import EXPIRES_AFTER, SETTLED_AFTER
 from chalicelib.domain.case import Case, CaseState, Lock
 from chalicelib.domain.contract import AnyRemediation, Mode, Reader
 from chalicelib.domain.errors import BusyError, RefusedCommandError
@@ -74,7 +74,7 @@ def test_a_case_that_this_version_cannot_read_does_not_keep_the_others_waiting(
     first, second = two_waiting(built, group)
     over = {"state": CaseState.EXEMPT, "ask": None, "controls": ("gone",), "wakes_at": built.clock.now()}
     put(built, first.model_copy(update=over))
-    built.clock.advance(EXPIRES_AFTER)
+    built.clock.advance(EXPIRES_AFTER + SETTLED_AFTER)
     passed = built.run(Tick())
     assert [(one.case, one.verdict) for one in passed.walked] == [(second.id, "expired"), (first.id, "fail")]
     assert len(passed.failures) == 1
@@ -85,7 +85,7 @@ def test_an_ask_whose_state_another_version_wrote_expires_like_any_other(built: 
     case = asked(built, group)
     assert case.ask
     put(built, case.model_copy(update={"ask": case.ask.model_copy(update={"before": {"was": "another"}})}))
-    built.clock.advance(EXPIRES_AFTER)
+    built.clock.advance(EXPIRES_AFTER + SETTLED_AFTER)
     assert [one.verdict for one in built.tick()] == ["expired"]
     (ticket,) = built.cases.tickets
     assert ticket.steps[0].console.startswith("Look at ")
@@ -96,7 +96,7 @@ def test_a_store_that_refuses_one_case_is_told_of_and_the_next_case_has_its_turn
 ) -> None:
     first, second = two_waiting(built, group)
     built.cases.items["ANSWERS", first.id, "1"] = Item("{}", 1)
-    built.clock.advance(EXPIRES_AFTER)
+    built.clock.advance(EXPIRES_AFTER + SETTLED_AFTER)
     passed = built.run(Tick())
     assert [(one.case, one.verdict) for one in passed.walked] == [(first.id, "fail"), (second.id, "expired")]
     (failure,) = passed.failures

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain.approval import EXPIRES_AFTER
+from chalicelib.domain.approval import EXPIRES_AFTER, SETTLED_AFTER
 from chalicelib.domain.contract import Mode
 from chalicelib.domain.ticket import Ticket
 from chalicelib.flow import ticketing
@@ -168,7 +168,7 @@ def test_a_later_episode_closes_only_a_ticket_of_which_it_knows_every_control(
 ) -> None:
     built.raise_to(Mode.ASK, SSH, RDP)
     built.walk(group.event((22, group.open(22)), (3389, group.open(3389))))
-    built.clock.advance(EXPIRES_AFTER)
+    built.clock.advance(EXPIRES_AFTER + SETTLED_AFTER)
     built.run(Tick())
     assert (built.only_case().state, only(built).controls) == ("expired", (RDP, SSH))
     shut(group, 3389)

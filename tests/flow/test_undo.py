@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain.approval import CARRIED_OUT_WITHIN, EXPIRES_AFTER, Undone
+from chalicelib.domain.approval import CARRIED_OUT_WITHIN, EXPIRES_AFTER, SETTLED_AFTER, Undone
 from chalicelib.domain.case import Case, Lock, session_name
 from chalicelib.domain.contract import CallResult, Mode, Outcome, Plan, RunRecord, State
 from chalicelib.domain.errors import BusyError, ConflictError, RefusedCommandError, StoreError, TransientError
@@ -428,7 +428,7 @@ def test_a_denied_undo_is_closed_and_untouched(built: House, group: Group) -> No
 
 def test_an_undo_that_nobody_answers_is_closed_without_a_ticket(built: House, group: Group) -> None:
     asked(built, group)
-    built.clock.advance(EXPIRES_AFTER)
+    built.clock.advance(EXPIRES_AFTER + SETTLED_AFTER)
     assert [one.verdict for one in built.tick()] == ["expired"]
     assert built.only_case().state == "closed"
     assert (built.cases.tickets, in_force(built), group.ports) == ((), [], [443])

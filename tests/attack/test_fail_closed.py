@@ -76,7 +76,7 @@ class Tables:
         sweep = Sweep(
             id="s", account=ACCOUNT, by="olga", started_at=at, expected=(), completed_at=at, version=1
         )
-        baseline = Baseline(account=ACCOUNT, control=SSH, at=at, sweep=sweep.id)
+        baseline = Baseline(account=ACCOUNT, control=SSH, regions=("us-east-1",), at=at, sweep=sweep.id)
         self.cases.keep(SweepChange(sweep=sweep, baselines=(baseline,)))
 
     def walk(self, event: dict[str, Any]) -> str:

@@ -75,11 +75,11 @@ def test_everybody_who_is_known_is_named_once() -> None:
     again = Actor(type="IAMUser", arn="arn:aws:iam::111111111111:user/ANNA")
     nobody, empty = Actor(type="AWSService"), Actor(type="Unknown", arn="")
     ada = Actor(type="IAMUser", arn="arn:aws:iam::111111111111:user/ada")
-    assert principals([anna, nobody, again, empty, ada]) == (
+    assert principals(anna, nobody, again, empty, ada) == (
         "arn:aws:iam::111111111111:user/ada",
         "arn:aws:iam::111111111111:user/anna",
     )
-    assert principals([]) == ()
+    assert principals() == ()
 
 
 def said(by: str, *, approve: bool) -> Answer:

@@ -242,7 +242,7 @@ def test_nobody_approves_what_he_did_himself_under_whichever_role(
 ) -> None:
     from chalicelib.domain.approval import principals
 
-    desk, did = Desk(), principals([Actor(type="any", arn=requester)])
+    desk, did = Desk(), principals(Actor(type="any", arn=requester))
     desk.stands(a_case(ASK.model_copy(update={"requesters": did})))
     if same:
         with pytest.raises(RefusedCommandError, match="does not approve it"):

@@ -799,7 +799,7 @@ def test_what_is_exempt_is_not_taken_up(with_case: Desk) -> None:
 
 
 def test_a_case_is_taken_up_by_name(with_case: Desk) -> None:
-    with_case.settings.cases[CASE] = a_case(inherited=True)
+    with_case.settings.cases[CASE] = a_case(inherited=("ec2-open-ssh",))
     with_case.does(TakeUp(case=CASE, reason="it is our turn"))
     assert with_case.settings.errands == [errand.Look(case=CASE, by=JANE, requested=True, request_id="req-1")]
     assert with_case.settings.types == [RecordType.REQUESTED]

@@ -217,7 +217,7 @@ def test_what_is_inherited_is_asked_about_only_when_a_person_wants_it(built: Hou
     walked, *_ = built.carry_out(look(case, requested=True, request="r-2"))
     now = built.only_case()
     assert now.ask
-    assert (walked.verdict, now.inherited, now.ask.requesters) == ("ask", False, (ANNA,))
+    assert (walked.verdict, now.inherited, now.ask.requesters) == ("ask", (), (ANNA,))
     with pytest.raises(RefusedCommandError, match="ask somebody else"):
         built.answer(by=ANNA)
     assert built.aws.writes == []

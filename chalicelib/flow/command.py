@@ -796,12 +796,6 @@ def _snooze(desk: _Desk, command: Snooze) -> CommandResult:
     def draw(now: datetime) -> _Wanted | str:
         until = now + timedelta(days=command.days)
         stand = {control: desk.settings.exemption(account, control, resource) for control in case.controls}
-        if any(_snoozed_by(one, desk.caller, now) for one in stand.values()):
-            message = (
-                f"you snoozed it yourself less than {LONGEST_SNOOZE.days} days ago: ask somebody else to, or exempt it, "
-                "which has an owner"
-            )
-            raise RefusedCommandError(message)
         granted = tuple(
             Exemption(
                 account=account,
@@ -819,6 +813,12 @@ def _snooze(desk: _Desk, command: Snooze) -> CommandResult:
         )
         if not granted:
             return f"{resource} is exempt for longer than that already; nothing was changed"
+        if any(_prolongs(stand[one.control], one, now) for one in granted):
+            message = (
+                f"you snoozed it yourself, and a snooze lasts {LONGEST_SNOOZE.days} days at most: ask somebody else to, "
+                "or exempt it, which has an owner"
+            )
+            raise RefusedCommandError(message)
         replaced = (stand[one.control] for one in granted)
         return _Wanted(
             type=RecordType.SNOOZED,
@@ -833,11 +833,11 @@ def _snooze(desk: _Desk, command: Snooze) -> CommandResult:
     return desk.change(account, "snooze", command.reason, draw)
 
 
-def _snoozed_by(before: Exemption | None, caller: Caller, now: datetime) -> bool:
-    """True when the caller snoozed it last, and that is not long over: a snooze may not become an exemption in pieces."""
-    if before is None or before.code != SNOOZE or principal(before.by) != principal(caller.arn):
+def _prolongs(before: Exemption | None, after: Exemption, now: datetime) -> bool:
+    """True when one person's snoozes would be an exemption in pieces: the last is theirs, not long over, and too old."""
+    if before is None or before.code != SNOOZE or principal(before.by) != principal(after.by):
         return False
-    return now < before.expires_at + LONGEST_SNOOZE
+    return now < before.expires_at + LONGEST_SNOOZE and after.expires_at > before.at + LONGEST_SNOOZE
 
 
 def _take_up(desk: _Desk, command: TakeUp) -> CommandResult:

@@ -274,20 +274,23 @@ def _change(engine: "Engine", sweep: Sweep, now: datetime) -> SweepChange:
     if {*sweep.expected} - {part.name for part in sweep.done}:
         return SweepChange(sweep=sweep)
     sweep = sweep.model_copy(update={"completed_at": now})
+    surveyed = [
+        part for part in sweep.done if part.name != OPEN_CASES
+    ]  # which looks at the same things once more
     failing: Counter[str] = Counter()
-    for part in sweep.done:
-        failing.update(part.failing if part.name != OPEN_CASES else {})
+    for part in surveyed:
+        failing.update(part.failing)
     unread = {part.name: part.unread for part in sweep.done if part.unread}
     data: dict[str, JsonValue] = {
         "sweep": sweep.id,
         "by": sweep.by,
         "started_at": stamp(sweep.started_at),
         "baseline": [*sorted({look.partition("/")[0] for look in sweep.baseline})],
-        "suspects": sum(part.suspects for part in sweep.done),
+        "suspects": sum(part.suspects for part in surveyed),
         "failing": dict(sorted(failing.items())),
         "parts": len(sweep.done),
         "unread": dict(sorted(unread.items())),
-        "listed": [*sorted(resource for part in sweep.done for resource in part.listed)[: 4 * LISTED]],
+        "listed": [*sorted(resource for part in surveyed for resource in part.listed)[: 4 * LISTED]],
     }
     draft = Draft(
         type=RecordType.SWEEP_COMPLETED,

@@ -270,7 +270,9 @@ def sweep(
 
 
 def baseline(account: str = HOME, control: str = CONTROL) -> Baseline:
-    return Baseline(account=account, control=control, regions=("us-east-1",), at=START, sweep=f"sweep-{account}")
+    return Baseline(
+        account=account, control=control, regions=("us-east-1",), at=START, sweep=f"sweep-{account}"
+    )
 
 
 def completed(version: int = 2, **parts: Any) -> SweepChange:

@@ -366,6 +366,7 @@ def test_only_what_people_did_is_indexed_by_actor(
         "REQUESTED",
         "ANSWERED",
         "ANSWER_REFUSED",
+        "COMMAND_REFUSED",
         "CONFIG_CHANGED",
         "ENROLLED",
     }

@@ -153,7 +153,7 @@ def test_what_fails_within_a_tick_is_told_and_the_tick_is_done(
     }
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     (failed,) = (line for line in lines if line.get("message") == "failed")
-    assert (failed["correlation_id"], failed["error"]) == ("m-1", "StoreError")
+    assert (failed["correlation_id"], failed["error"]) == ("m-1", "UnreadableError")
 
 
 @pytest.mark.parametrize("queue", ["commands", "undo"])
@@ -170,7 +170,7 @@ def test_a_busy_target_puts_an_errand_and_an_undo_off_and_nothing_else_with_it(
     (nothing,) = message({**body, "case": "no case"}, queue)["Records"]
     both = {"Records": [*busy["Records"], {**nothing, "messageId": "m-2"}]}
     assert worker(built, queues).handle(both) == {"batchItemFailures": [{"itemIdentifier": "m-1"}]}
-    assert queues.deferred == [(f"redress-test-{queue}", "r-1", 5)]
+    assert queues.deferred == [(f"redress-test-{queue}", "r-1", 60 if queue == "commands" else 5)]
     assert len(built.aws.writes) == 1
 
 

@@ -186,7 +186,7 @@ def test_who_takes_a_case_up_does_not_approve_it(built: House, group: Group) -> 
 def test_a_session_with_a_source_identity_is_that_person(built: House, group: Group) -> None:
     built.raise_to(Mode.ASK, SSH)
     event = by_role(group.event((22, group.open(22))), "admin", "whatever")
-    event["detail"]["userIdentity"]["sessionContext"]["sourceIdentity"] = "anna"  # type: ignore[index]
+    event["detail"]["userIdentity"]["sessionContext"]["sourceIdentity"] = "anna"  # type: ignore[index] # JSON of any shape
     built.walk(event)
     with pytest.raises(RefusedCommandError):
         built.answer(by=ANNA)
@@ -644,7 +644,7 @@ def test_a_refused_command_is_on_record(built: House, group: Group) -> None:
         command.carry_out(
             order, anybody, built.cases, built.engine().catalog, built.clock, home=ACCOUNT, engine="test"
         )
-    assert [r for r in built.cases.records if r.draft.data.get("by", {}).get("arn") == anybody.arn]  # type: ignore[union-attr]
+    assert [r for r in built.cases.records if r.draft.data.get("by", {}).get("arn") == anybody.arn]  # type: ignore[union-attr] # JSON of any shape
 
 
 def test_a_forged_answer_of_who_made_the_change_is_refused_by_the_engine(built: House, group: Group) -> None:

@@ -98,7 +98,7 @@ def test_the_next_event_on_what_was_inherited_is_a_finding_like_any_other(built:
     built.clock.advance(timedelta(hours=1))
     walked = built.walk(group.event((22, group.open(22, "0.0.0.0/1"))))
     assert walked.verdict == "ask"
-    assert not built.only_case().inherited
+    assert SSH not in built.only_case().inherited
 
 
 def test_the_baseline_takes_nothing_away_that_people_are_asked_about(built: House, group: Group) -> None:
@@ -210,7 +210,7 @@ def test_a_part_is_looked_at_in_portions_and_taken_up_where_it_was_left(built: H
         assert 0 < portion < 60
         assert rest
         assert rest.so_far.suspects == portion
-        assert rest.after.endswith(f"{portion - 1:017x}")
+        assert f"sg-{portion - 1:017x}" in rest.after
         again, same = sweep.go_on(engine, part)
         assert same == rest, "the same message twice goes on from the same place"
         assert len(again) == portion

@@ -97,7 +97,7 @@ up: $(DEMO) ## keep the emulated AWS running, to try things by hand
 
 .PHONY: test
 test: $(DEV) ## run the quick tests
-	@$(NO_ACCOUNT) $(PY) -m pytest -q -n auto -m 'not emulator and not package' $(ARGS)
+	@$(NO_ACCOUNT) $(PY) -m pytest -q -n auto --dist loadgroup -m 'not emulator and not package and not thorough' $(ARGS)
 
 .PHONY: check
 check: check-format check-lint check-types check-walls check-generated check-template test-newest test-all ## run everything that must hold before a change is merged

@@ -13,6 +13,7 @@ from tests.adapters.tables import create_tables
 from tests.fakes.aws import DEPLOYMENT
 from tests.fakes.cases import FakeCases
 from tests.fakes.ear import Ear
+from tests.fakes.models import quick_session
 
 
 @pytest.fixture
@@ -29,11 +30,11 @@ def dynamo(aws: None) -> Dynamo:
     one_at_a_time = Lock()
     ear.on("before-send.dynamodb.*", lambda **_: one_at_a_time.acquire() and None)
     ear.on("response-received.dynamodb.*", lambda **_: one_at_a_time.release())
-    create_tables(own_client("dynamodb", DEPLOYMENT), DEPLOYMENT)
+    create_tables(own_client("dynamodb", DEPLOYMENT, quick_session), DEPLOYMENT)
     return Dynamo(own_client("dynamodb", DEPLOYMENT, ear.session), ear)
 
 
-@pytest.fixture(params=["fake", "dynamo"])
+@pytest.fixture(params=["fake", pytest.param("dynamo", marks=pytest.mark.thorough)])
 def store(request: pytest.FixtureRequest) -> Store:
     if request.param == "fake":
         fake = FakeCases()

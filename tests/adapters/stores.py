@@ -9,6 +9,7 @@ from chalicelib.domain.record import Record
 from tests.fakes.aws import DEPLOYMENT
 from tests.fakes.cases import FakeCases, Item
 from tests.fakes.ear import Ear
+from tests.fakes.models import quick_session
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -23,7 +24,7 @@ class Dynamo:
 
     def items(self, table: str) -> list[dict[str, Any]]:
         """Everything in a table, straight from DynamoDB and unheard."""
-        silent = own_client("dynamodb", DEPLOYMENT)
+        silent = own_client("dynamodb", DEPLOYMENT, quick_session)
         return [dict(item) for item in silent.scan(TableName=DEPLOYMENT.table(table))["Items"]]
 
 
@@ -53,7 +54,7 @@ class Store:
         else:
             assert self.dynamo
             (stands,) = (item for item in self.dynamo.items(table) if item["pk"]["S"] == pk)
-            own_client("dynamodb", DEPLOYMENT).put_item(
+            own_client("dynamodb", DEPLOYMENT, quick_session).put_item(
                 TableName=DEPLOYMENT.table(table), Item={**stands, "body": {"S": body}}
             )
 

@@ -17,6 +17,7 @@ from chalicelib.domain.errors import StoreError
 from chalicelib.domain.ports import Notice
 from chalicelib.flow import errand
 from tests.fakes.aws import DEPLOYMENT
+from tests.fakes.models import quick_session
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -96,7 +97,7 @@ def test_an_errand_that_cannot_be_read_is_a_failure_and_no_success(queues: Queue
 @pytest.fixture
 def commands(aws: None, monkeypatch: pytest.MonkeyPatch) -> Iterator["SQSClient"]:
     """The commands queue of the deployment `test`, and the environment of its functions."""
-    client = own_client("sqs", DEPLOYMENT)
+    client = own_client("sqs", DEPLOYMENT, quick_session)
     client.create_queue(QueueName="redress-test-commands")
     for name, value in (("STAGE", "test"), ("ACCOUNT", DEPLOYMENT.account)):
         monkeypatch.setenv(f"REDRESS_{name}", value)

@@ -9,6 +9,7 @@ from chalicelib.adapters.queues import SqsQueue, SqsQueues
 from chalicelib.domain.errors import StoreError
 from tests.fakes.aws import DEPLOYMENT
 from tests.fakes.ear import Ear, refusal
+from tests.fakes.models import quick_session
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -18,7 +19,7 @@ DEAD, LIVE = "redress-test-events-dlq", "redress-test-events"
 
 @pytest.fixture
 def sqs(aws: None) -> "SQSClient":
-    client = own_client("sqs", DEPLOYMENT)
+    client = own_client("sqs", DEPLOYMENT, quick_session)
     for name in (DEAD, LIVE):
         client.create_queue(QueueName=name)
     return client

@@ -21,6 +21,7 @@ from tests.attack.ground import GROUP, RDP, SSH, Ground, as_ours
 from tests.fakes.clock import START
 from tests.fakes.faults import Crash, Faults, Kind
 from tests.fakes.house import ACCOUNT, AFTER_THE_LEASE, REGION
+from tests.fakes.models import quick_session
 
 RESOURCE = f"arn:aws:ec2:{REGION}:{ACCOUNT}:security-group/{GROUP}"
 
@@ -114,7 +115,7 @@ def test_a_case_that_waits_for_ssh_does_not_end_because_rdp_is_exempt(ground: Gr
 def tables() -> Iterator[DynamoCases]:
     with mock_aws():
         settings = Settings(stage="test", account=ACCOUNT, region=REGION)
-        client = own_client("dynamodb", settings)
+        client = own_client("dynamodb", settings, quick_session)
         create_tables(client, settings)
         yield DynamoCases(client, settings)
 
@@ -186,7 +187,7 @@ def _copy_modes(ground: Ground, tables: DynamoCases) -> None:
     from chalicelib.domain.contract import Mode as Modes
     from chalicelib.domain.ports import FREEZE_ALL, Freeze, ModeSetting, SettingChange
 
-    settings = DynamoSettings(own_client("dynamodb", Settings(stage="test", account=ACCOUNT, region=REGION)),
+    settings = DynamoSettings(own_client("dynamodb", Settings(stage="test", account=ACCOUNT, region=REGION), quick_session),
                               Settings(stage="test", account=ACCOUNT, region=REGION))  # fmt: skip
     at = ground.clock.now()
     draft = Draft(

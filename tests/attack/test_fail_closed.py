@@ -30,6 +30,7 @@ from tests.adapters.tables import create_tables
 from tests.attack.ground import GROUP, SSH, Ground
 from tests.fakes.clock import START
 from tests.fakes.house import ACCOUNT, REGION
+from tests.fakes.models import quick_session
 
 SETTINGS = Settings(stage="test", account="999999999999", region=REGION)
 """Home is elsewhere, so that the enrolment is read too."""
@@ -41,7 +42,7 @@ class Tables:
     """The engine on DynamoDB, and a hand in the tables."""
 
     def __init__(self) -> None:
-        self.client: Any = own_client("dynamodb", SETTINGS)
+        self.client: Any = own_client("dynamodb", SETTINGS, quick_session)
         create_tables(self.client, SETTINGS)
         self.ground = Ground()
         self.cases = DynamoCases(self.client, SETTINGS)

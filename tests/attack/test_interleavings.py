@@ -25,6 +25,8 @@ from tests.fakes.clock import FakeClock
 from tests.fakes.faults import Faults
 from tests.fakes.house import AFTER_THE_LEASE
 
+pytestmark = pytest.mark.thorough
+
 T = TypeVar("T")
 
 DELIVERIES = 5

@@ -453,6 +453,7 @@ def test_a_ticket_is_closed_when_its_control_is_repaired_though_another_control_
 # -- growth, poison, storms -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_a_case_does_not_grow_with_the_number_of_sessions_that_touch_it(built: House, group: Group) -> None:
     asked(built, group)
 

@@ -9,6 +9,8 @@ import pytest
 from chalicelib.domain.contract import Mode
 from chalicelib.domain.decision import RULES, Decision, Facts, Rule, Verdict, decide
 
+pytestmark = pytest.mark.xdist_group("decisions")  # which share one list of all of them
+
 TABLE = """
 mode     | fails | plan             | held back by   | a person said yes to | brought about now | stopped by              | verdict
 any      | any   | any              | exemption      | any                  | any               | any                     | ignore

@@ -6,7 +6,6 @@ Use inside `moto.mock_aws()`. The account is told to moto by a header, so that a
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
 from typing import Any, TypeVar
 
 import botocore.session
@@ -21,6 +20,7 @@ from tests.fakes import iam
 from tests.fakes.cases import HOME
 from tests.fakes.clock import FakeClock
 from tests.fakes.ear import Http, answer
+from tests.fakes.models import quick_session
 
 T = TypeVar("T")
 
@@ -104,19 +104,6 @@ class FakeAws:
 def _session(name: str, account: str) -> Session:
     """Credentials that carry their session's name as access key; moto checks nothing."""
     return Session(account, name, "secret", "token", datetime.max.replace(tzinfo=UTC))
-
-
-@cache
-def _models() -> Any:
-    """botocore's loader keeps the service models that it has read; EC2's alone takes a third of a second to read."""
-    return botocore.session.Session().get_component("data_loader")
-
-
-def quick_session() -> botocore.session.Session:
-    """A botocore session that shares only the service models with all others."""
-    made = botocore.session.Session()
-    made.register_component("data_loader", _models())
-    return made
 
 
 class _Clients(Clients):

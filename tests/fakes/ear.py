@@ -6,6 +6,8 @@ from typing import Any
 
 import botocore.session
 
+from tests.fakes.models import quick_session
+
 
 @dataclass(frozen=True)
 class Sent:
@@ -35,7 +37,7 @@ class Ear:
 
     def session(self) -> botocore.session.Session:
         """A new session with the process's (fake) credentials."""
-        session = botocore.session.Session()
+        session = quick_session()
         events: Any = session.get_component("event_emitter")
         events.register("creating-client-class.*", self._make)
         events.register("provide-client-params.*.*", self._ask)

@@ -26,10 +26,11 @@ from chalicelib.flow.errands import Done
 from chalicelib.flow.pipeline import Engine
 from chalicelib.flow.visit import Walked
 from chalicelib.settings import Settings
-from tests.fakes.aws import FakeAws, quick_session
+from tests.fakes.aws import FakeAws
 from tests.fakes.cases import FakeCases
 from tests.fakes.clock import FakeClock
 from tests.fakes.faults import Faults
+from tests.fakes.models import quick_session
 
 REGION = "eu-central-1"
 ACCOUNT = "123456789012"

@@ -315,6 +315,7 @@ def test_a_run_on_the_target_makes_the_approval_wait(built: House, group: Group)
         built.run(Answered(case=case.id, ask=1))
 
 
+@pytest.mark.thorough
 def test_a_crash_at_any_call_of_an_approved_run_ends_as_if_nothing_had_happened(
     built: House, group: Group
 ) -> None:
@@ -344,6 +345,7 @@ def test_a_crash_at_any_call_of_an_approved_run_ends_as_if_nothing_had_happened(
             assert group.ports == [443], where
 
 
+@pytest.mark.thorough
 def test_what_the_store_refuses_is_never_acted_on(built: House, group: Group) -> None:
     case = asked(built, group)
     built.answer()

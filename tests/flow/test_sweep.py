@@ -173,6 +173,7 @@ def all_parts(engine: Engine) -> None:
             left.append(order)  # as a queue would: IAM is still making its report
 
 
+@pytest.mark.thorough
 def test_eight_hundred_inherited_violations_are_one_message_no_ticket_and_no_ask(built: House) -> None:
     with many(built) as engine:
         built.raise_to(Mode.ASK, SSH)
@@ -226,6 +227,7 @@ def test_a_part_is_looked_at_in_portions_and_taken_up_where_it_was_left(built: H
 # -- halfway ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_a_crash_at_any_call_of_a_sweep_and_a_redelivery_end_as_if_nothing_had_happened(
     built: House, group: Group
 ) -> None:

@@ -671,6 +671,7 @@ def waiting(built: House, number: int) -> tuple[Group, UndoRun]:
     return one, UndoRun(case=case.id, ask=case.asks)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("by_tick", [False, True])
 def test_a_crash_at_any_call_of_the_undo_function_ends_as_if_nothing_had_happened(
     built: House, by_tick: bool
@@ -701,6 +702,7 @@ def test_a_crash_at_any_call_of_the_undo_function_ends_as_if_nothing_had_happene
             assert group.ports == [22, 443], where
 
 
+@pytest.mark.thorough
 def test_a_refusal_at_any_call_of_the_undo_function_is_never_a_success(built: House) -> None:
     faults = Faults()
     undo.carry_out(built.engine(faults), waiting(built, 0)[1])

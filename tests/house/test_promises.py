@@ -720,6 +720,7 @@ def intent_controls(built: House) -> tuple[str, ...]:
 # -- faults, generated from a recorded run ------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 @every
 @pytest.mark.parametrize("kind", [Kind.BEFORE, Kind.AFTER])
 def test_a_crash_at_any_call_and_a_redelivery_end_as_if_nothing_had_happened(
@@ -738,6 +739,7 @@ def test_a_crash_at_any_call_and_a_redelivery_end_as_if_nothing_had_happened(
             assert told.tell().verdict == told.again, where
 
 
+@pytest.mark.thorough
 @every
 def test_a_refusal_at_any_call_is_never_a_success(remediation: AnyRemediation) -> None:
     """Only our own tables send the message back to its queue; and then it ends well, once they can be reached."""

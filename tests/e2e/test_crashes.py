@@ -48,7 +48,7 @@ EFFECTS: tuple[Effect, ...] = ("kill_before", "kill_after")
 DEATHS = [(effect, number) for number in reversed(range(len(WALK))) for effect in EFFECTS]
 """The last calls first: those runs leave a lease behind, which has to run out before anybody can take it over."""
 
-ALL_HAVE_DIED_SECONDS = 45
+ALL_HAVE_DIED_SECONDS = 100
 """When the messages show again, counted from the first death."""
 
 at_every_call = pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def died(deployed: Stage) -> dict[Death, str]:
     receives(deployed, visibility=VISIBILITY_SECONDS)
     deployed.world.wait_for(
         lambda: all(_closed_case(deployed, group) for group in groups.values()),
-        150.0,
+        240.0,
         "the redelivered events",
     )
     calm(deployed, 60.0)

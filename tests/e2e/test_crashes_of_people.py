@@ -35,7 +35,7 @@ from tests.e2e.scenes import (
 
 pytestmark = pytest.mark.emulator
 
-ALL_HAVE_DIED_SECONDS = 40
+ALL_HAVE_DIED_SECONDS = 80
 """When the messages show again, counted from the first death."""
 
 CONTROLS = ("s3-bucket-public-access-block", "iam-unused-credentials")

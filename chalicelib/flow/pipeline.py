@@ -311,8 +311,10 @@ class Engine:
         """The case with what was told taken in: the open one, or the next episode after one that ended."""
         if previous and not previous.state.ended:
             return self._take_in(previous, visit, now) if visit.told else _covering(previous, visit)
-        kept = _kept(previous, now) if previous else {"standing": {}}
-        standing = {**kept.pop("standing"), **dict.fromkeys(visit.ids, CaseState.OPEN)}
+        kept: dict[str, Any] = _kept(previous, now) if previous else {}
+        stood: dict[str, CaseState] = kept.pop("standing", {})
+        actors: tuple[str, ...] = kept.pop("actors", ())
+        standing = {**stood, **dict.fromkeys(visit.ids, CaseState.OPEN)}
         return Case(
             digest=case_digest(visit.remediation.id, visit.target),
             episode=previous.episode + 1 if previous else 1,
@@ -323,7 +325,7 @@ class Engine:
             standing=standing,
             generation=1,
             causes=(visit.cause,),
-            actors=principals(visit.signal.actor, known=kept.pop("actors", ())),
+            actors=principals(visit.signal.actor, known=actors),
             opened_at=now,
             updated_at=now,
             **kept,

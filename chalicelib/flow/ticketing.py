@@ -78,9 +78,7 @@ def closed(case: Case, because: str, now: datetime) -> Ticket | None:
     One about an undo is closed when all that it is about is exempt, as what was undone is.
     """
     ticket, standing = case.ticket, case.standing
-    if ticket is None or not ticket.is_open or not case.state.ended:
-        return None
-    if not set(ticket.controls) <= standing.keys():
+    if ticket is None or not ticket.is_open or not case.state.ended or not {*ticket.controls} <= {*standing}:
         return None
     if UNDO in ticket.evidence and any(standing[name] is not CaseState.EXEMPT for name in ticket.controls):
         return None

@@ -17,6 +17,7 @@ from chalicelib.domain.sweep import ABANDONED_AFTER
 from chalicelib.flow import errands, sweep
 from chalicelib.flow.errand import Look, Sweep, SweepPart
 from chalicelib.flow.pipeline import Engine
+from tests.fakes.cases import Item
 from tests.fakes.clock import FakeClock
 from tests.fakes.faults import Crash, Faults, Kind
 from tests.fakes.house import ACCOUNT, REGION, House
@@ -395,3 +396,55 @@ def test_a_part_for_nothing_that_we_know_is_dropped(built: House) -> None:
     stranger = parts[0].model_copy(update={"sweep": "another"})
     assert isinstance(stranger, SweepPart)
     assert sweep.go_on(engine, stranger) == ((), None)
+
+
+def test_a_case_that_cannot_be_read_or_is_nobodys_hides_no_other_from_a_sweep(
+    built: House, group: Group
+) -> None:
+    built.sweep()
+    built.raise_to(Mode.TICKET, SSH)
+    rule = group.open(22)
+    built.clock.advance(timedelta(days=1))
+    built.sweep()
+    case = built.only_case()
+    gone = case.model_copy(update={"digest": "g" * 20, "controls": ("gone",), "ticket": None})
+    built.cases.items["CASE", gone.digest] = Item(gone.model_dump_json(), gone.version)
+    built.cases.items["CASE", "b" * 20] = Item("{}", 1)
+    group.close(rule)
+    built.clock.advance(timedelta(days=1))
+    built.sweep()
+    assert [ticket.state for ticket in built.cases.tickets] == ["closed"]
+    assert "open-cases" in completed(built)[-1]["unread"]
+
+
+def test_a_store_that_refuses_a_target_of_a_sweep_brings_the_part_back(built: House, group: Group) -> None:
+    group.open(22)
+    _, parts = sweep.begin(built.engine(), Sweep())
+    part = next(one for one in parts if one.so_far.remediation == "ec2_revoke_open_ingress")
+
+    def away(_: object) -> None:
+        raise StoreError("away")
+
+    built.cases.look = away  # type: ignore[method-assign,assignment] # a table that is away
+    with pytest.raises(StoreError):
+        sweep.go_on(built.engine(), part)
+    now = built.cases.swept(ACCOUNT, ()).sweep
+    assert now
+    assert now.done == ()
+
+
+def test_a_report_that_stands_or_is_nobodys_any_more_is_not_made_again(built: House) -> None:
+    engine = built.engine()
+    _, parts = sweep.begin(engine, Sweep())
+    stale = built.cases.swept(ACCOUNT, ()).sweep
+    assert stale
+    built.carry_out(parts[0])
+    now = built.cases.swept(ACCOUNT, ()).sweep
+    assert now
+    sweep._report(engine, now, parts[0].so_far)
+    assert built.cases.swept(ACCOUNT, ()).sweep == now
+    built.clock.advance(ABANDONED_AFTER)
+    sweep.begin(engine, Sweep())
+    another = built.cases.swept(ACCOUNT, ()).sweep
+    sweep._report(engine, stale, parts[1].so_far)
+    assert built.cases.swept(ACCOUNT, ()).sweep == another

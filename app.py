@@ -18,6 +18,7 @@ app.register_blueprint(commands.routes(bootstrap.commands))
 
 _EVENTS = "arn:aws:sqs:us-east-1:000000000000:redress-dev-events"
 _UNDO = "arn:aws:sqs:us-east-1:000000000000:redress-dev-undo"
+_NOTICES = "arn:aws:sqs:us-east-1:000000000000:redress-dev-notices.fifo"
 _OUTBOX = "arn:aws:dynamodb:us-east-1:000000000000:table/redress-dev-outbox/stream/0"
 
 
@@ -34,3 +35,8 @@ def on_undo(event: SQSEvent) -> dict[str, Any]:
 @app.on_dynamodb_record(stream_arn=_OUTBOX, name="outbox")
 def on_outbox(event: DynamoDBEvent) -> dict[str, Any]:
     return bootstrap.outbox().handle(event.to_dict())
+
+
+@app.on_sqs_message(queue_arn=_NOTICES, batch_size=1, name="notifier")
+def on_notices(event: SQSEvent) -> dict[str, Any]:
+    return bootstrap.notifier().handle(event.to_dict())

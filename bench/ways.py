@@ -20,7 +20,8 @@ from chalicelib import bootstrap
 from chalicelib.adapters.worker import Worker
 from chalicelib.domain.case import Case, CaseState
 from chalicelib.domain.contract import Mode
-from chalicelib.flow.command import AnswerAsk, AnyCommand, SetMode, Undo, caller
+from chalicelib.flow.command import AnswerAsk, AnyCommand, SetMode, Undo
+from chalicelib.flow.desk import caller
 from chalicelib.flow.errand import Sweep
 from chalicelib.flow.visit import OWN_ROLES
 from local.demo import authorized

@@ -28,7 +28,8 @@ from chalicelib.settings import Settings, from_environment
 
 if TYPE_CHECKING:
     from chalicelib.adapters.outbox import Outbox
-    from chalicelib.flow.command import AnyCommand, Caller, CommandResult
+    from chalicelib.flow.command import AnyCommand
+    from chalicelib.flow.desk import Caller, CommandResult
 
 
 @cache

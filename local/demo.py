@@ -19,7 +19,8 @@ from chalicelib.cli.api import ApiError
 from chalicelib.domain.case import Case, CaseState
 from chalicelib.domain.contract import Mode
 from chalicelib.domain.record import broken_at
-from chalicelib.flow.command import AnswerAsk, CommandResult, SetMode, StartSweep, Undo
+from chalicelib.flow.command import AnswerAsk, SetMode, StartSweep, Undo
+from chalicelib.flow.desk import CommandResult
 from local import shell
 from local.emulator import findings
 from local.emulator.world import Credentials, SeenCall

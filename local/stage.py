@@ -21,7 +21,8 @@ from chalicelib.cli.deploy import deploy
 from chalicelib.cli.package import package
 from chalicelib.domain.case import Case, CaseState
 from chalicelib.domain.ticket import Ticket, TicketState
-from chalicelib.flow.command import AnyCommand, CommandResult
+from chalicelib.flow.command import AnyCommand
+from chalicelib.flow.desk import CommandResult
 from chalicelib.settings import Settings
 from local.emulator.world import Credentials, SeenCall, World
 

@@ -43,4 +43,42 @@ def test_names_follow_from_the_stage() -> None:
     settings = from_environment(WHOLE)
     assert settings.table("control_state") == "redress-dev-control-state"
     assert settings.queue("events-dlq") == "redress-dev-events-dlq"
+    assert settings.queue("notices") == "redress-dev-notices.fifo"
+    assert settings.queue("notices-dlq") == "redress-dev-notices-dlq.fifo"
     assert settings.role("act") == "redress-dev-act"
+    assert settings.secret("console") == "redress-dev/console"
+
+
+def test_the_topic_is_the_one_that_the_template_names() -> None:
+    arn = "arn:aws:sns:eu-central-1:111111111111:redress-dev-people"
+    assert from_environment({**WHOLE, "REDRESS_PEOPLE_TOPIC": arn}).people_topic == arn
+
+
+HERE = {"AWS_ENDPOINT_URL": "http://127.0.0.1:4566"}
+
+
+def test_another_slack_is_spoken_to_in_the_emulated_world_alone() -> None:
+    fake = {"REDRESS_SLACK_API": "http://127.0.0.1:8080/api/"}
+    settings = from_environment({**WHOLE, **HERE, **fake})
+    assert (settings.emulated, settings.slack_api) == (True, "http://127.0.0.1:8080/api/")
+    assert from_environment({**WHOLE, **HERE}).slack_api is None
+    assert from_environment(WHOLE).emulated is False
+    with pytest.raises(MissingSettingError, match="REDRESS_SLACK_API"):
+        from_environment({**WHOLE, **fake})
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "https://sqs.us-east-1.amazonaws.com",
+        "http://127.0.0.1.evil.example/",
+        "http://127.0.0.1@evil.example/",
+        "http://localhost.evil.example",
+        "http://127.0.0.1:4566\n",
+        "",
+    ],
+)
+def test_only_loopback_is_the_emulated_world(endpoint: str) -> None:
+    assert from_environment({**WHOLE, "AWS_ENDPOINT_URL": endpoint}).emulated is False
+    with pytest.raises(MissingSettingError, match="REDRESS_SLACK_API"):
+        from_environment({**WHOLE, **HERE, "REDRESS_SLACK_API": endpoint})

@@ -8,13 +8,14 @@ answer needs `dynamodb:ConditionCheckItem` besides, and no right to write the ca
 
 import hashlib
 import heapq
+import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from operator import attrgetter
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar
 from zlib import crc32
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -24,9 +25,12 @@ from chalicelib.adapters.deployment import Deployment
 from chalicelib.domain.approval import Answers
 from chalicelib.domain.case import Case, CaseState, Lock
 from chalicelib.domain.contract import canonical
+from chalicelib.domain.dossier import Dossier
 from chalicelib.domain.errors import ConflictError, ContractError, OversizeError, StoreError, UnreadableError
+from chalicelib.domain.figures import Figures
 from chalicelib.domain.finding import Model, Target, digest
 from chalicelib.domain.limits import Spent
+from chalicelib.domain.policy import Engagement, PolicySetting
 from chalicelib.domain.ports import (
     AnswerChange,
     Change,
@@ -56,6 +60,7 @@ Item = dict[str, dict[str, str]]
 """An item as DynamoDB's API spells it; ours hold strings (`S`) and versions (`N`) only."""
 
 M = TypeVar("M", bound=Model)
+T = TypeVar("T")
 Stateful = TypeVar("Stateful", Case, Ticket)
 
 # --------------------------------------------------------------------------------------------------------- the tables
@@ -114,7 +119,7 @@ def _key_schema(hash_key: str, range_key: str | None = None) -> list[dict[str, s
 TABLES = (
     Table("cases", indexes=(Index("by_state", "state", "updated_at"),)),
     Table("control_state", indexes=(Index("by_kind", "kind", "pk"),)),
-    Table("outbox"),
+    Table("outbox", indexes=(Index("by_waiting", "waiting", "since"),)),
     Table(
         "audit",
         range_key="sk",
@@ -152,6 +157,16 @@ MADE_BY_PEOPLE = frozenset(
         RecordType.REQUESTED,
         RecordType.ANSWERED,
         RecordType.ANSWER_REFUSED,
+        RecordType.WITHDRAWN,
+        RecordType.BREAK_GLASS,
+        RecordType.CLAIMED,
+        RecordType.HANDED_OVER,
+        RecordType.COMMENTED,
+        RecordType.INCIDENT_DECLARED,
+        RecordType.INCIDENT_DISMISSED,
+        RecordType.INVITED,
+        RecordType.UNINVITED,
+        RecordType.VIEWED,
         RecordType.COMMAND_REFUSED,
         RecordType.CONFIG_CHANGED,
         RecordType.ENROLLED,
@@ -219,6 +234,17 @@ def _deployer_key(account: str, role_arn: str) -> str:
 
 def _owner_key(account: str) -> str:
     return f"OWNER#{account}"
+
+
+_POLICY = "POLICY"
+
+
+def _engagement_key(name: str) -> str:
+    return f"ENGAGEMENT#{name}"
+
+
+def _dossier_key(case: str) -> str:
+    return f"DOSSIER#{case}"
 
 
 def _sweep_key(account: str) -> str:
@@ -405,6 +431,12 @@ def _setting_puts(change: SettingChange) -> Iterator[_Put]:
         yield _setting(_deployer_key(role.account, role.role_arn), "DEPLOYER", role)
     if change.owner:
         yield _setting(_owner_key(change.owner.account), "OWNER", change.owner)
+    if change.policy:
+        yield _setting(_POLICY, "POLICY", change.policy)
+    if change.engagement:
+        yield _setting(_engagement_key(change.engagement.id), "ENGAGEMENT", change.engagement)
+    if change.dossier:
+        yield _setting(_dossier_key(change.dossier.case), "DOSSIER", change.dossier)
     yield _record_put(change.record)
     yield from _notice_puts(change.notices)
     before, head = change.expected_head, change.record.head
@@ -579,8 +611,13 @@ class _Door:
         values: Mapping[str, str],
         *,
         newest_first: bool = False,
+        at_once: int = 0,
+        after: Item | None = None,
     ) -> Iterator[Item]:
-        """The items of one partition in the order of its range key, page by page and only as far as is asked for."""
+        """The items of one partition in the order of its range key, page by page and only as far as is asked for.
+
+        With `at_once`, a page has so many; with `after`, the first is the one behind that item.
+        """
         names = {word: word[1:] for word in condition.split() if word.startswith("#")}
         request: dict[str, Any] = {
             "TableName": self._deployment.table(table),
@@ -591,6 +628,8 @@ class _Door:
         }
         # An index is never consistent; its bodies are read from the table, which is.
         request |= {"IndexName": index} if index else {"ConsistentRead": True}
+        request |= {"Limit": at_once} if at_once else {}
+        request |= {"ExclusiveStartKey": after} if after else {}
         while True:
             try:
                 page: Any = self._client.query(**request)
@@ -722,6 +761,13 @@ class _Told:
     def answers(self, case: str, ask: int) -> Answers | None:
         """What people said to that ask of that case, read consistently; None when nobody said anything."""
         return _answers(self._door, case, ask)
+
+    def policy(self) -> PolicySetting | None:
+        """The policy that stands; StoreError when what stands there cannot be read, and then nobody approves anything."""
+        return self._stands(PolicySetting, _POLICY)
+
+    def _stands(self, model: type[M], key: str) -> M | None:
+        return _parsed(model, self._door.get({"control_state": [key]}).get(key))
 
     def note(self, record: Record) -> bool:
         """One conditional PutItem into the audit trail; False when that record already stands, untouched."""
@@ -864,6 +910,14 @@ class DynamoSettings(_Told):
         """Who answers for the account, or None."""
         return self._stands(Owner, _owner_key(account))
 
+    def engagement(self, name: str) -> Engagement | None:
+        """The invitation of that name, over or not, or None."""
+        return self._stands(Engagement, _engagement_key(name))
+
+    def dossier(self, case: str) -> Dossier | None:
+        """What people said of the case beside its decisions, or None."""
+        return self._stands(Dossier, _dossier_key(case))
+
     def head(self, chain: str) -> Head:
         """The end of a system chain; Head() when it has no record yet."""
         return self._stands(Head, _chain_key(chain)) or Head()
@@ -888,9 +942,6 @@ class DynamoSettings(_Told):
         """The settings, their record and the chain's new head, or none of it and ConflictError."""
         self._door.transact(_setting_puts(change), f"the setting recorded in {change.record.chain}")
 
-    def _stands(self, model: type[M], key: str) -> M | None:
-        return _parsed(model, self._door.get({"control_state": [key]}).get(key))
-
 
 # -------------------------------------------------------------------------------------------------------- for reading
 
@@ -905,6 +956,37 @@ class Stored:
     type: str
     body: str
     hash: str
+
+
+@dataclass(frozen=True)
+class Page(Generic[T]):
+    """Some of many, and where the rest begins: `more` is empty when there is no rest. `unreadable` ones are left out."""
+
+    items: tuple[T, ...]
+    more: str = ""
+    unreadable: int = 0
+
+
+@dataclass(frozen=True)
+class Sought:
+    """Which records a reader seeks: those about a resource, else those of an actor, else the account's. Inclusive times.
+
+    An actor is sought as limits count one (`Actor.key`), and only what people did is found by it. `fits` looks at bodies.
+    """
+
+    account: str
+    since: datetime
+    until: datetime
+    resource: str = ""
+    actor: str = ""
+    fits: Callable[[Mapping[str, Any]], bool] = lambda _: True
+
+
+READ_AT_ONCE = 200
+"""How many cases or records a page looks at, at most. What fits may be rare: the page is then short, and says where it stopped."""
+
+QUIET_DAYS = 4
+"""How many days without a record that fits a page of the log looks through before it says where it stopped."""
 
 
 class Ledger:
@@ -993,6 +1075,18 @@ class Ledger:
         """Who answers for which account."""
         return self._kind("OWNER", Owner)
 
+    def policy(self) -> PolicySetting | None:
+        """The policy that stands, or None."""
+        return next(iter(self._kind("POLICY", PolicySetting)), None)
+
+    def engagements(self) -> tuple[Engagement, ...]:
+        """Every invitation, those that are over too."""
+        return self._kind("ENGAGEMENT", Engagement)
+
+    def dossiers(self) -> tuple[Dossier, ...]:
+        """What people said of cases beside their decisions."""
+        return self._kind("DOSSIER", Dossier)
+
     def sweeps(self) -> tuple[Sweep, ...]:
         """The newest sweep of each account."""
         return self._kind("SWEEP", Sweep)
@@ -1004,6 +1098,150 @@ class Ledger:
     def spent(self) -> tuple[Spent, ...]:
         """What was reserved, by account and by actor."""
         return self._kind("SPENT", Spent)
+
+    # -- pages ---------------------------------------------------------------------------------------------------------
+
+    def cases_page(
+        self,
+        state: CaseState,
+        most: int,
+        after: str = "",
+        fits: Callable[[Case], bool] = lambda _: True,
+        *,
+        oldest_first: bool = False,
+    ) -> Page[Case]:
+        """At most `most` cases in `state` that fit, the one that moved last first; `after` is a page's `more`."""
+        return self._in_page(Case, state.value, state, most, after, fits, newest_first=not oldest_first)
+
+    def tickets_page(
+        self, state: TicketState, most: int, after: str = "", fits: Callable[[Ticket], bool] = lambda _: True
+    ) -> Page[Ticket]:
+        """The same of tickets."""
+        return self._in_page(Ticket, _TICKET_STATES[state], state, most, after, fits, newest_first=True)
+
+    def exemptions_page(
+        self, most: int, after: str = "", fits: Callable[[Exemption], bool] = lambda _: True
+    ) -> Page[Exemption]:
+        """The same of exemptions, in the order of their accounts; expired ones too."""
+        entry = {"kind": {"S": "EXEMPTION"}}
+        keys = self._door.query(
+            "control_state",
+            "by_kind",
+            "#kind = :kind",
+            {":kind": "EXEMPTION"},
+            at_once=most + 1,
+            after={**entry, "pk": {"S": after}} if after else None,
+        )
+        return self._page("control_state", keys, most, Exemption, fits)
+
+    def records_page(self, sought: Sought, most: int, before: str = "") -> Page[Stored]:
+        """At most `most` of the sought records, newest first; `before` is a page's `more`.
+
+        Indexes follow their table within moments: the newest records may be missing for as long.
+        """
+        since = stamp(sought.since)
+        upper = before or f"{stamp(sought.until)}#~"  # "~" sorts behind every record id
+        found, looked, floor = list[Stored](), 0, ""
+        if upper < since:
+            return Page(())
+        for index, attribute, values, begins in _partitions(sought, upper):
+            floor = begins
+            shards = [
+                self._door.query(
+                    "audit",
+                    index,
+                    f"#{attribute} = :key AND #at_id BETWEEN :since AND :until",
+                    {":key": value, ":since": since, ":until": upper},
+                    newest_first=True,
+                    at_once=most + 1,
+                )
+                for value in values
+            ]
+            merged = heapq.merge(*shards, key=lambda key: key["at_id"]["S"], reverse=True)
+            for part in _parts((key for key in merged if key["at_id"]["S"] != before), most):
+                for key, record in zip(part, self._fetched(iter(part)), strict=True):
+                    looked += 1
+                    if sought.fits(json.loads(record.body)):
+                        found.append(record)
+                    if len(found) == most or looked == READ_AT_ONCE:
+                        return Page(tuple(found), key["at_id"]["S"])
+        return Page(tuple(found), floor if floor > since else "")
+
+    def tail(self, chain: str, most: int) -> tuple[Stored, ...]:
+        """The last `most` records of a chain, in the order of its sequence, read consistently."""
+        newest = self._door.query("audit", None, "#pk = :pk", {":pk": chain}, newest_first=True, at_once=most)
+        return tuple(reversed([_stored(item) for item in itertools.islice(newest, most)]))
+
+    def beside(self, case: Case, until: datetime, most: int) -> tuple[Stored, ...]:
+        """The newest records about the case's resource since it was opened that stand in other chains, newest first.
+
+        What people said and set is recorded there. At most READ_AT_ONCE records about the resource are looked at.
+        """
+        resource = f"RES#{_sha(case.target.resource)}"
+        newest = self._indexed("by_resource", "resource_key", resource, case.opened_at, until)
+        others = (key for key in itertools.islice(newest, READ_AT_ONCE) if key["pk"]["S"] != case.id)
+        return tuple(self._fetched(itertools.islice(others, most)))
+
+    def figures(self) -> Figures | None:
+        """The figures as last counted, or None before they ever were."""
+        return next(iter(self._kind("FIGURES", Figures)), None)
+
+    def answers_to(self, asks: Sequence[tuple[str, int]]) -> Mapping[str, Answers]:
+        """What people said to these asks (case, number), by case, at most BATCH_KEYS of them, in one consistent read."""
+        keys = {_answers_key(case, ask): case for case, ask in asks}
+        found = self._door.get({"cases": [*keys]}) if keys else {}
+        return {keys[key]: _read(Answers, item) for key, item in found.items()}
+
+    def spent_in(self, accounts: Sequence[str]) -> tuple[Spent, ...]:
+        """What was reserved in each of these accounts."""
+        keys = [account_spent(account) for account in accounts]
+        found = self._door.get({"control_state": [_spent_key(key) for key in keys]})
+        return tuple(_spent(key, found) for key in keys)
+
+    def _in_page(
+        self,
+        model: type[Stateful],
+        entry: str,
+        state: CaseState | TicketState,
+        most: int,
+        after: str,
+        fits: Callable[[Stateful], bool],
+        *,
+        newest_first: bool,
+    ) -> Page[Stateful]:
+        at, _, pk = after.partition("|")
+        keys = self._door.query(
+            "cases",
+            "by_state",
+            "#state = :state",
+            {":state": entry},
+            newest_first=newest_first,
+            at_once=most + 1,
+            after={"state": {"S": entry}, "updated_at": {"S": at}, "pk": {"S": pk}} if after else None,
+        )
+        # An index lags behind its table: what has moved on stands under its new state as well.
+        return self._page("cases", keys, most, model, lambda one: one.state is state and fits(one))
+
+    def _page(
+        self, table: str, keys: Iterator[Item], most: int, model: type[M], fits: Callable[[M], bool]
+    ) -> Page[M]:
+        found, looked, unreadable = list[M](), 0, 0
+        for part in _parts(keys, most):
+            items = self._door.get({table: [key["pk"]["S"] for key in part]})
+            for key in part:
+                looked += 1
+                try:
+                    one = _parsed(model, items.get(key["pk"]["S"]))
+                except UnreadableError:
+                    unreadable += 1
+                    continue
+                if one is not None and fits(one):
+                    found.append(one)
+                if len(found) == most or looked == READ_AT_ONCE:
+                    rest = key is not part[-1] or next(keys, None) is not None
+                    place = "|".join(key[name]["S"] for name in ("updated_at", "pk") if name in key)
+                    return Page(tuple(found), place if rest else "", unreadable)
+        return Page(tuple(found), "", unreadable)
 
     def _indexed(self, index: str, key: str, value: str, since: datetime, until: datetime) -> Iterator[Item]:
         return self._door.query(
@@ -1042,15 +1280,28 @@ class Ledger:
         return tuple(self._door.bodies("control_state", keys, model))
 
 
-def _parts(keys: Iterator[Item]) -> Iterator[list[Item]]:
+def _partitions(sought: Sought, upper: str) -> Iterator[tuple[str, str, list[str], str]]:
+    """Where records before `upper` are sought, newest first: index, attribute, values, and the end of what comes before."""
+    day, first = datetime.fromisoformat(upper[:10]).date(), sought.since.astimezone(UTC).date()
+    if sought.resource:
+        yield "by_resource", "resource_key", [f"RES#{_sha(sought.resource)}"], ""
+        return
+    if sought.actor:
+        while (day.year, day.month) >= (first.year, first.month):
+            yield "by_actor", "actor_key", [f"ACT#{_sha(sought.actor)}#{day:%Y%m}"], ""
+            day = day.replace(day=1) - timedelta(days=1)
+        return
+    for _ in range(QUIET_DAYS):
+        if day < first:
+            return
+        shards = [_day_key("ACC", sought.account, f"{day:%Y%m%d}", shard) for shard in range(SHARDS)]
+        day -= timedelta(days=1)
+        yield "by_account", "account_key", shards, f"{day.isoformat()}T23:59:59.999Z#~"
+
+
+def _parts(keys: Iterator[Item], most: int = BATCH_KEYS) -> Iterator[list[Item]]:
     """`keys` in lists that one BatchGetItem can take."""
-    part: list[Item] = []
-    for key in keys:
-        part.append(key)
-        if len(part) == BATCH_KEYS:
-            yield part
-            part = []
-    if part:
+    while part := list(itertools.islice(keys, min(most, BATCH_KEYS))):
         yield part
 
 

@@ -1,21 +1,30 @@
-"""The function behind the outbox's stream: brings each errand to the commands queue, and leaves every other notice.
+"""The function behind the outbox's stream: errands to the commands queue, every other notice to wherever people are told.
 
 At least once and in the order of the stream. The errand's own meaning is not looked at here: whoever carries it out reads
-it strictly, and what is none ends among the dead letters of the commands queue, with its text.
+it strictly, and what is none ends among the dead letters of the commands queue, with its text. Nor is a notice's: whoever
+tells of it reads the case as it stands.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from pydantic import ValidationError
 
 from chalicelib.adapters.telemetry import Telemetry
+from chalicelib.delivery.routes import destinations
 from chalicelib.domain.contract import canonical
+from chalicelib.domain.delivery import Delivery
 from chalicelib.domain.errors import ContractError, RedressError
-from chalicelib.domain.ports import Notice
+from chalicelib.domain.finding import Severity
+from chalicelib.domain.policy import Policy, PolicySetting
+from chalicelib.domain.ports import Clock, Notice
 from chalicelib.domain.shape import mapping
 from chalicelib.flow.errand import NOTICE
+
+REMEMBERED = timedelta(seconds=60)
+"""For so long a policy is gone by that has been replaced. It says where people are told, and decides nothing here."""
 
 
 class Queues(Protocol):
@@ -26,13 +35,34 @@ class Queues(Protocol):
         ...
 
 
+class Policies:
+    """The policy, read at most once a minute; StoreError when it cannot be read, whatever was read before."""
+
+    def __init__(self, read: Callable[[], PolicySetting | None], clock: Clock) -> None:
+        self._read = read
+        self._clock = clock
+        self._read_at: datetime | None = None
+        self._policy: Policy | None = None
+
+    def now(self) -> Policy | None:
+        """The policy as it stood within the last minute; None while nobody ever set one."""
+        now = self._clock.now()
+        if self._read_at is None or now - self._read_at >= REMEMBERED:
+            setting = self._read()
+            self._policy, self._read_at = setting.policy if setting else None, now
+        return self._policy
+
+
 @dataclass(frozen=True)
 class Outbox:
-    """Takes changes of the outbox table; `commands` names the queue that errands go to."""
+    """Takes changes of the outbox table; `commands` names the queue that errands go to, `send` is for all other notices."""
 
     queues: Queues
     telemetry: Telemetry
     commands: str
+    send: Callable[[Delivery], None]
+    policies: Policies
+    severity_of: Mapping[str, Severity]
 
     def handle(self, event: Mapping[str, Any]) -> dict[str, list[dict[str, str]]]:
         """Every change in turn; the answer names the first that must come again, with all behind it.
@@ -50,7 +80,8 @@ class Outbox:
         return {"batchItemFailures": []}
 
     def _bring(self, image: Mapping[str, Any]) -> None:
-        if mapping(image.get("kind")).get("S") != NOTICE:
+        kind = mapping(image.get("kind")).get("S")
+        if kind is None:  # what delivery itself remembers lies in the same table
             return
         try:
             notice = Notice.model_validate_json(mapping(image.get("body")).get("S", ""))
@@ -58,4 +89,16 @@ class Outbox:
             raise ContractError(
                 f"what stands in the outbox as {image.get('pk')} is no notice: {error}"
             ) from error
-        self.queues.send(self.commands, canonical(notice.body))
+        if notice.kind == NOTICE:
+            self.queues.send(self.commands, canonical(notice.body))
+            return
+        for destination in destinations(notice, self.policies.now(), self.severity_of):
+            self.send(
+                Delivery(
+                    notice=notice.id,
+                    kind=notice.kind,
+                    case=notice.case,
+                    at=notice.at,
+                    destination=destination,
+                )
+            )

@@ -46,6 +46,10 @@ class SqsQueues:
 
         Sent first and deleted after: whatever happens in between, a message is in at least one of the queues. It may
         be in both for a while, which the engine knows how to bear: every event has an id.
+
+        Of a FIFO queue a message keeps its group, and is known by its own id, not by that of its deduplication: SQS
+        takes a second message with the same one for five minutes, and drops it
+        (docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/using-messagededuplicationid-property.html).
         """
         moved = 0
         while moved < most:
@@ -55,12 +59,17 @@ class SqsQueues:
                 MaxNumberOfMessages=1,
                 WaitTimeSeconds=self._wait_seconds,
                 MessageAttributeNames=["All"],
+                MessageSystemAttributeNames=["MessageGroupId"],
             ).get("Messages", [])
             if not received:
                 return moved
             (message,) = received
             attributes = message.get("MessageAttributes", {})
-            self._ask("send_message", queue, MessageBody=message["Body"], MessageAttributes=attributes)
+            group = message.get("Attributes", {}).get("MessageGroupId")
+            order = _order(group, message["MessageId"] if group else None)
+            self._ask(
+                "send_message", queue, MessageBody=message["Body"], MessageAttributes=attributes, **order
+            )
             self._ask("delete_message", dead_letters, ReceiptHandle=message["ReceiptHandle"])
             moved += 1
         return moved
@@ -70,12 +79,24 @@ class SqsQueues:
         answer = self._ask("get_queue_attributes", queue, AttributeNames=list(COUNTED))
         return sum(int(answer["Attributes"][name]) for name in COUNTED)
 
-    def send(self, queue: str, body: str, delay_seconds: int = 0) -> None:
-        """Put one message on the queue, to be seen after `delay_seconds`, or after the longest that SQS can hold it."""
+    def send(
+        self,
+        queue: str,
+        body: str,
+        delay_seconds: int = 0,
+        group: str | None = None,
+        dedup: str | None = None,
+    ) -> None:
+        """Put one message on the queue, to be seen after `delay_seconds`, or after the longest that SQS can hold it.
+
+        A FIFO queue keeps the order within a `group`, drops what has a `dedup` of the last five minutes, wants both (as
+        up to 128 letters, digits and punctuation) and knows no delay of one message
+        (docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html).
+        """
         # A number of seconds, even 0, would overrule the queue's own delay.
         within = min(delay_seconds, LONGEST_DELAY_SECONDS)
         delay = {"DelaySeconds": within} if within > 0 else {}
-        self._ask("send_message", queue, MessageBody=body, **delay)
+        self._ask("send_message", queue, MessageBody=body, **delay, **_order(group, dedup))
 
     def _ask(self, method: str, queue: str, **request: Any) -> Any:  # noqa: ANN401 -- as each operation has it
         try:
@@ -95,6 +116,12 @@ class SqsQueues:
             owner: Any = {"QueueOwnerAWSAccountId": parts[4]} if queue.startswith("arn:") else {}
             self._urls[queue] = self._client.get_queue_url(QueueName=parts[-1], **owner)["QueueUrl"]
         return self._urls[queue]
+
+
+def _order(group: str | None, dedup: str | None) -> dict[str, str]:
+    """What a FIFO queue wants to know of a message beside its body, and no other queue."""
+    given = {"MessageGroupId": group, "MessageDeduplicationId": dedup}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 class SqsQueue:

@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 from pydantic import ValidationError
 
 from chalicelib.domain.errors import RedressError
-from chalicelib.flow.command import STAGE_HEADER, AnyCommand, CommandResult
+from chalicelib.flow.command import STAGE_HEADER, AnyCommand
+from chalicelib.flow.desk import CommandResult
 
 if TYPE_CHECKING:
     import boto3
@@ -42,6 +43,11 @@ class Api:
     stage: str
     url: str | None = None
 
+    @property
+    def address(self) -> str:
+        """Where it is, without a slash at the end; the console's pages are there too."""
+        return checked(self.url or self._deployed())
+
     def post(self, command: AnyCommand) -> CommandResult:
         """Send the command; what was recorded, or ApiError."""
         status, body = self._send(command.kind, command.model_dump_json().encode())
@@ -60,7 +66,7 @@ class Api:
         from botocore.exceptions import BotoCoreError
         from botocore.httpsession import URLLib3Session
 
-        url = checked(self.url or self._deployed())
+        url = self.address
         try:
             credentials = self.session.get_credentials()
             if credentials is None:

@@ -1,7 +1,7 @@
 """Doctor: is this deployment alive and safe? Each check reads a little, and says what to do when it is not well."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -14,6 +14,8 @@ from chalicelib.cli.ledger import Books
 from chalicelib.domain.case import CaseState
 from chalicelib.domain.contract import Mode
 from chalicelib.domain.errors import RedressError
+from chalicelib.domain.finding import Severity
+from chalicelib.domain.policy import About, Policy, usable
 from chalicelib.domain.ports import FREEZE_ALL
 from chalicelib.domain.record import broken_at, stamp, system_chain
 from chalicelib.flow.command import SNOOZE
@@ -29,8 +31,8 @@ ENDS_SOON = timedelta(days=14)
 UNSWEPT = timedelta(days=2)
 """Two sweeps of a day each: what no event told of would have been found by then."""
 
-QUEUES = ("events", "commands", "undo")
-ROLES = ("engine", "read", "act", "undo", "http", "outbox", "undoer")
+QUEUES = ("events", "commands", "undo", "notices")
+ROLES = ("engine", "read", "act", "undo", "http", "outbox", "undoer", "notifier")
 
 
 class Health(StrEnum):
@@ -78,6 +80,7 @@ class Doctor:
         yield from self._try("rules", self._rules, missing=Health.WARN)
         yield from self._try("last record", self._last_record, missing=Health.WARN)
         yield from self._try("asks", self._asks, missing=Health.WARN)
+        yield from self._try("policy", self._policy, missing=Health.FAIL)
         yield from self._try("exemptions", self._exemptions, missing=Health.WARN)
         yield from self._try("sweeps", self._sweeps, missing=Health.WARN)
         for role in ROLES:
@@ -205,6 +208,23 @@ class Doctor:
         else:
             yield Check("asks", Health.OK, "nothing waits for an answer")
 
+    def _policy(self) -> Iterator[Check]:
+        """For each severity in each account: whether there is a rule, and whether its quorum comes about, also without the one who did it."""
+        ledger = self.books().ledger
+        setting = ledger.policy()
+        if setting is None:
+            says = "no policy is set: one approval of whoever IAM lets send POST/commands/answer decides; see docs/policy.md"
+            yield Check("policy", Health.WARN, says)
+            return
+        policy = setting.policy
+        accounts = (self.settings.account, *(one.account for one in ledger.enrolments()))
+        for severity in Severity:
+            yield _quorum(policy, severity, accounts)
+        silent = [severity.value for severity in Severity if not _heard_of(policy, severity, accounts)]
+        if silent:
+            says = f"no route is for severity {', '.join(silent)}: people hear of those by mail only"
+            yield Check("routes", Health.WARN, says)
+
     def _exemptions(self) -> Iterator[Check]:
         lasting = [one for one in self.books().ledger.exemptions() if one.expires_at > self.now]
         soon = [one for one in lasting if one.expires_at <= self.now + ENDS_SOON and one.code != SNOOZE]
@@ -268,3 +288,23 @@ def _principals(trust: dict[str, Any]) -> Iterator[str]:
         named = principal.values() if isinstance(principal, dict) else [principal]
         for one in named:
             yield from one if isinstance(one, list) else [one]
+
+
+def _quorum(policy: Policy, severity: Severity, accounts: Iterable[str]) -> Check:
+    """The account in which a quorum of that severity is the hardest to get, and by how much."""
+    spare: list[tuple[int, str]] = []
+    for account in accounts:
+        rule = policy.rule(About(severity=severity, account=account, controls=()))
+        if rule is None:
+            says = f"account {account}: no rule fits, so nobody may approve it and it becomes a ticket"
+            return Check(f"quorum {severity.value}", Health.FAIL, says)
+        there = sum(usable(policy.people[one], rule) for one in policy.members(rule.approvers))
+        spare.append((there - rule.quorum, f"rule {rule.name} wants {rule.quorum} of {there}"))
+    least, says = min(spare)
+    if least < 1:
+        says += ": when one of them made the change, nobody is left to approve it"
+    return Check(f"quorum {severity.value}", Health.OK if least > 0 else Health.WARN, says)
+
+
+def _heard_of(policy: Policy, severity: Severity, accounts: Iterable[str]) -> bool:
+    return all(policy.route(About(severity=severity, account=one, controls=())) for one in accounts)

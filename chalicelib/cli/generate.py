@@ -25,6 +25,7 @@ def generate(root: Path) -> dict[Path, str]:
         undo=policies.undo(declared),
         outbox=policies.outbox(),
         undoer=policies.undoer(),
+        notifier=policies.notifier(),
     )
     return {
         **{root / POLICIES / f"{name}.json": _json(granted) for name, granted in vars(grants).items()},

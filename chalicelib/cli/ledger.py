@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from chalicelib.domain.approval import Answers
 from chalicelib.domain.case import Case, CaseState
 from chalicelib.domain.errors import RefusedCommandError
+from chalicelib.domain.policy import Engagement, PolicySetting
 from chalicelib.domain.ports import DeploymentRole, Enrolment, Exemption, Freeze, ModeSetting, Owner
 from chalicelib.domain.record import body_of, broken_at
 from chalicelib.domain.sweep import Sweep
@@ -52,6 +53,14 @@ class Ledger(Protocol):
 
     def answers(self, case: str, ask: int, /) -> Answers | None:
         """What people said to that ask; None when nobody said anything."""
+
+    def policy(self) -> PolicySetting | None:
+        """The policy that stands, or None."""
+        ...
+
+    def engagements(self) -> Iterable[Engagement]:
+        """Every outside auditor's invitation, those that are over too."""
+        ...
 
     def modes(self) -> Sequence[ModeSetting]:
         """Every mode that somebody set."""

@@ -3,9 +3,7 @@
 Exit codes: 0 done, 1 not done or not well (the reason stands on stderr), 2 the command line itself is wrong.
 """
 
-import re
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,12 +11,26 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from chalicelib.cli import screen
-from chalicelib.cli.outside import Outside, real
+from chalicelib.cli import screen, teamwork
+from chalicelib.cli.options import (
+    Account,
+    CaseName,
+    Days,
+    Json,
+    Reason,
+    Stage,
+    Url,
+    Yes,
+    carry_out,
+    known_form,
+    outside,
+    twelve_digits,
+    well_formed,
+)
+from chalicelib.cli.outside import real
 
 if TYPE_CHECKING:
     from chalicelib.domain.finding import Signal
-    from chalicelib.flow.command import AnyCommand
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -46,33 +58,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Json = Annotated[bool, typer.Option("--json", help="Write JSON, for programs.")]
-
-
-def _known_form(stage: str) -> str:
-    """A stage as deployments are named; what is none is never looked for in AWS."""
-    from chalicelib.cli.template import STAGE_FORM
-
-    if not re.fullmatch(STAGE_FORM, stage):
-        raise typer.BadParameter(
-            f"{stage!r} is no stage: up to 12 lower-case letters and digits, a letter first"
-        )
-    return stage
-
-
-def _twelve_digits(account: str | None) -> str | None:
-    if account and not re.fullmatch("[0-9]{12}", account):
-        raise typer.BadParameter(f"{account!r} is no account: twelve digits")
-    return account
-
-
-Stage = Annotated[str, typer.Option(envvar="REDRESS_STAGE", help="Which deployment.", callback=_known_form)]
-Url = Annotated[
-    str | None,
-    typer.Option("--api", envvar="REDRESS_API", help="The API's address; by default the stack's own."),
-]
-Reason = Annotated[str, typer.Option(help="Why; it is recorded under your name.")]
-Account = Annotated[str, typer.Option(help="The account, twelve digits.", callback=_twelve_digits)]
 Check = Annotated[bool, typer.Option("--check", help="Write nothing; exit 1 when a file is stale.")]
 
 
@@ -80,12 +65,6 @@ Check = Annotated[bool, typer.Option("--check", help="Write nothing; exit 1 when
 def prepare(ctx: typer.Context) -> None:
     """Redress finds changes that break your controls on AWS, and repairs or reports them."""
     ctx.obj = ctx.obj or real()
-
-
-def outside(ctx: typer.Context) -> Outside:
-    """The doors to the outside that this run was given."""
-    found: Outside = ctx.obj
-    return found
 
 
 # ------------------------------------------------------------------------------------------------------------- offline
@@ -245,7 +224,7 @@ def log(
     *,
     since: Annotated[str, typer.Option(help="How far back: 30m, 24h, 7d, or an ISO time.")] = "24h",
     control: Annotated[str, typer.Option(help="Only records of this control.")] = "",
-    account: Annotated[str, typer.Option(help="Only records of this account.", callback=_twelve_digits)] = "",
+    account: Annotated[str, typer.Option(help="Only records of this account.", callback=twelve_digits)] = "",
     resource: Annotated[str, typer.Option(help="Only records of this resource, by its ARN.")] = "",
     stage: Stage = "dev",
     json: Json = False,
@@ -374,11 +353,6 @@ def cases(
         rows,
         empty=f"no case is {state}" if state else "there is no case yet",
     )
-
-
-CaseName = Annotated[
-    str, typer.Argument(help="The case's id, as `redress cases` shows it.", show_default=False)
-]
 
 
 @app.command(short_help="Show a case's whole timeline, and whether it still holds.")
@@ -707,29 +681,6 @@ def doctor(ctx: typer.Context, *, stage: Stage = "dev", json: Json = False) -> N
 # ------------------------------------------------------------------------------------------------------------ commands
 
 
-@contextmanager
-def _well_formed() -> Iterator[None]:
-    """What the command's own model refuses is a wrong command line, said field by field."""
-    from pydantic import ValidationError
-
-    from chalicelib.flow.command import said_plainly
-
-    try:
-        yield
-    except ValidationError as error:
-        raise typer.BadParameter(screen.visible(said_plainly(error))) from error
-
-
-def _carry_out(ctx: typer.Context, stage: str, url: str | None, command: "AnyCommand", *, json: bool) -> None:
-    result = outside(ctx).post(stage, url, command)
-    if json:
-        screen.as_json(result.model_dump(mode="json"))
-        return
-    screen.say(result.says)
-    if result.changed:
-        screen.say(f"recorded as number {result.seq} of {result.chain} ({result.record_id})")
-
-
 @app.command(name="mode")
 def set_mode(
     ctx: typer.Context,
@@ -746,9 +697,9 @@ def set_mode(
     from chalicelib.flow.command import SetMode
 
     wanted = _mode(mode)
-    with _well_formed():
+    with well_formed():
         command = SetMode(control=control, account=account, mode=wanted, reason=reason)
-    _carry_out(ctx, stage, api, command, json=json)
+    carry_out(ctx, stage, api, command, json=json)
 
 
 @app.command(short_help="Stop all changes at once, everywhere or in one account.")
@@ -757,9 +708,7 @@ def freeze(
     *,
     reason: Reason,
     off: Annotated[bool, typer.Option("--off", help="Lift the freeze.")] = False,
-    account: Annotated[
-        str | None, typer.Option(help="Only in this account.", callback=_twelve_digits)
-    ] = None,
+    account: Annotated[str | None, typer.Option(help="Only in this account.", callback=twelve_digits)] = None,
     control: Annotated[str | None, typer.Option(help="Only this control; needs --account.")] = None,
     stage: Stage = "dev",
     api: Url = None,
@@ -768,9 +717,9 @@ def freeze(
     """Stop all changes at once: everywhere, in one account, or of one control there. --off lifts it, as a named person."""
     from chalicelib.flow.command import SetFreeze
 
-    with _well_formed():
+    with well_formed():
         command = SetFreeze(on=not off, account=account, control=control, reason=reason)
-    _carry_out(ctx, stage, api, command, json=json)
+    carry_out(ctx, stage, api, command, json=json)
 
 
 @app.command(short_help="Leave one resource alone for one control, for a time.")
@@ -793,11 +742,11 @@ def exempt(
 
     fields = {"resource": resource, "control": control, "account": account, "owner": owner, "code": code}
     ends = _ahead(until, outside(ctx).now())
-    with _well_formed():
+    with well_formed():
         command = COMMAND.validate_json(
             _compact({"kind": "exempt", **fields, "reason": reason, "expires_at": ends.isoformat()})
         )
-    _carry_out(ctx, stage, api, command, json=json)
+    carry_out(ctx, stage, api, command, json=json)
 
 
 def _ahead(text: str, now: datetime) -> datetime:
@@ -813,9 +762,7 @@ def enrol(
     ctx: typer.Context,
     account: Annotated[
         str,
-        typer.Argument(
-            help="The member account, twelve digits.", show_default=False, callback=_twelve_digits
-        ),
+        typer.Argument(help="The member account, twelve digits.", show_default=False, callback=twelve_digits),
     ],
     *,
     reason: Reason,
@@ -826,9 +773,9 @@ def enrol(
     """Take an account in, as a named person: from now on its events are ours. Every control there starts at observe."""
     from chalicelib.flow.command import Enrol
 
-    with _well_formed():
+    with well_formed():
         command = Enrol(account=account, reason=reason)
-    _carry_out(ctx, stage, api, command, json=json)
+    carry_out(ctx, stage, api, command, json=json)
 
 
 @app.command(short_help="Try again what failed, from a dead-letter queue.")
@@ -845,17 +792,14 @@ def redrive(
     """Try again what failed: return messages from a dead-letter queue."""
     from chalicelib.flow.command import COMMAND
 
-    with _well_formed():
+    with well_formed():
         command = COMMAND.validate_json(
             _compact({"kind": "redrive", "queue": queue, "most": most, "reason": reason})
         )
-    _carry_out(ctx, stage, api, command, json=json)
+    carry_out(ctx, stage, api, command, json=json)
 
 
 # -------------------------------------------------------------------------------------------------------------- people
-
-Days = Annotated[int, typer.Option(help="For so many days.")]
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask me to confirm; needed with --json.")]
 
 
 def _answer(
@@ -868,6 +812,7 @@ def _answer(
     approve: bool,
     yes: bool,
     json: bool,
+    break_glass: bool = False,
 ) -> None:
     """Show what is asked, have it confirmed, and send the hash of exactly what was shown."""
     from chalicelib.cli import ledger, people
@@ -876,15 +821,21 @@ def _answer(
     doors = outside(ctx)
     found = ledger.found_case(doors.books(stage), name)
     ask = people.ask_of(found)
-    with _well_formed():
-        command = AnswerAsk(case=found.id, plan_hash=ask.plan_hash, approve=approve, reason=reason)
+    with well_formed():
+        command = AnswerAsk(
+            case=found.id,
+            plan_hash=ask.plan_hash,
+            approve=approve,
+            reason=reason,
+            break_glass=break_glass,
+        )
     if json and not yes:
         raise typer.BadParameter("with --json nothing is shown before it is sent: say --yes too")
     if not json:
         people.show_ask(people.ask_shown(found, ask, doors.now()))
     if not yes and not doors.confirm("Approve exactly this?" if approve else "Deny it?"):
         screen.fail("nothing was sent")
-    _carry_out(ctx, stage, url, command, json=json)
+    carry_out(ctx, stage, url, command, json=json)
 
 
 @app.command(short_help="Approve the plan that waits in a case.")
@@ -893,13 +844,16 @@ def approve(
     name: CaseName,
     *,
     reason: Reason,
+    break_glass: Annotated[
+        bool, typer.Option("--break-glass", help="Decide alone, as the policy lets you; everybody is told.")
+    ] = False,
     yes: Yes = False,
     stage: Stage = "dev",
     api: Url = None,
     json: Json = False,
 ) -> None:
     """Approve the plan that waits in a case, as a named person who did not make the change. Shows it first."""
-    _answer(ctx, name, reason, stage, api, approve=True, yes=yes, json=json)
+    _answer(ctx, name, reason, stage, api, approve=True, yes=yes, json=json, break_glass=break_glass)
 
 
 @app.command(short_help="Deny the plan that waits in a case.")
@@ -941,11 +895,11 @@ def undo(
     found = ledger.found_case(outside(ctx).books(stage), name)
     if not found.runs:
         screen.fail(f"nothing was changed for {found.id}, so there is nothing to take back")
-    with _well_formed():
+    with well_formed():
         command = Undo(
             case=found.id, run=found.runs if run is None else run, days=days, owner=owner, reason=reason
         )
-    _carry_out(ctx, stage, api, command, json=json)
+    carry_out(ctx, stage, api, command, json=json)
 
 
 @app.command(short_help="Leave a case's resource alone for up to a week.")
@@ -962,9 +916,9 @@ def snooze(
     """Leave a case's resource alone for up to 7 days; the same case is looked at again then. Takes a named person."""
     from chalicelib.flow.command import Snooze
 
-    with _well_formed():
+    with well_formed():
         command = Snooze(case=name, days=days, reason=reason)
-    _carry_out(ctx, stage, api, command, json=json)
+    carry_out(ctx, stage, api, command, json=json)
 
 
 @app.command(name="take-up", short_help="Have a case from the baseline seen to.")
@@ -980,9 +934,9 @@ def take_up(
     """Have an open case looked at and asked about, also one that stood in the baseline report. Takes a named person."""
     from chalicelib.flow.command import TakeUp
 
-    with _well_formed():
+    with well_formed():
         command = TakeUp(case=name, reason=reason)
-    _carry_out(ctx, stage, api, command, json=json)
+    carry_out(ctx, stage, api, command, json=json)
 
 
 @app.command()
@@ -991,7 +945,7 @@ def sweep(
     *,
     reason: Reason,
     account: Annotated[
-        str | None, typer.Option(help="Which account; the home account by default.", callback=_twelve_digits)
+        str | None, typer.Option(help="Which account; the home account by default.", callback=twelve_digits)
     ] = None,
     stage: Stage = "dev",
     api: Url = None,
@@ -1000,9 +954,9 @@ def sweep(
     """Look at everything in an account now. The first look at a control there is its baseline: a report, and no asks."""
     from chalicelib.flow.command import StartSweep
 
-    with _well_formed():
+    with well_formed():
         command = StartSweep(account=account, reason=reason)
-    _carry_out(ctx, stage, api, command, json=json)
+    carry_out(ctx, stage, api, command, json=json)
 
 
 @app.command(short_help="End an exemption now.")
@@ -1020,9 +974,9 @@ def revoke(
     """End an exemption now, also one that a snooze or an undo made. Takes a named person."""
     from chalicelib.flow.command import Revoke
 
-    with _well_formed():
+    with well_formed():
         command = Revoke(resource=resource, control=control, account=account, reason=reason)
-    _carry_out(ctx, stage, api, command, json=json)
+    carry_out(ctx, stage, api, command, json=json)
 
 
 @app.command(name="deployment-role", short_help="Say under which role code is deployed.")
@@ -1042,9 +996,9 @@ def deployment_role(
     from chalicelib.flow.command import COMMAND
 
     fields = {"account": account, "role_arn": role, "tool": tool, "remove": remove, "reason": reason}
-    with _well_formed():
+    with well_formed():
         command = COMMAND.validate_json(_compact({"kind": "deployment_role", **fields}))
-    _carry_out(ctx, stage, api, command, json=json)
+    carry_out(ctx, stage, api, command, json=json)
 
 
 @app.command(short_help="Say who answers for an account.")
@@ -1061,9 +1015,9 @@ def owner(
     """Say who answers for the resources of an account whose own tags name nobody. Takes a named person."""
     from chalicelib.flow.command import SetOwner
 
-    with _well_formed():
+    with well_formed():
         command = SetOwner(account=account, owner=name, reason=reason)
-    _carry_out(ctx, stage, api, command, json=json)
+    carry_out(ctx, stage, api, command, json=json)
 
 
 # ------------------------------------------------------------------------------------------------------------ the files
@@ -1119,9 +1073,7 @@ def deploy(
     *,
     stage: Annotated[
         str,
-        typer.Option(
-            envvar="REDRESS_STAGE", help="Which deployment; it must be named.", callback=_known_form
-        ),
+        typer.Option(envvar="REDRESS_STAGE", help="Which deployment; it must be named.", callback=known_form),
     ],
     given: Annotated[
         list[str] | None, typer.Option("--set", help="A parameter of the template, as Name=Value; repeat it.")
@@ -1170,6 +1122,9 @@ def docs(ctx: typer.Context, *, check: Check = False, root: Into = ROOT, json: J
     doors = outside(ctx)
     texts = pages(root, app, doors.catalog(), doors.remediations())
     _write(texts, check=check, again="redress docs", json=json)
+
+
+teamwork.add(app)
 
 
 def main() -> None:

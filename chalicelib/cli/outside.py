@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from chalicelib.domain.contract import AnyRemediation, Params, Reader, State
     from chalicelib.domain.finding import Target
     from chalicelib.flow.classify import Controls
-    from chalicelib.flow.command import AnyCommand, CommandResult
+    from chalicelib.flow.command import AnyCommand
+    from chalicelib.flow.desk import CommandResult
     from chalicelib.settings import Settings
 
 
@@ -35,6 +36,7 @@ class Outside:
     remediations: Callable[[], "Sequence[AnyRemediation]"]
     books: Callable[[str], "Books"]
     post: Callable[[str, str | None, "AnyCommand"], "CommandResult"]
+    address: Callable[[str, str | None], str]
     read_state: Callable[["AnyRemediation", "Target", "Params"], "State"]
     checks: Callable[[str], "Iterator[Check]"]
     now: Callable[[], datetime]
@@ -48,6 +50,7 @@ def real() -> Outside:
         remediations=_remediations,
         books=_books,
         post=_post,
+        address=_address,
         read_state=_read_state,
         checks=_checks,
         now=lambda: datetime.now(UTC),
@@ -108,6 +111,12 @@ def _post(stage: str, url: str | None, command: "AnyCommand") -> "CommandResult"
     from chalicelib.cli.api import Api
 
     return Api(_session(), stage, url).post(command)
+
+
+def _address(stage: str, url: str | None) -> str:
+    from chalicelib.cli.api import Api
+
+    return Api(_session(), stage, url).address
 
 
 def _checks(stage: str) -> "Iterator[Check]":

@@ -30,11 +30,14 @@ UNDONE = ("EXEMPTION#*", "SPENT#*")
 SETTINGS = (
     "CHAIN#*",
     "DEPLOYER#*",
+    "DOSSIER#*",
+    "ENGAGEMENT#*",
     "ENROLMENT#*",
     "EXEMPTION#*",
     "FREEZE#*",
     "MODE#*",
     "OWNER#*",
+    "POLICY",
 )
 """Who writes which keys of `control_state`: the engine what it spent and swept, the undoer what it spent and the
 exemption that an undo is, people through the HTTP function all else."""
@@ -48,6 +51,14 @@ and the undoer write every other and none of these."""
 
 ERRANDS = ("ERRAND#*",)
 """The notices of `outbox` that the HTTP function writes (flow/errand.py)."""
+
+TOLD = ("DELIVERIES#*", "DIGEST#*", "STORM#*", "TICKETREF#*")
+"""The items of `outbox` in which the notifier remembers what was told to whom. It writes these and, when somebody
+closed a ticket of ours by hand, an errand that has the engine look again."""
+
+NOTICES = "notices.fifo"
+NOTICES_DEAD = "notices-dlq.fifo"
+"""Named here because SQS wants the ending of a FIFO queue's name behind everything else."""
 
 REGIONS = Permission("ec2:DescribeRegions", "*")
 """What a sweep reads beside what the remediations declare: where to look."""
@@ -89,6 +100,14 @@ def queue(name: str) -> str:
     return arn("sqs", f"redress-${{Stage}}-{name}")
 
 
+def secret(name: str) -> str:
+    """One of our two secrets: the six characters that Secrets Manager adds to a name are not known before it exists.
+
+    (docs.aws.amazon.com/secretsmanager/latest/userguide/auth-and-access_iam-policies.html).
+    """
+    return arn("secretsmanager", f"secret:redress-${{Stage}}/{name}-??????")
+
+
 def role(name: str, account: str = "${AWS::AccountId}") -> str:
     return arn("iam", f"role/redress-${{Stage}}-{name}", region="", account=account)
 
@@ -102,8 +121,8 @@ def engine() -> Document:
     and a transaction needs the rights of its parts and no other
     (docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis-iam.html).
     """
-    live = [queue(name) for name in ("events", "commands", "undo")]
-    dead = [queue(name) for name in ("events-dlq", "commands-dlq", "undo-dlq")]
+    live = [queue(name) for name in ("events", "commands", "undo", NOTICES)]
+    dead = [queue(name) for name in ("events-dlq", "commands-dlq", "undo-dlq", NOTICES_DEAD)]
     return document(
         allow("Queues", _CONSUME, [queue("events"), queue("commands")]),
         allow("Redrive", ("sqs:DeleteMessage", "sqs:ReceiveMessage"), dead),
@@ -130,22 +149,30 @@ def undoer() -> Document:
 
 
 def http() -> Document:
-    """Settings, answers, their records, and errands for the engine. It writes no case and takes on no role."""
+    """Settings, answers, their records, and errands for the engine; for the console it reads, and nothing more.
+
+    It writes no case and takes on no role.
+    """
+    read = [table(name) for name in ("audit", "cases", "control-state", "outbox")]
+    searched = ("audit", "audit/index/*", "cases/index/by_state", "control-state/index/by_kind")
     return document(
-        allow("Look", ("dynamodb:BatchGetItem",), [table("cases"), table("control-state")]),
+        allow("Look", ("dynamodb:BatchGetItem",), read),
+        allow("Search", ("dynamodb:Query",), [table(name) for name in searched]),
         allow("Check", ("dynamodb:ConditionCheckItem",), [table("cases")]),
         _keyed("Set", table("control-state"), SETTINGS),
         _keyed("Answer", table("cases"), ANSWERS),
         _keyed("Records", table("audit"), SAID),
         _keyed("Errands", table("outbox"), ERRANDS),
+        allow("Secret", ("secretsmanager:GetSecretValue",), [secret("console")]),
         _logs("http"),
         _ledger_stays(),
     )
 
 
 def outbox() -> Document:
-    """The outbox's stream, and the commands queue. What cannot be brought there Lambda reports with this role too.
+    """The outbox's stream, the two queues that it feeds, and what says whom a notice is for.
 
+    What cannot be brought there Lambda reports with this role too
     (docs.aws.amazon.com/lambda/latest/dg/services-dynamodb-eventsourcemapping.html,
     docs.aws.amazon.com/lambda/latest/dg/services-dynamodb-errors.html)
     """
@@ -153,9 +180,37 @@ def outbox() -> Document:
     return document(
         allow("Stream", stream, [table("outbox/stream/*")]),
         allow("Streams", ("dynamodb:ListStreams",), ["*"]),
-        allow("Bring", ("sqs:GetQueueUrl", "sqs:SendMessage"), [queue("commands")]),
+        allow("Look", ("dynamodb:BatchGetItem",), [table("cases"), table("control-state")]),
+        allow("Bring", ("sqs:GetQueueUrl", "sqs:SendMessage"), [queue("commands"), queue(NOTICES)]),
         allow("GiveUp", ("sqs:SendMessage",), [queue("outbox-dlq")]),
         _logs("outbox"),
+    )
+
+
+def notifier() -> Document:
+    """Tells people: reads cases and settings, and writes nothing but what it told, and errands.
+
+    It decides nothing: no answer, no case and no setting is within its reach.
+    """
+    read = [table(name) for name in ("audit", "cases", "control-state", "outbox")]
+    searched = (
+        "audit/index/by_account",
+        "cases/index/by_state",
+        "control-state/index/by_kind",
+        "outbox/index/by_waiting",
+    )
+    return document(
+        allow("Queue", (*_CONSUME, "sqs:GetQueueUrl", "sqs:SendMessage"), [queue(NOTICES)]),
+        allow("Look", ("dynamodb:BatchGetItem",), read),
+        allow("Search", ("dynamodb:Query",), [table(name) for name in searched]),
+        _keyed("Remember", table("outbox"), (*TOLD, *ERRANDS)),
+        allow("Secret", ("secretsmanager:GetSecretValue",), [secret("notifier")]),
+        allow("Mail", ("sns:Publish",), [arn("sns", "redress-${Stage}-people")]),
+        # Neither names its resource: one has none yet, the other looks for it.
+        allow("AnyOpsItem", ("ssm:CreateOpsItem", "ssm:DescribeOpsItems"), ["*"]),
+        allow("OpsItems", ("ssm:GetOpsItem", "ssm:UpdateOpsItem"), [arn("ssm", "opsitem/*")]),
+        _logs("notifier"),
+        _ledger_stays(),
     )
 
 
@@ -178,7 +233,7 @@ def undo(remediations: Iterable[AnyRemediation]) -> Document:
     )
 
 
-_THROUGH_DYNAMODB = (
+_WITH_OUR_KEY = (
     "kms:CreateGrant",
     "kms:Decrypt",
     "kms:DescribeKey",
@@ -205,8 +260,8 @@ def boundary(*granted: Document) -> Document:
         allow("Declared", sorted(actions), ["*"]),
         # The key's own policy grants this to our functions; a boundary that were silent about it might take it away.
         {
-            **allow("OurTablesKey", _THROUGH_DYNAMODB, ["*"]),
-            "Condition": {"StringLike": {"kms:ViaService": "dynamodb.*"}},
+            **allow("OurKey", _WITH_OUR_KEY, ["*"]),
+            "Condition": {"StringLike": {"kms:ViaService": ["dynamodb.*", "secretsmanager.*", "sns.*"]}},
         },
         deny("Never", NEVER, ["*"]),
         deny("LedgerStays", _LEDGER_CHANGES, [arn("dynamodb", "table/redress-*-audit", region="*")]),
@@ -308,6 +363,7 @@ def _not_ourselves() -> tuple[Statement, ...]:
         arn("lambda", "function:redress-*", region="*"),
         arn("logs", "log-group:/aws/lambda/redress-*", region="*"),
         arn("s3", "redress-*", region="", account=""),
+        arn("secretsmanager", "secret:redress-*", region="*"),
         arn("sns", "redress-*", region="*"),
         arn("sqs", "redress-*", region="*"),
     ]

@@ -14,10 +14,14 @@ from pydantic import JsonValue, ValidationError
 from chalicelib.domain.errors import ConflictError, RefusedCommandError, StoreError
 
 if TYPE_CHECKING:
-    from chalicelib.flow.command import AnyCommand, Caller, CommandResult
+    from chalicelib.flow.command import AnyCommand
+    from chalicelib.flow.desk import Caller, CommandResult
 
 LONGEST_BODY = 8192
-"""Bytes. The longest honest command, an exemption with a full reason in four-byte characters, is about half of it."""
+"""Bytes. The longest honest command but one, an exemption with a full reason in four-byte characters, is about half of it."""
+
+LONGEST_POLICY = 128 * 1024
+"""Bytes. A policy is a document: some hundred people with all their identities fit."""
 
 
 class Commands(Protocol):
@@ -49,7 +53,8 @@ def answer(
     400 the body is no command, or not of the `kind` in the address · 403 nobody was authenticated · 409 others were quicker · 422 refused, with the reason ·
     503 our tables cannot be reached. `commands` is asked for only when there is something to carry out.
     """
-    from chalicelib.flow.command import STAGE_HEADER, caller  # noqa: PLC0415 -- the engine's cold start does without it
+    from chalicelib.flow.command import STAGE_HEADER  # noqa: PLC0415 -- the engine's cold start does without it
+    from chalicelib.flow.desk import caller  # noqa: PLC0415 -- the engine's cold start does without it
 
     identity = context.get("identity")
     user_arn = identity.get("userArn") if isinstance(identity, Mapping) else None
@@ -128,8 +133,9 @@ def _command(kind: str, body: bytes) -> "AnyCommand":
     """The command in the body, which must be of that kind, or ValueError in words for whoever sent it."""
     from chalicelib.flow.command import COMMAND, said_plainly  # noqa: PLC0415 -- likewise, for the engine's cold start
 
-    if len(body) > LONGEST_BODY:
-        raise ValueError(f"a command has at most {LONGEST_BODY} bytes")
+    most = LONGEST_POLICY if kind == "policy" else LONGEST_BODY
+    if len(body) > most:
+        raise ValueError(f"a command of this kind has at most {most} bytes")
     try:
         command = COMMAND.validate_json(body)
     except ValidationError as error:

@@ -1,7 +1,7 @@
 """Ask and answer: a plan that waits for a person, and what people said. An approval is bound to the hash of one plan.
 
-One answer decides for now. The answers to an ask lie in one item whose version guards it, so that two answers at the same
-moment are one after the other, and the second is told what the first decided.
+What the answers amount to is the policy's matter (`policy.consent`). They lie in one item whose version guards it, so that
+two answers at the same moment are one after the other, and the second is told what the first decided.
 """
 
 import re
@@ -13,7 +13,8 @@ from enum import StrEnum
 from pydantic import Field, JsonValue
 
 from chalicelib.domain.contract import Plan
-from chalicelib.domain.finding import Actor, Model
+from chalicelib.domain.finding import Actor, Model, Severity
+from chalicelib.domain.record import Head
 
 EXPIRES_AFTER = timedelta(hours=8)
 """An ask that nobody answers ends then, as a ticket. It never acts by itself."""
@@ -28,6 +29,14 @@ SETTLED_AFTER = timedelta(minutes=1)
 
 DENIED_FOR = timedelta(days=30)
 """For so long a sweep or a finding does not ask again for what a person refused. For longer, exempt the resource."""
+
+
+class Door(StrEnum):
+    """By which way an answer came: the commands route (IAM), the console after a sign-in, or a signed Slack button."""
+
+    CLI = "cli"
+    CONSOLE = "console"
+    SLACK = "slack"
 
 
 class Kind(StrEnum):
@@ -52,7 +61,8 @@ class Ask(Model):
 
     `requesters` are the principals who may not approve it: they made the change, or want it taken back. `again` is true
     when it follows a plan that went stale. `notes` is what else whoever decides should know, and `as_code` the same
-    change in HCL, where code made the violation.
+    change in HCL, where code made the violation. `severity` is the worst of the controls'. People are told from `send_at` on, and
+    reminded at `remind_at`; without them, at once and never.
     """
 
     seq: int
@@ -70,14 +80,29 @@ class Ask(Model):
     undo: Undone | None = None
     notes: tuple[str, ...] = ()
     as_code: str = ""
+    severity: Severity = Severity.CRITICAL
+    send_at: datetime | None = None
+    remind_at: datetime | None = None
+    sent: bool = True
 
     def open(self, now: datetime) -> bool:
         """True while an answer is taken."""
         return now < self.expires_at
 
+    def bars(self, mine: frozenset[str]) -> bool:
+        """True when whoever is called all of `mine` may not approve: had a hand in it, wants it, or would own its exemption."""
+        against = {*self.requesters}
+        if self.undo:
+            against |= {principal(self.undo.by), principal(self.undo.owner), called(self.undo.owner)}
+        return EVERYBODY in against or bool(mine & against)
+
 
 class Answer(Model):
-    """What one person said, when, and the record that proves it."""
+    """What one person said, when, through which door, and the record that proves it.
+
+    `by` is the identity that the door authenticated, `principal` the person behind it. `logged_in_at` and `mfa` are what
+    the sign-in told of itself. With `withdrawn`, the person takes an approval back; with `break_glass`, it decides alone.
+    """
 
     by: str
     principal: str
@@ -85,26 +110,28 @@ class Answer(Model):
     approve: bool
     reason: str
     request_id: str
+    door: Door = Door.CLI
+    logged_in_at: datetime | None = None
+    mfa: bool = False
+    withdrawn: bool = False
+    break_glass: bool = False
 
 
 class Answers(Model):
-    """All answers to one ask, in the order in which they were taken."""
+    """All answers to one ask, in the order in which they were taken, and the end of the chain that records them."""
 
     case: str
     ask: int
     plan_hash: str
     answers: tuple[Answer, ...] = ()
     version: int = 0
+    head: Head = Head()
 
-    @property
-    def decided_by(self) -> Answer | None:
-        """The answer that decided: a refusal wins, else the first approval; None while nobody answered."""
-        refused = next((answer for answer in self.answers if not answer.approve), None)
-        return refused or next(iter(self.answers), None)
-
-    def plus(self, answer: Answer) -> "Answers":
-        """These answers with one more."""
-        return self.model_copy(update={"answers": (*self.answers, answer), "version": self.version + 1})
+    def plus(self, answer: Answer, head: Head) -> "Answers":
+        """These answers with one more, whose record ends the chain at `head`."""
+        return self.model_copy(
+            update={"answers": (*self.answers, answer), "version": self.version + 1, "head": head}
+        )
 
 
 MOST_ACTORS = 100
@@ -127,19 +154,16 @@ def principals(*actors: Actor, known: Iterable[str] = ()) -> tuple[str, ...]:
     With more than a case can hold it is everybody: whoever chooses session names must not choose who is forgotten.
     """
     named = {*known, *(principal(actor.arn) for actor in actors if actor.arn)}
-    named |= {_called(actor.source_identity) for actor in actors if actor.source_identity}
+    named |= {called(actor.source_identity) for actor in actors if actor.source_identity}
     return (EVERYBODY,) if len(named) > MOST_ACTORS or EVERYBODY in named else tuple(sorted(named))
 
 
-def barred(ask: Ask, arn: str) -> bool:
-    """True when whoever has that ARN may not approve the ask: had a hand in it, wants it, or would own its exemption."""
-    mine = {principal(arn), _called(principal(arn).rpartition(":")[2].rpartition("/")[2])}
-    against = {*ask.requesters}
-    if ask.undo:
-        against |= {principal(ask.undo.by), principal(ask.undo.owner), _called(ask.undo.owner)}
-    return EVERYBODY in against or bool(mine & against)
+def named(identity: str) -> frozenset[str]:
+    """What an identity by itself is called: as a principal, and by the bare name at its end."""
+    mine = principal(identity)
+    return frozenset({mine, called(mine.rpartition(":")[2].rpartition("/")[2])})
 
 
-def _called(name: str) -> str:
+def called(name: str) -> str:
     """A person by a bare name, as source identities and owners are written."""
     return f"called:{unicodedata.normalize('NFKC', name).casefold().strip()}"

@@ -92,3 +92,35 @@ class AccessDeniedError(AwsError):
 
 class TransientError(AwsError):
     """Throttled, timed out or unavailable: the same call may go through later, so the message returns to its queue."""
+
+
+class DeliveryError(RedressError):
+    """Something could not be told outside. Nothing is decided by that, and nothing is lost: what to tell stands in the outbox."""
+
+
+class LaterError(DeliveryError):
+    """The other side is busy, down or unreachable, and did nothing: try again in `retry_after` seconds."""
+
+    def __init__(self, message: str, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class AmbiguousError(LaterError):
+    """The other side may have done it: the connection broke after the request was sent. Look before trying again."""
+
+
+class UnreachableError(DeliveryError):
+    """There is no such channel, project or page, or we are not let in: another destination is needed, or a person's hand."""
+
+
+class MessageGoneError(UnreachableError):
+    """The message that was to be changed is deleted, or can be changed no more: post a new one."""
+
+
+class RejectedError(DeliveryError):
+    """The other side understood and refused: the same request will be refused again."""
+
+
+class SignInError(RedressError):
+    """Nobody was signed in: the message says why, in words that give an attacker nothing."""

@@ -9,8 +9,10 @@ from pydantic import AwareDatetime, JsonValue
 from chalicelib.domain.approval import Answers, Ask
 from chalicelib.domain.case import Case, CaseState, Lock
 from chalicelib.domain.contract import AnyRemediation, Call, CallResult, Mode, Plan, Reader
+from chalicelib.domain.dossier import Dossier
 from chalicelib.domain.finding import Model, Target
 from chalicelib.domain.limits import Spent
+from chalicelib.domain.policy import Engagement, PolicySetting
 from chalicelib.domain.record import Head, Record
 from chalicelib.domain.sweep import Baseline, Sweep
 from chalicelib.domain.ticket import Ticket
@@ -158,6 +160,9 @@ class SettingChange(Model):
     enrolment: Enrolment | None = None
     deployment_role: DeploymentRole | None = None
     owner: Owner | None = None
+    policy: PolicySetting | None = None
+    engagement: Engagement | None = None
+    dossier: Dossier | None = None
     notices: tuple[Notice, ...] = ()
     record: Record
     expected_head: Head
@@ -240,6 +245,10 @@ class Cases(Protocol):
         """All of it or none; ConflictError when somebody else moved the sweep on."""
         ...
 
+    def policy(self) -> PolicySetting | None:
+        """The policy that stands, read consistently; None while nobody ever set one."""
+        ...
+
 
 class Settings(Protocol):
     """The settings that people change, and the asks that they answer, seen from the commands route."""
@@ -266,6 +275,18 @@ class Settings(Protocol):
 
     def owner(self, account: str) -> Owner | None:
         """Who answers for the account, or None."""
+        ...
+
+    def policy(self) -> PolicySetting | None:
+        """The policy that stands, read consistently; None while nobody ever set one."""
+        ...
+
+    def engagement(self, name: str) -> Engagement | None:
+        """The invitation of that name, over or not, or None."""
+        ...
+
+    def dossier(self, case: str) -> Dossier | None:
+        """What people said of the case beside its decisions, or None."""
         ...
 
     def head(self, chain: str) -> Head:

@@ -1,20 +1,33 @@
 """Answering: what a person may say to an ask, checked in one place, whichever way the answer came.
 
-Every front door (the command line, the console, Slack) calls `answer`, and none decides anything itself. An answer is one
+Every front door (the command line, the console, Slack) calls `answer`, and none decides anything itself. Who may say
+what, and how many must agree, is the policy's matter. An answer is one
 transaction: the answers, their record, and the errand that makes the engine read them. It starts nothing by itself: the
 engine reads the answers again, plans again, and acts only on the same plan. A refusal is told, and is a record too.
 """
 
 import unicodedata
 from dataclasses import dataclass
-from typing import Annotated, NoReturn, Protocol
+from datetime import datetime
+from types import MappingProxyType
+from typing import Annotated, NoReturn, Protocol, Self
 
-from pydantic import AfterValidator, JsonValue, StringConstraints
+from pydantic import AfterValidator, JsonValue, StringConstraints, model_validator
 
-from chalicelib.domain.approval import Answer, Answers, Ask, barred, principal
+from chalicelib.domain.approval import Answer, Answers, Ask, Door
 from chalicelib.domain.case import Case, CaseState, parts_of
 from chalicelib.domain.errors import ConflictError, RefusedCommandError
 from chalicelib.domain.finding import GLOBAL, Actor, Model
+from chalicelib.domain.policy import (
+    About,
+    Consent,
+    Policy,
+    PolicySetting,
+    about_of,
+    consent,
+    principal_of,
+    problem_with,
+)
 from chalicelib.domain.ports import AnswerChange, Clock
 from chalicelib.domain.record import Draft, Head, Record, RecordType, seal, stamp
 from chalicelib.flow import errand
@@ -51,22 +64,41 @@ CaseId = Annotated[str, AfterValidator(_case_id)]
 
 
 class Said(Model):
-    """A person's answer: to which case, yes or no, why, and the hash of the plan that was before this person's eyes."""
+    """A person's answer: to which case, yes or no, why, and the hash of the plan that was before this person's eyes.
+
+    With `withdraw`, an approval that has not decided yet is taken back. With `break_glass`, an approval decides alone,
+    where the policy lets this person, and everybody is told.
+    """
 
     case: CaseId
     plan_hash: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
     approve: bool
     reason: Line
+    withdraw: bool = False
+    break_glass: bool = False
+
+    @model_validator(mode="after")
+    def _one_thing(self) -> Self:
+        if (self.withdraw or self.break_glass) and (self.withdraw == self.break_glass or not self.approve):
+            message = "withdraw takes back an approval, break_glass gives one: not both, and with approve"
+            raise ValueError(message)
+        return self
 
 
 @dataclass(frozen=True)
 class Who:
-    """Whoever answers, as the front door authenticated it. `known` is true only where the name is a person's."""
+    """Whoever answers, as the front door authenticated it. `known` is true only where the name is a person's.
 
-    arn: str
+    `logged_in_at` and `mfa` are what the sign-in told of itself, where there was one.
+    """
+
+    identity: str
     known: bool
     actor: Actor
     request_id: str
+    door: Door = Door.CLI
+    logged_in_at: datetime | None = None
+    mfa: bool = False
 
 
 class Asks(Protocol):
@@ -78,6 +110,10 @@ class Asks(Protocol):
 
     def answers(self, case: str, ask: int) -> Answers | None:
         """What people said to that ask, read consistently."""
+        ...
+
+    def policy(self) -> PolicySetting | None:
+        """The policy that stands, read consistently."""
         ...
 
     def answer(self, change: AnswerChange) -> None:
@@ -121,14 +157,16 @@ class _Desk:
         if not self.who.known:
             self._refuse(
                 None,
-                f"answering is for a named person, and {self.who.arn} may be anybody: log in through Identity Center, "
-                "or as an IAM user, and try again",
+                f"answering is for a named person, and {self.who.identity} may be anybody: log in through Identity "
+                "Center, or as an IAM user, and try again",
             )
         found = parts_of(self.said.case)
         case = self.store.case(*found) if found else None
         if case is None:
             self._refuse(None, f"there is no case {self.said.case}; `redress waiting` lists what waits")
-        ask, answers = self._open(case)
+        setting = self.store.policy()
+        policy = setting.policy if setting else None
+        ask, answers, about = self._open(case, policy)
         now = self.clock.now()
         if not ask.open(now):
             self._refuse(
@@ -141,45 +179,57 @@ class _Desk:
                 case,
                 f"the plan changed since you looked: look again with `redress plan {case.id}`, then answer",
             )
-        person = principal(self.who.arn)
-        if self.said.approve and barred(ask, self.who.arn):
-            self._refuse(
-                case,
-                "who made the change, wants it taken back or would own the exemption does not approve it: ask somebody "
-                "else. To deny it is yours too",
-            )
         given = Answer(
-            by=self.who.arn,
-            principal=person,
+            by=self.who.identity,
+            principal=principal_of(policy, self.who.identity),
             at=now,
             approve=self.said.approve,
             reason=self.said.reason,
             request_id=self.who.request_id,
+            door=self.who.door,
+            logged_in_at=self.who.logged_in_at,
+            mfa=self.who.mfa,
+            withdrawn=self.said.withdraw,
+            break_glass=self.said.break_glass,
         )
-        after = answers.plus(given)
-        data: dict[str, JsonValue] = {"ask": ask.seq, "kind": ask.kind.value, "principal": person}
-        draft = self._draft(RecordType.ANSWERED, "answer", case, data)
-        (record,) = seal(f"ANSWER#{case.id}#{ask.seq}", Head(), (draft,), now, self.engine)
+        problem = _nothing_to_add(answers, given) or problem_with(policy, about, ask, given)
+        if problem:
+            self._refuse(case, problem)
+        data: dict[str, JsonValue] = {
+            "ask": ask.seq,
+            "kind": ask.kind.value,
+            "principal": given.principal,
+            "door": given.door.value,
+            "logged_in_at": stamp(given.logged_in_at) if given.logged_in_at else None,
+            "mfa": given.mfa,
+        }
+        draft = self._draft(_TYPES[given.withdrawn, given.break_glass], "answer", case, data)
+        (record,) = seal(f"ANSWER#{case.id}#{ask.seq}", answers.head, (draft,), now, self.engine)
+        after = answers.plus(given, record.head)
         name = f"ANSWER#{case.id}#{ask.seq}#{after.version}"
         notice = errand.notice(errand.Answered(case=case.id, ask=ask.seq), name, case.id, now)
         self.store.answer(
             AnswerChange(case=case.id, ask=ask, at=now, answers=after, record=record, notice=notice)
         )
-        return _taken(case, ask, approve=given.approve), record
+        return _taken(case, ask, given, consent(policy, about, ask, after)), record
 
-    def _open(self, case: Case) -> tuple[Ask, Answers]:
-        """The ask that is open, and the answers so far, of which none has decided."""
+    def _open(self, case: Case, policy: Policy | None) -> tuple[Ask, Answers, About]:
+        """The ask that is open, the answers so far, which have not decided, and what it is about."""
         seq = case.ask.seq if case.ask else case.asks
         answers = self.store.answers(case.id, seq) if seq else None
-        decided = answers.decided_by if answers else None
-        if decided:
-            did = "approved" if decided.approve else "denied"
-            self._refuse(
-                case, f"{decided.by} {did} it already, at {stamp(decided.at)}, because: {decided.reason}"
-            )
         if case.ask is None or case.state is not CaseState.WAITING:
-            self._refuse(case, f"nobody is asked about case {case.id} now: it is {case.state.value}")
-        return case.ask, answers or Answers(case=case.id, ask=seq, plan_hash=case.ask.plan_hash)
+            last = answers.answers[-1] if answers and answers.answers else None
+            self._refuse(
+                case,
+                _decided(last)
+                if last
+                else f"nobody is asked about case {case.id} now: it is {case.state.value}",
+            )
+        ask, about = case.ask, about_of(case.ask, case.target.account, case.owner)
+        amounts = consent(policy, about, ask, answers)
+        if amounts.state != "open":
+            self._refuse(case, _decided(amounts.by[-1]))
+        return ask, answers or Answers(case=case.id, ask=seq, plan_hash=ask.plan_hash), about
 
     def _refuse(self, case: Case | None, why: str) -> NoReturn:
         """Put the refusal on record, then tell it; StoreError when it cannot be put there."""
@@ -201,7 +251,7 @@ class _Desk:
             controls=(case.ask.controls if case.ask else case.controls) if case else (),
             actor=self.who.actor,
             data={
-                "by": {"arn": self.who.arn, "known": self.who.known},
+                "by": {"arn": self.who.identity, "known": self.who.known},
                 "case": self.said.case,
                 "approve": self.said.approve,
                 "plan_hash": self.said.plan_hash,
@@ -211,8 +261,38 @@ class _Desk:
         )
 
 
-def _taken(case: Case, ask: Ask, *, approve: bool) -> str:
-    wanted = "the undo" if ask.undo else "the change"
-    if not approve:
-        return f"{wanted} of {case.target.resource} is denied; nothing is changed"
-    return f"{wanted} of {case.target.resource} is approved; it is made if the resource still needs exactly this plan"
+_TYPES = MappingProxyType(
+    {
+        (False, False): RecordType.ANSWERED,
+        (True, False): RecordType.WITHDRAWN,
+        (False, True): RecordType.BREAK_GLASS,
+    }
+)
+"""What an answer is recorded as: by whether it takes one back, and whether it breaks the glass."""
+
+
+def _nothing_to_add(answers: Answers, given: Answer) -> str:
+    """Why this answer says nothing new: a person counts once, and takes back only what they gave."""
+    mine = [one for one in answers.answers if one.principal == given.principal]
+    stands = bool(mine) and not mine[-1].withdrawn
+    if given.withdrawn:
+        return "" if stands else "you have not approved it, so there is nothing to take back"
+    if stands and given.approve and not given.break_glass:
+        return f"you approved it already, at {stamp(mine[-1].at)}; somebody else has to as well"
+    return ""
+
+
+def _decided(last: Answer) -> str:
+    did = "approved" if last.approve else "denied"
+    return f"{last.by} {did} it already, at {stamp(last.at)}, because: {last.reason}"
+
+
+def _taken(case: Case, ask: Ask, given: Answer, amounts: Consent) -> str:
+    wanted = f"{'the undo' if ask.undo else 'the change'} of {case.target.resource}"
+    if not given.approve:
+        return f"{wanted} is denied; nothing is changed"
+    if given.withdrawn:
+        return f"your approval of {wanted} is taken back; {len(amounts.by)} of {amounts.needs} approved"
+    if amounts.state == "open":
+        return f"you approved {wanted}, as {len(amounts.by)} of {amounts.needs}; nothing is changed until the others have"
+    return f"{wanted} is approved; it is made if the resource still needs exactly this plan"

@@ -6,11 +6,8 @@ needs no more than that; what lets us do more, or look away, needs a caller whos
 to do about it is an errand, in the same transaction.
 """
 
-import difflib
 import re
-import unicodedata
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Literal, Self, assert_never, get_args
@@ -25,12 +22,12 @@ from pydantic import (
     model_validator,
 )
 
-from chalicelib.domain.approval import Undone, principal
-from chalicelib.domain.case import Case, CaseState, parts_of
+from chalicelib.domain.approval import Undone, called, principal
+from chalicelib.domain.case import Case, CaseState
 from chalicelib.domain.contract import Mode
-from chalicelib.domain.control import Control
-from chalicelib.domain.errors import ConflictError, RefusedCommandError
-from chalicelib.domain.finding import ARN_FORMS, GLOBAL, ID_FORMS, Actor, Model
+from chalicelib.domain.errors import RefusedCommandError
+from chalicelib.domain.finding import ARN_FORMS, GLOBAL, ID_FORMS, Model
+from chalicelib.domain.policy import Policy, principal_of
 from chalicelib.domain.ports import (
     FREEZE_ALL,
     Clock,
@@ -40,13 +37,15 @@ from chalicelib.domain.ports import (
     Freeze,
     ModeSetting,
     Owner,
-    SettingChange,
     Settings,
 )
-from chalicelib.domain.record import Draft, Head, Record, RecordType, seal, stamp, system_chain
-from chalicelib.flow import errand
+from chalicelib.domain.record import Draft, Head, RecordType, seal, stamp
+from chalicelib.flow import casework, errand, governing
 from chalicelib.flow.answering import CaseId, Line, Said, Who, answer
+from chalicelib.flow.casework import CallIncident, Claim, Comment, HandOver
 from chalicelib.flow.classify import Controls
+from chalicelib.flow.desk import Account, Caller, CommandResult, Desk, Wanted, plain, recorded
+from chalicelib.flow.governing import Invite, SetPolicy, Uninvite
 
 STAGE_HEADER = "X-Redress-Stage"
 """Names the deployment that a command is meant for; sent with every command, and signed with it."""
@@ -55,13 +54,9 @@ LONGEST_SNOOZE = timedelta(days=7)
 LONGEST_EXEMPTION = timedelta(days=180)
 """An exemption ends by then, whoever grants it; what should hold for longer is looked at again."""
 
-ATTEMPTS = 5
-"""How often a command is tried while others change the same account's settings."""
-
 SNOOZE = "snooze"
 """The code of an exemption that a snooze made; `exempt` does not grant it."""
 
-Account = Annotated[str, StringConstraints(pattern=r"^[0-9]{12}$")]
 ControlId = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 
 
@@ -149,13 +144,13 @@ class Redrive(Model):
     """Try again what a dead-letter queue holds: at most `most` messages."""
 
     kind: Literal["redrive"] = "redrive"
-    queue: Literal["events", "commands", "undo"]
+    queue: Literal["events", "commands", "undo", "notices"]
     most: int = Field(ge=1, le=1000)
     reason: Line
 
 
 class AnswerAsk(Said):
-    """A person's yes or no to the plan that waits in a case."""
+    """A person's yes or no to the plan that waits in a case, or an approval taken back."""
 
     kind: Literal["answer"] = "answer"
 
@@ -220,7 +215,14 @@ class SetOwner(Model):
 
 
 AnyCommand = (
-    SetMode
+    SetPolicy
+    | Invite
+    | Uninvite
+    | Claim
+    | HandOver
+    | Comment
+    | CallIncident
+    | SetMode
     | SetFreeze
     | Exempt
     | Revoke
@@ -252,221 +254,6 @@ def said_plainly(error: ValidationError) -> str:
     return "; ".join(said[:10])
 
 
-class Caller(Model):
-    """Who asks, as API Gateway authenticated it. `known` is false where the session's name is its opener's choice."""
-
-    arn: str
-    account: Account
-    kind: Literal["root", "iam_user", "identity_center", "role_session", "federated_user"]
-    role_arn: str | None = None
-    session: str | None = None
-    request_id: str
-
-    @property
-    def known(self) -> bool:
-        """True when the ARN names a person; a role's session may call itself anything."""
-        return self.kind in {"iam_user", "identity_center"}
-
-    @property
-    def actor(self) -> Actor:
-        """The caller as a record shows it, in CloudTrail's words."""
-        kinds = {"root": "Root", "iam_user": "IAMUser", "federated_user": "FederatedUser"}
-        return Actor(
-            type=kinds.get(self.kind, "AssumedRole"),
-            arn=self.arn,
-            role_arn=self.role_arn,
-            session=self.session,
-        )
-
-    @property
-    def names(self) -> frozenset[str]:
-        """Everything by which the caller may be called, for comparison."""
-        return frozenset(_folded(name) for name in (self.arn, self.arn.rsplit("/", 1)[-1]))
-
-
-_CALLERS = (
-    ("root", re.compile(r"arn:[a-z-]+:iam::(?P<account>[0-9]{12}):root")),
-    ("iam_user", re.compile(r"arn:[a-z-]+:iam::(?P<account>[0-9]{12}):user/[\x21-\x7e]{1,576}")),
-    (
-        "federated_user",
-        re.compile(
-            r"arn:[a-z-]+:sts::(?P<account>[0-9]{12}):federated-user/(?P<session>[A-Za-z0-9_+=,.@-]{1,64})"
-        ),
-    ),
-    (
-        "role_session",
-        re.compile(
-            r"arn:(?P<partition>[a-z-]+):sts::(?P<account>[0-9]{12}):assumed-role/(?P<role>[A-Za-z0-9_+=,.@-]{1,64})/"
-            r"(?P<session>[A-Za-z0-9_+=,.@-]{1,64})"
-        ),
-    ),
-)
-_IDENTITY_CENTER_ROLE = re.compile(r"AWSReservedSSO_.+_[0-9a-f]{16}")
-
-
-def caller(user_arn: object, request_id: str) -> Caller:
-    """The caller behind `requestContext.identity.userArn`; RefusedCommandError when that names nobody."""
-    for kind, form in _CALLERS:
-        match = form.fullmatch(user_arn) if isinstance(user_arn, str) else None
-        if match:
-            found = match.groupdict()
-            role = found.get("role")
-            if role and _IDENTITY_CENTER_ROLE.fullmatch(role):
-                kind = "identity_center"  # noqa: PLW2901 -- the same form of ARN, told apart by the role's name
-            return Caller.model_validate(
-                {
-                    "arn": user_arn,
-                    "account": found["account"],
-                    "kind": kind,
-                    "role_arn": f"arn:{found['partition']}:iam::{found['account']}:role/{role}"
-                    if role
-                    else None,
-                    "session": found.get("session"),
-                    "request_id": request_id,
-                }
-            )
-    message = "API Gateway authenticated nobody: sign the request with SigV4, as `redress` does"
-    raise RefusedCommandError(message)
-
-
-class CommandResult(Model):
-    """What became of a command: a sentence, and the record that proves it; no record when nothing was changed."""
-
-    changed: bool
-    says: str
-    chain: str | None = None
-    seq: int | None = None
-    record_id: str | None = None
-    before: JsonValue = None
-    after: JsonValue = None
-
-
-@dataclass(frozen=True)
-class _Wanted:
-    """One change, ready to be recorded."""
-
-    type: RecordType
-    says: str
-    before: JsonValue = None
-    after: JsonValue = None
-    mode: ModeSetting | None = None
-    freeze: Freeze | None = None
-    exemptions: tuple[Exemption, ...] = ()
-    enrolment: Enrolment | None = None
-    deployment_role: DeploymentRole | None = None
-    owner: Owner | None = None
-    sends: errand.AnyErrand | None = None
-    about: Case | None = None
-    resource: str = ""
-    controls: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class _Desk:
-    """All that carrying out needs, so that each command's own function stays short."""
-
-    caller: Caller
-    settings: Settings
-    catalog: Controls
-    clock: Clock
-    home: str
-    engine: str
-
-    def named(self, act: str) -> None:
-        """RefusedCommandError unless the caller is a named person: what lets us do more has a person behind it."""
-        if not self.caller.known:
-            message = (
-                f"{act} is for a named person, and {self.caller.arn} may be anybody: log in through Identity Center, or "
-                "as an IAM user, and try again"
-            )
-            raise RefusedCommandError(message)
-
-    def control(self, name: str) -> Control:
-        """The catalog's entry; RefusedCommandError with the nearest name when there is none."""
-        for control in self.catalog.controls:
-            if control.id == name:
-                return control
-        message = f"no control is called {name!r}{_did_you_mean(name, self.catalog.controls)}"
-        raise RefusedCommandError(message)
-
-    def enrolled(self, account: str) -> None:
-        """RefusedCommandError unless we hear from the account."""
-        if account != self.home and self.settings.enrolment(account) is None:
-            message = (
-                f"account {account} is not enrolled, so nothing is heard from it: `redress enrol` it first"
-            )
-            raise RefusedCommandError(message)
-
-    def look_for(self, resource: str, control: str) -> errand.Exempted:
-        """What makes the engine look at the resource's cases, which an exemption or its end concerns at once."""
-        return errand.Exempted(resource=resource, control=control, request_id=self.caller.request_id)
-
-    def case(self, name: str) -> Case:
-        """The case of that name; RefusedCommandError when there is none."""
-        found = parts_of(name)
-        case = self.settings.case(*found) if found else None
-        if case is None:
-            message = f"there is no case {name}; `redress cases` lists them"
-            raise RefusedCommandError(message)
-        return case
-
-    def change(
-        self, account: str, step: str, reason: str, draw: Callable[[datetime], _Wanted | str]
-    ) -> CommandResult:
-        """Read the chain's end, then what stands, then write both or neither; anew when somebody was quicker.
-
-        `draw` looks at what stands and gives the change, or a sentence when there is nothing to change.
-        """
-        for attempt in range(ATTEMPTS):
-            now = self.clock.now()
-            chain = system_chain(account, now)
-            head = self.settings.head(chain)
-            wanted = draw(now)
-            if isinstance(wanted, str):
-                return CommandResult(changed=False, says=wanted)
-            draft = Draft(
-                type=wanted.type,
-                source_id=f"command:{self.caller.request_id}",
-                step=step,
-                occurred_at=now,
-                account=account,
-                region=wanted.about.target.region if wanted.about else GLOBAL,
-                resource=wanted.about.target.resource if wanted.about else wanted.resource,
-                controls=wanted.about.controls if wanted.about else wanted.controls,
-                actor=self.caller.actor,
-                data={
-                    "by": {"arn": self.caller.arn, "kind": self.caller.kind, "known": self.caller.known},
-                    "reason": reason,
-                    "before": wanted.before,
-                    "after": wanted.after,
-                    **({"case": wanted.about.id} if wanted.about else {}),
-                },
-            )
-            (record,) = seal(chain, head, (draft,), now, self.engine)
-            about = wanted.about.id if wanted.about else ""
-            change = SettingChange(
-                mode=wanted.mode,
-                freezes=(wanted.freeze,) if wanted.freeze else (),
-                exemptions=wanted.exemptions,
-                enrolment=wanted.enrolment,
-                deployment_role=wanted.deployment_role,
-                owner=wanted.owner,
-                notices=(errand.notice(wanted.sends, record.record_id, about, now),) if wanted.sends else (),
-                record=record,
-                expected_head=head,
-            )
-            try:
-                self.settings.apply(change)
-            except ConflictError:
-                self.clock.sleep(0.05 * 2**attempt)
-                continue
-            return _recorded(record, wanted.says, wanted.before, wanted.after)
-        message = (
-            f"others are changing the settings of account {account} right now; nothing was changed, try again"
-        )
-        raise ConflictError(message)
-
-
 def carry_out(
     command: AnyCommand,
     caller: Caller,
@@ -482,7 +269,7 @@ def carry_out(
     A refusal is on record as well, by whoever asked: a chain of one record. `home` is the account of this deployment,
     `engine` the version that records carry.
     """
-    desk = _Desk(caller=caller, settings=settings, catalog=catalog, clock=clock, home=home, engine=engine)
+    desk = Desk(caller=caller, settings=settings, catalog=catalog, clock=clock, home=home, engine=engine)
     try:
         return _carried_out(desk, command)
     except RefusedCommandError as refused:
@@ -523,7 +310,7 @@ def refuse(
 
 
 def _carried_out(  # noqa: C901, PLR0911, PLR0912 -- a table of contents, and the type checker holds it complete
-    desk: "_Desk", command: AnyCommand
+    desk: Desk, command: AnyCommand
 ) -> CommandResult:
     match command:
         case SetMode():
@@ -552,11 +339,25 @@ def _carried_out(  # noqa: C901, PLR0911, PLR0912 -- a table of contents, and th
             return _set_deployment_role(desk, command)
         case SetOwner():
             return _set_owner(desk, command)
+        case SetPolicy():
+            return governing.set_policy(desk, command)
+        case Invite():
+            return governing.invite(desk, command)
+        case Uninvite():
+            return governing.uninvite(desk, command)
+        case Claim():
+            return casework.claim(desk, command)
+        case HandOver():
+            return casework.hand_over(desk, command)
+        case Comment():
+            return casework.comment(desk, command)
+        case CallIncident():
+            return casework.call_incident(desk, command)
         case _:
             assert_never(command)
 
 
-def _set_mode(desk: _Desk, command: SetMode) -> CommandResult:
+def _set_mode(desk: Desk, command: SetMode) -> CommandResult:
     control = desk.control(command.control)
     if command.mode > control.most:
         message = (
@@ -568,7 +369,7 @@ def _set_mode(desk: _Desk, command: SetMode) -> CommandResult:
     if command.mode > Mode.OBSERVE and desk.caller.known:
         _provide_switch(desk)
 
-    def draw(now: datetime) -> _Wanted | str:
+    def draw(now: datetime) -> Wanted | str:
         before = desk.settings.mode(command.account, control.id)
         if command.mode > (before.mode if before else Mode.OBSERVE):
             desk.named("raising a mode")
@@ -583,11 +384,11 @@ def _set_mode(desk: _Desk, command: SetMode) -> CommandResult:
             reason=command.reason,
         )
         was = before.mode.value if before else "never set, hence observe"
-        return _Wanted(
+        return Wanted(
             type=RecordType.MODE_CHANGED,
             says=f"{control.id} in {command.account} is set to {command.mode.value} (it was {was})",
-            before=_plain(before),
-            after=_plain(after),
+            before=plain(before),
+            after=plain(after),
             mode=after,
             controls=(control.id,),
         )
@@ -595,41 +396,41 @@ def _set_mode(desk: _Desk, command: SetMode) -> CommandResult:
     return desk.change(command.account, "mode", command.reason, draw)
 
 
-def _provide_switch(desk: _Desk) -> None:
+def _provide_switch(desk: Desk) -> None:
     """The switch of everything must be there to be read before anything may act: absence is not 'off'.
 
     Its own transaction in the home account's chain, where the switch is always written: a switch that somebody turns
     on meanwhile moves that chain, and is then found and left as it is.
     """
 
-    def draw(now: datetime) -> _Wanted | str:
+    def draw(now: datetime) -> Wanted | str:
         if desk.settings.freeze(FREEZE_ALL) is not None:
             return "the switch is there"
         reason = "made with the first raised mode, so that it can be read"
         after = Freeze(scope=FREEZE_ALL, frozen=False, by=desk.caller.arn, at=now, reason=reason)
-        return _Wanted(type=RecordType.FREEZE_OFF, says="", after=_plain(after), freeze=after)
+        return Wanted(type=RecordType.FREEZE_OFF, says="", after=plain(after), freeze=after)
 
     desk.change(desk.home, "switch", "a mode is raised for the first time", draw)
 
 
-def _set_freeze(desk: _Desk, command: SetFreeze) -> CommandResult:
+def _set_freeze(desk: Desk, command: SetFreeze) -> CommandResult:
     if not command.on:
         desk.named("lifting a freeze")
     controls = (desk.control(command.control).id,) if command.control else ()
     state = "frozen" if command.on else "not frozen"
 
-    def draw(now: datetime) -> _Wanted | str:
+    def draw(now: datetime) -> Wanted | str:
         before = desk.settings.freeze(command.scope)
         if before and before.frozen is command.on:
             return f"{command.where} is already {state} since {stamp(before.at)} by {before.by}; nothing was changed"
         after = Freeze(
             scope=command.scope, frozen=command.on, by=desk.caller.arn, at=now, reason=command.reason
         )
-        return _Wanted(
+        return Wanted(
             type=RecordType.FREEZE_ON if command.on else RecordType.FREEZE_OFF,
             says=f"{command.where} is frozen" if command.on else f"the freeze of {command.where} is lifted",
-            before=_plain(before),
-            after=_plain(after),
+            before=plain(before),
+            after=plain(after),
             freeze=after,
             controls=controls,
         )
@@ -637,10 +438,10 @@ def _set_freeze(desk: _Desk, command: SetFreeze) -> CommandResult:
     return desk.change(command.account or desk.home, "freeze", command.reason, draw)
 
 
-def _exempt(desk: _Desk, command: Exempt) -> CommandResult:
+def _exempt(desk: Desk, command: Exempt) -> CommandResult:
     desk.named("exempting a resource")
     control = desk.control(command.control)
-    if _folded(command.owner) in desk.caller.names or principal(command.owner) == principal(desk.caller.arn):
+    if {called(command.owner), principal(command.owner)} & desk.mine():
         message = "who answers for an exemption does not grant it: ask somebody else to grant it, or name another owner"
         raise RefusedCommandError(message)
     if not _form_of(control.resource, command.account).fullmatch(command.resource):
@@ -650,7 +451,7 @@ def _exempt(desk: _Desk, command: Exempt) -> CommandResult:
         message = f"{control.id} is about one {control.resource} in {command.account}: write it as {form}"
         raise RefusedCommandError(message)
 
-    def draw(now: datetime) -> _Wanted | str:
+    def draw(now: datetime) -> Wanted | str:
         if not now < command.expires_at <= now + LONGEST_EXEMPTION:
             message = (
                 f"an exemption ends within {LONGEST_EXEMPTION.days} days: by {stamp(now + LONGEST_EXEMPTION)}"
@@ -672,11 +473,11 @@ def _exempt(desk: _Desk, command: Exempt) -> CommandResult:
             return (
                 f"{command.resource} is already exempt until {stamp(before.expires_at)}; nothing was changed"
             )
-        return _Wanted(
+        return Wanted(
             type=RecordType.EXEMPTION_GRANTED,
             says=f"{command.resource} is exempt from {control.id} until {stamp(after.expires_at)}",
-            before=_plain(before),
-            after=_plain(after),
+            before=plain(before),
+            after=plain(after),
             exemptions=(after,),
             sends=desk.look_for(command.resource, control.id),
             resource=command.resource,
@@ -686,33 +487,33 @@ def _exempt(desk: _Desk, command: Exempt) -> CommandResult:
     return desk.change(command.account, "exempt", command.reason, draw)
 
 
-def _enrol(desk: _Desk, command: Enrol) -> CommandResult:
+def _enrol(desk: Desk, command: Enrol) -> CommandResult:
     if command.account == desk.home:
         return CommandResult(changed=False, says=f"{desk.home} is the home account, which is always enrolled")
     desk.named("enrolling an account")
 
-    def draw(now: datetime) -> _Wanted | str:
+    def draw(now: datetime) -> Wanted | str:
         before = desk.settings.enrolment(command.account)
         if before:
             return (
                 f"{command.account} is enrolled since {stamp(before.at)} by {before.by}; nothing was changed"
             )
         after = Enrolment(account=command.account, by=desk.caller.arn, at=now)
-        return _Wanted(
+        return Wanted(
             type=RecordType.ENROLLED,
             says=f"{command.account} is enrolled; every control there starts at observe",
-            after=_plain(after),
+            after=plain(after),
             enrolment=after,
         )
 
     return desk.change(command.account, "enrol", command.reason, draw)
 
 
-def _revoke(desk: _Desk, command: Revoke) -> CommandResult:
+def _revoke(desk: Desk, command: Revoke) -> CommandResult:
     desk.named("revoking an exemption")
     control = desk.control(command.control)
 
-    def draw(now: datetime) -> _Wanted | str:
+    def draw(now: datetime) -> Wanted | str:
         before = desk.settings.exemption(command.account, control.id, command.resource)
         if before is None:
             message = (
@@ -723,11 +524,11 @@ def _revoke(desk: _Desk, command: Revoke) -> CommandResult:
         if before.expires_at <= now:
             return f"that exemption ended at {stamp(before.expires_at)}; nothing was changed"
         after = before.model_copy(update={"expires_at": now})
-        return _Wanted(
+        return Wanted(
             type=RecordType.EXEMPTION_REVOKED,
             says=f"{command.resource} is no longer exempt from {control.id}",
-            before=_plain(before),
-            after=_plain(after),
+            before=plain(before),
+            after=plain(after),
             exemptions=(after,),
             sends=desk.look_for(command.resource, control.id),
             resource=command.resource,
@@ -737,26 +538,26 @@ def _revoke(desk: _Desk, command: Revoke) -> CommandResult:
     return desk.change(command.account, "revoke", command.reason, draw)
 
 
-def _redrive(desk: _Desk, command: Redrive) -> CommandResult:
-    def draw(now: datetime) -> _Wanted | str:
+def _redrive(desk: Desk, command: Redrive) -> CommandResult:
+    def draw(now: datetime) -> Wanted | str:
         del now
-        return _Wanted(
+        return Wanted(
             type=RecordType.CONFIG_CHANGED,
             says=f"up to {command.most} messages of the {command.queue} dead-letter queue will be tried again",
-            after=_plain(command),
+            after=plain(command),
             sends=errand.Redrive(queue=command.queue, most=command.most),
         )
 
     return desk.change(desk.home, "redrive", command.reason, draw)
 
 
-def _answer(desk: _Desk, command: AnswerAsk) -> CommandResult:
+def _answer(desk: Desk, command: AnswerAsk) -> CommandResult:
     who = Who(desk.caller.arn, desk.caller.known, desk.caller.actor, desk.caller.request_id)
     says, record = answer(command, who, desk.settings, desk.clock, home=desk.home, engine=desk.engine)
-    return _recorded(record, says)
+    return recorded(record, says)
 
 
-def _undo(desk: _Desk, command: Undo) -> CommandResult:
+def _undo(desk: Desk, command: Undo) -> CommandResult:
     desk.named("asking for an undo")
     case = desk.case(command.case)
     if command.run > case.runs:
@@ -768,7 +569,7 @@ def _undo(desk: _Desk, command: Undo) -> CommandResult:
         message = f"nobody is known to answer for {case.target.resource}: name an owner with --owner"
         raise RefusedCommandError(message)
 
-    def draw(now: datetime) -> _Wanted | str:
+    def draw(now: datetime) -> Wanted | str:
         undone = Undone(
             run=command.run,
             by=desk.caller.arn,
@@ -776,10 +577,10 @@ def _undo(desk: _Desk, command: Undo) -> CommandResult:
             owner=owner,
             until=now + timedelta(days=command.days),
         )
-        return _Wanted(
+        return Wanted(
             type=RecordType.REQUESTED,
             says=f"the undo of run {command.run} is planned, and somebody else is asked: see `redress waiting`",
-            after=_plain(command),
+            after=plain(command),
             sends=errand.UndoWanted(case=case.id, undone=undone),
             about=case,
         )
@@ -787,13 +588,13 @@ def _undo(desk: _Desk, command: Undo) -> CommandResult:
     return desk.change(case.target.account, "undo", command.reason, draw)
 
 
-def _snooze(desk: _Desk, command: Snooze) -> CommandResult:
+def _snooze(desk: Desk, command: Snooze) -> CommandResult:
     desk.named("snoozing a case")
     # One that is exempt may sleep longer; the others have ended for good.
     case = _not_ended(desk.case(command.case), but=CaseState.EXEMPT)
     account, resource = case.target.account, case.target.resource
 
-    def draw(now: datetime) -> _Wanted | str:
+    def draw(now: datetime) -> Wanted | str:
         until = now + timedelta(days=command.days)
         stand = {control: desk.settings.exemption(account, control, resource) for control in case.controls}
         granted = tuple(
@@ -813,18 +614,19 @@ def _snooze(desk: _Desk, command: Snooze) -> CommandResult:
         )
         if not granted:
             return f"{resource} is exempt for longer than that already; nothing was changed"
-        if any(_prolongs(stand[one.control], one, now) for one in granted):
+        policy = desk.policy()
+        if any(_prolongs(policy, stand[one.control], one, now) for one in granted):
             message = (
                 f"you snoozed it yourself, and a snooze lasts {LONGEST_SNOOZE.days} days at most: ask somebody else to, "
                 "or exempt it, which has an owner"
             )
             raise RefusedCommandError(message)
         replaced = (stand[one.control] for one in granted)
-        return _Wanted(
+        return Wanted(
             type=RecordType.SNOOZED,
             says=f"{resource} is left alone until {stamp(until)}, for {', '.join(one.control for one in granted)}",
-            before=[_plain(one) for one in replaced if one],
-            after=[_plain(one) for one in granted],
+            before=[plain(one) for one in replaced if one],
+            after=[plain(one) for one in granted],
             exemptions=granted,
             sends=errand.Look(case=case.id, by=desk.caller.arn, request_id=desk.caller.request_id),
             about=case,
@@ -833,24 +635,28 @@ def _snooze(desk: _Desk, command: Snooze) -> CommandResult:
     return desk.change(account, "snooze", command.reason, draw)
 
 
-def _prolongs(before: Exemption | None, after: Exemption, now: datetime) -> bool:
+def _prolongs(policy: Policy | None, before: Exemption | None, after: Exemption, now: datetime) -> bool:
     """True when one person's snoozes would be an exemption in pieces: the last is theirs, not long over, and too old."""
-    if before is None or before.code != SNOOZE or principal(before.by) != principal(after.by):
+    if (
+        before is None
+        or before.code != SNOOZE
+        or principal_of(policy, before.by) != principal_of(policy, after.by)
+    ):
         return False
     return now < before.expires_at + LONGEST_SNOOZE and after.expires_at > before.at + LONGEST_SNOOZE
 
 
-def _take_up(desk: _Desk, command: TakeUp) -> CommandResult:
+def _take_up(desk: Desk, command: TakeUp) -> CommandResult:
     desk.named("taking up a case")
     case = _not_ended(desk.case(command.case))
 
-    def draw(now: datetime) -> _Wanted | str:
+    def draw(now: datetime) -> Wanted | str:
         del now
         look = errand.Look(
             case=case.id, by=desk.caller.arn, requested=True, request_id=desk.caller.request_id
         )
         says = f"{case.target.resource} is looked at again, and what its modes permit is done: see `redress case {case.id}`"
-        return _Wanted(type=RecordType.REQUESTED, says=says, after=_plain(command), sends=look, about=case)
+        return Wanted(type=RecordType.REQUESTED, says=says, after=plain(command), sends=look, about=case)
 
     return desk.change(case.target.account, "take_up", command.reason, draw)
 
@@ -864,23 +670,23 @@ def _not_ended(case: Case, *, but: CaseState | None = None) -> Case:
     return case
 
 
-def _sweep(desk: _Desk, command: StartSweep) -> CommandResult:
+def _sweep(desk: Desk, command: StartSweep) -> CommandResult:
     account = command.account or desk.home
     desk.enrolled(account)
 
-    def draw(now: datetime) -> _Wanted | str:
+    def draw(now: datetime) -> Wanted | str:
         del now
-        return _Wanted(
+        return Wanted(
             type=RecordType.REQUESTED,
             says=f"everything in account {account} is looked at; `redress sweeps` shows how far it is",
-            after=_plain(command),
+            after=plain(command),
             sends=errand.Sweep(account=account, by=desk.caller.arn),
         )
 
     return desk.change(account, "sweep", command.reason, draw)
 
 
-def _set_deployment_role(desk: _Desk, command: SetDeploymentRole) -> CommandResult:
+def _set_deployment_role(desk: Desk, command: SetDeploymentRole) -> CommandResult:
     desk.named("naming a deployment role")
     if not re.fullmatch(_ROLE.format(account=command.account), command.role_arn):
         message = (
@@ -890,7 +696,7 @@ def _set_deployment_role(desk: _Desk, command: SetDeploymentRole) -> CommandResu
         raise RefusedCommandError(message)
     desk.enrolled(command.account)
 
-    def draw(now: datetime) -> _Wanted | str:
+    def draw(now: datetime) -> Wanted | str:
         before = desk.settings.deployment_role(command.account, command.role_arn)
         stands = before if before and not before.removed else None
         if command.remove and not stands:
@@ -906,11 +712,11 @@ def _set_deployment_role(desk: _Desk, command: SetDeploymentRole) -> CommandResu
             removed=command.remove,
         )
         says = "is no deployment role any more" if after.removed else f"deploys code with {after.tool}"
-        return _Wanted(
+        return Wanted(
             type=RecordType.CONFIG_CHANGED,
             says=f"{command.role_arn} {says}",
-            before=_plain(before),
-            after=_plain(after),
+            before=plain(before),
+            after=plain(after),
             deployment_role=after,
             resource=command.role_arn,
         )
@@ -921,45 +727,24 @@ def _set_deployment_role(desk: _Desk, command: SetDeploymentRole) -> CommandResu
 _ROLE = r"arn:aws[a-z-]*:iam::{account}:role/([A-Za-z0-9_+=,.@-]{{1,64}}/){{0,8}}[A-Za-z0-9_+=,.@-]{{1,64}}"
 
 
-def _set_owner(desk: _Desk, command: SetOwner) -> CommandResult:
+def _set_owner(desk: Desk, command: SetOwner) -> CommandResult:
     desk.named("naming who answers for an account")
     desk.enrolled(command.account)
 
-    def draw(now: datetime) -> _Wanted | str:
+    def draw(now: datetime) -> Wanted | str:
         before = desk.settings.owner(command.account)
         if before and before.owner == command.owner:
             return f"{command.owner} already answers for account {command.account}; nothing was changed"
         after = Owner(account=command.account, owner=command.owner, by=desk.caller.arn, at=now)
-        return _Wanted(
+        return Wanted(
             type=RecordType.CONFIG_CHANGED,
             says=f"{command.owner} answers for account {command.account}",
-            before=_plain(before),
-            after=_plain(after),
+            before=plain(before),
+            after=plain(after),
             owner=after,
         )
 
     return desk.change(command.account, "owner", command.reason, draw)
-
-
-def _recorded(record: Record, says: str, before: JsonValue = None, after: JsonValue = None) -> CommandResult:
-    return CommandResult(
-        changed=True,
-        says=says,
-        chain=record.chain,
-        seq=record.seq,
-        record_id=record.record_id,
-        before=before,
-        after=after,
-    )
-
-
-def _plain(model: Model | None) -> dict[str, JsonValue] | None:
-    return model.model_dump(mode="json") if model else None
-
-
-def _folded(name: str) -> str:
-    """A name as people compare names: case, width and spaces do not make another person."""
-    return unicodedata.normalize("NFKC", name).casefold().strip()
 
 
 def _form_of(kind: str, account: str) -> re.Pattern[str]:
@@ -974,9 +759,3 @@ def _form_of(kind: str, account: str) -> re.Pattern[str]:
     for name, pattern in parts.items():
         form = form.replace(re.escape(f"{{{name}}}"), pattern)
     return re.compile(form)
-
-
-def _did_you_mean(name: str, controls: Iterable[Control]) -> str:
-    known = {known: control.id for control in controls for known in (control.id, *control.aliases)}
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
-    return f"; did you mean {known[near[0]]!r}?" if near else "; `redress controls` lists them all"

@@ -24,7 +24,7 @@ class Redrive(Model):
     """Return dead letters to the queue that they came from."""
 
     errand: Literal["redrive"] = "redrive"
-    queue: Literal["events", "commands", "undo"]
+    queue: Literal["events", "commands", "undo", "notices"]
     most: int = Field(ge=1, le=1000)
 
 
@@ -63,6 +63,26 @@ class Exempted(Model):
     request_id: str
 
 
+class News(Model):
+    """Something that people did with a case beside deciding it: those who follow it are told."""
+
+    errand: Literal["news"] = "news"
+    case: str
+    says: str
+    request_id: str
+
+
+class Heard(Model):
+    """A ticket system says that somebody closed or reopened a ticket there: look whether it is so, and at the target."""
+
+    errand: Literal["heard"] = "heard"
+    case: str
+    ticket: str
+    integration: str
+    closed: bool
+    request_id: str
+
+
 class Sweep(Model):
     """Look at everything: all controls, all Regions, one account (home when None)."""
 
@@ -89,7 +109,7 @@ class Tick(Model):
     at: datetime | None = None
 
 
-AnyErrand = Redrive | Answered | UndoWanted | Look | Exempted | Sweep | SweepPart | Tick
+AnyErrand = Redrive | Answered | UndoWanted | Look | Exempted | News | Heard | Sweep | SweepPart | Tick
 ERRAND: TypeAdapter[AnyErrand] = TypeAdapter(Annotated[AnyErrand, Field(discriminator="errand")])
 """Reads an errand: strict, every unknown key is an error."""
 

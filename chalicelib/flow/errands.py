@@ -3,18 +3,19 @@
 Each may come twice, late or out of order. What it says is whom to look at; what is done follows from what stands then.
 """
 
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
 from typing import assert_never
 
-from chalicelib.domain.approval import SETTLED_AFTER
+from chalicelib.domain.approval import SETTLED_AFTER, Answers, Ask
 from chalicelib.domain.case import Case, CaseState
 from chalicelib.domain.errors import BusyError, ConflictError, RedressError, UnreadableError
 from chalicelib.domain.finding import Actor, Origin
 from chalicelib.domain.record import stamp
-from chalicelib.flow import asking, errand, sweep, undo
+from chalicelib.flow import asking, errand, notify, record, sweep, undo
 from chalicelib.flow.pipeline import Engine
 from chalicelib.flow.visit import Walked
 
@@ -38,7 +39,7 @@ class Done:
         )
 
 
-def carry_out(  # noqa: PLR0911 -- one way out for each errand
+def carry_out(  # noqa: C901, PLR0911 -- one way out for each errand
     engine: Engine, order: errand.AnyErrand
 ) -> Done:
     """Do what the errand says; raises when the message must come back."""
@@ -51,6 +52,10 @@ def carry_out(  # noqa: PLR0911 -- one way out for each errand
             return Done(_look(engine, order))
         case errand.Exempted():
             return Done(_exempted(engine, order))
+        case errand.News():
+            return Done(_news(engine, order))
+        case errand.Heard():
+            return Done(_heard(engine, order))
         case errand.Sweep():
             walked, parts = sweep.begin(engine, order)
             return Done((walked,), parts)
@@ -95,6 +100,36 @@ def _exempted(engine: Engine, order: errand.Exempted) -> tuple[Walked, ...]:
     return engine.all(visits)
 
 
+def _news(engine: Engine, order: errand.News) -> tuple[Walked, ...]:
+    """Those who follow the case are told. Of a case that has moved on meanwhile nobody needs to be."""
+    case = engine.case(order.case)
+    if case is None:
+        return ()
+    now = engine.clock.now()
+    with contextlib.suppress(ConflictError):
+        engine.commit(case, now, (), notices=(notify.news(case, order.request_id, now, order.says),))
+    return (Walked(order.case, "told", "news", order.says, case=order.case),)
+
+
+def _heard(engine: Engine, order: errand.Heard) -> tuple[Walked, ...]:
+    """Somebody closed a ticket elsewhere: that is on record, and no proof. The target is looked at, and only that closes ours.
+
+    What still fails then is told there again.
+    """
+    case, now = engine.case(order.case), engine.clock.now()
+    ticket = case.ticket if case else None
+    if case is None or ticket is None or ticket.id != order.ticket or not ticket.is_open or not order.closed:
+        return (Walked(order.case, "nothing", "no open ticket", "ours is not open", case=order.case),)
+    key = f"heard:{order.integration}:{order.request_id}"
+    draft = record.ticket_closed_externally(case, ticket, key, order.integration, now)
+    engine.commit(case, now, (draft,))
+    walked = engine.all([engine.about(case, key, Origin.WAKE, now)])
+    after = engine.case(order.case)
+    if after and after.ticket and after.ticket.id == ticket.id and after.ticket.is_open:
+        engine.commit(after, now, (), notices=(notify.ticket(after.ticket, again=order.request_id),))
+    return walked
+
+
 def _tick(engine: Engine) -> Done:
     """Everything that time alone brings about. One case that fails never keeps the others waiting."""
     done, now = Done(), engine.clock.now()
@@ -124,13 +159,21 @@ def _waiting(engine: Engine, case: Case, now: datetime) -> Done:
     if ask is None:
         return Done()
     answers = engine.cases.answers(case.id, ask.seq)
-    if answers and answers.decided_by:
+    if answers and answers.answers and _decided(engine, case, ask, answers, now):
         return _answered(engine, case.id, ask.seq)
     if not ask.open(now - SETTLED_AFTER):
         return Done((asking.expire(engine, case, ask, now),))
+    if not ask.sent and ask.send_at and ask.send_at <= now:
+        return Done((asking.send(engine, case, ask, now),))
     if asking.due_for_reminder(ask, now):
         return Done((asking.remind(engine, case, ask, now),))
     return Done()
+
+
+def _decided(engine: Engine, case: Case, ask: Ask, answers: Answers, now: datetime) -> bool:
+    """True when the answers settle the ask, in whichever way."""
+    amounts, problem, _ = asking.judged(asking.policy_of(engine), case, ask, answers, now)
+    return amounts.state != "open" or bool(problem)
 
 
 def _exempt(engine: Engine, case: Case, now: datetime) -> Done:

@@ -1,5 +1,6 @@
 """Notify: the messages that people get, written into the outbox in the transaction that makes them true."""
 
+from collections.abc import Iterable
 from datetime import datetime
 
 from pydantic import JsonValue
@@ -20,11 +21,12 @@ def asked(case: Case, ask: Ask) -> Notice:
         id=f"{case.id}#ask-{ask.seq}",
         kind="ask",
         case=case.id,
-        at=ask.asked_at,
+        at=ask.send_at or ask.asked_at,
         body={
-            "resource": case.target.resource,
-            "controls": list(ask.controls),
+            **_about(case, ask.controls),
+            "ask": ask.seq,
             "kind": ask.kind.value,
+            "severity": ask.severity.value,
             "reason": ask.reason,
             "would": [call.why for call in plan.calls],
             "commands": [command_of(call, case.target) for call in plan.calls],
@@ -34,37 +36,72 @@ def asked(case: Case, ask: Ask) -> Notice:
             "plan_hash": ask.plan_hash,
             "expires_at": stamp(ask.expires_at),
             "may_not_approve": list(ask.requesters),
-            "owner": case.owner,
             "notes": list(ask.notes),
             "as_code": ask.as_code,
         },
     )
 
 
-def about_ask(case: Case, ask: Ask, kind: str, at: datetime, reason: str) -> Notice:
-    """What became of an ask: reminded of, answered, expired, stale."""
+def about_ask(case: Case, ask: Ask, kind: str, at: datetime, reason: str, by: str = "") -> Notice:
+    """What became of an ask: reminded of, answered in part (`progress-<n>`), denied, refused, expired, stale."""
     return Notice(
         id=f"{case.id}#ask-{ask.seq}-{kind}",
-        kind=f"ask_{kind}",
+        kind=f"ask_{kind.partition('-')[0]}",
         case=case.id,
         at=at,
         body={
-            "resource": case.target.resource,
-            "controls": list(ask.controls),
+            **_about(case, ask.controls),
+            "ask": ask.seq,
             "plan_hash": ask.plan_hash,
             "reason": reason,
+            "by": by,
         },
     )
 
 
-def ticket(one: Ticket) -> Notice:
-    """A ticket, whole: whoever brings it to a ticket system needs nothing else."""
+def news(case: Case, name: str, at: datetime, says: str) -> Notice:
+    """Something that people did with a case beside deciding it: took it on, handed it over, called it an incident."""
+    body: dict[str, JsonValue] = {**_about(case, case.controls), "says": says}
+    return Notice(id=f"{case.id}#news-{name}", kind="case_news", case=case.id, at=at, body=body)
+
+
+def glass(case: Case, ask: Ask, by: str, at: datetime, reason: str) -> Notice:
+    """Critical: somebody approved alone what others should have approved."""
     return Notice(
-        id=f"{one.id}#{one.state.value}",
+        id=f"{case.id}#ask-{ask.seq}-glass",
+        kind="break_glass",
+        case=case.id,
+        at=at,
+        body={**_about(case, ask.controls), "ask": ask.seq, "reason": reason, "by": by},
+    )
+
+
+def _about(case: Case, controls: Iterable[str]) -> dict[str, JsonValue]:
+    """What every message of a case carries, so that it finds its way: where it is, what it is about, whose it is."""
+    return {
+        "account": case.target.account,
+        "region": case.target.region,
+        "resource": case.target.resource,
+        "controls": list(controls),
+        "owner": case.owner,
+    }
+
+
+def ticket(one: Ticket, again: str = "") -> Notice:
+    """A ticket, whole: whoever brings it to a ticket system needs nothing else. `again` names why it is told once more."""
+    return Notice(
+        id=f"{one.id}#{one.state.value}{f'#{again}' if again else ''}",
         kind=f"ticket_{one.state.value}",
         case=one.case,
         at=one.updated_at,
-        body=one.model_dump(mode="json"),
+        body={
+            "account": one.target.account,
+            "region": one.target.region,
+            "resource": one.resource,
+            "controls": list(one.controls),
+            "owner": one.owner,
+            "ticket": one.model_dump(mode="json"),
+        },
     )
 
 
@@ -80,11 +117,9 @@ def run_state(case: Case, run: Run, at: datetime, outcome: Outcome | None, reaso
         case=case.id,
         at=at,
         body={
-            "resource": case.target.resource,
-            "controls": list(run.controls),
+            **_about(case, run.controls),
             "session": session_name(case.id, run.seq),
             "reason": reason,
-            "owner": case.owner,
             "approved_by": run.approved_by,
         },
     )
@@ -93,7 +128,7 @@ def run_state(case: Case, run: Run, at: datetime, outcome: Outcome | None, reaso
 def undo_refused(case: Case, key: str, at: datetime, outcome: Outcome, reason: str) -> Notice:
     """An undo that somebody wanted and that was not begun."""
     body: dict[str, JsonValue] = {
-        "resource": case.target.resource,
+        **_about(case, case.controls),
         "outcome": outcome.value,
         "reason": reason,
     }
@@ -107,5 +142,5 @@ def tamper(case: Case, signal: Signal, at: datetime) -> Notice:
         kind="tamper_suspected",
         case=case.id,
         at=at,
-        body={"resource": case.target.resource, "event": signal.name, "session": signal.actor.session},
+        body={**_about(case, case.controls), "event": signal.name, "session": signal.actor.session},
     )

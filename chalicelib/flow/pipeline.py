@@ -297,7 +297,7 @@ class Engine:
         exempt = decide.exempted(gate.exemptions, visit.target, now)
         modes = decide.effective_modes(gate, (c for c in visit.controls if c.id not in exempt))
         together = tuple(c for c in visit.controls if c.id in modes)
-        drafts = (record.answered(case, approval.ask, approval.answer),)
+        drafts = (record.answered(case, approval.ask, approval.answers),)
         mode = min(modes.values(), default=Mode.OBSERVE)
         if exempt:
             ends = min(exemption.expires_at for exemption in exempt.values())
@@ -398,7 +398,7 @@ class Engine:
             before=state.model_dump(mode="json"),
             plan=plan,
             plan_hash=hashed,
-            approved_by=visit.approval.answer.by if visit.approval else "",
+            approved_by=visit.approval.by if visit.approval else "",
         )
         return self._act(step, run, wanted, params, decision, now)
 
@@ -445,6 +445,15 @@ class Engine:
         )
         if self._nothing_new(step, decision, hashed, now):
             return done
+        found = _found(decision, hashed)
+        if verdict in _NEEDS_A_PERSON:
+            step = replace(step, case=step.case.model_copy(update={"owner": self._owner(step)}))
+        asked = None
+        if verdict is Verdict.ASK and state and plan:
+            asked, vain = asking.ask_of(self, step, decision, plan, hashed, state, now)
+            decision = decision if asked else _for_nobody(vain)
+            verdict = decision.verdict
+            done = replace(done, verdict=verdict.value, rule=decision.rule, reason=decision.reason)
         known = visit.by_itself and (step.baseline or {*step.ids} <= {*step.case.inherited})
         ask, where = _kept_ask(step, decision), step.case.where(step.ids, _STATE_OF[verdict])
         if ask and ask.undo:
@@ -459,9 +468,8 @@ class Engine:
                 "plan_hash": hashed,
                 "last_state": state.model_dump(mode="json") if state else None,
                 "inherited": _also(step, known=known and verdict is not Verdict.IGNORE),
-                "found": {**step.case.found, **dict.fromkeys(step.ids, _found(decision, hashed))},
+                "found": {**step.case.found, **dict.fromkeys(step.ids, found)},
                 "wakes_at": _wakes_at(step.case),
-                "owner": self._owner(step) if verdict in _NEEDS_A_PERSON else step.case.owner,
                 "ask": ask,
             }
         )
@@ -476,12 +484,10 @@ class Engine:
             stale = RecordType.STALE
             drafts.append(record.about_ask(case, approval.ask, stale, now, decision.reason, found=hashed))
             notices.append(notify.about_ask(case, approval.ask, "stale", now, decision.reason))
-        if verdict is Verdict.ASK and state and plan:
-            ask, new = asking.ask_of(step, decision, plan, hashed, state, now)
-            case = case.model_copy(update={"ask": ask, "asks": ask.seq})
-            if new:
-                drafts.append(record.asked(case, ask, visit.key))
-                notices.append(notify.asked(case, ask))
+        if asked:
+            case = case.model_copy(update={"ask": asked, "asks": asked.seq})
+            said, told = asking.told(step.case, case, asked, visit.key)
+            drafts, notices = [*drafts, *said], [*notices, *told]
         ticket = None
         if verdict is Verdict.TICKET:
             ticket = ticketing.opened(
@@ -1007,6 +1013,11 @@ def within(run: Run) -> Cause:
 def hash_of(plan: Plan, target: Target, params: Params, controls: Iterable[Control]) -> str:
     """What an approval of the plan is bound to."""
     return plan_hash(plan, target, params, {control.id: control.version for control in controls})
+
+
+def _for_nobody(why: str) -> Decision:
+    """What becomes of an ask that nobody may approve: it must not look as if it waited for somebody."""
+    return Decision(verdict=Verdict.TICKET, rule="nobody may approve", reason=why)
 
 
 def _found(decision: Decision, hashed: str) -> str:

@@ -110,23 +110,25 @@ def asked(case: Case, ask: Ask, key: str) -> Draft:
     )
 
 
-def answered(case: Case, ask: Ask, answer: Answer, problem: str = "") -> Draft:
-    """What a person said to an ask, as the engine found it; with a `problem`, why the engine does not go by it."""
+def answered(case: Case, ask: Ask, answers: tuple[Answer, ...], problem: str = "") -> Draft:
+    """What people said to an ask and decided it, as the engine found it; with a `problem`, why the engine does not go by it."""
+    last = answers[-1]
     return _draft(
         RecordType.ANSWER_REFUSED if problem else RecordType.ANSWERED,
         case,
         f"answer:{case.id}:{ask.seq}",
         f"answered-{ask.seq}",
-        answer.at,
+        last.at,
         controls=ask.controls,
         data={
             "ask": ask.seq,
             "kind": ask.kind.value,
-            "approve": answer.approve,
-            "by": answer.by,
-            "reason": answer.reason,
-            "answered_at": stamp(answer.at),
-            "request_id": answer.request_id,
+            "approve": last.approve,
+            "by": ", ".join(answer.by for answer in answers),
+            "reason": last.reason,
+            "answered_at": stamp(last.at),
+            "request_id": last.request_id,
+            "answers": [answer.model_dump(mode="json") for answer in answers],
             "plan_hash": ask.plan_hash,
             "problem": problem,
         },
@@ -162,6 +164,19 @@ def ticket(case: Case, one: Ticket, key: str) -> Draft:
         one.updated_at,
         controls=one.controls,
         data={"ticket": one.id, "why": one.why, "owner": one.owner, "because": one.closed_because},
+    )
+
+
+def ticket_closed_externally(case: Case, one: Ticket, key: str, integration: str, at: datetime) -> Draft:
+    """A ticket system says that somebody closed our ticket there. That is a word, and ours stays as it is."""
+    return _draft(
+        RecordType.TICKET_CLOSED_EXTERNALLY,
+        case,
+        key,
+        f"ticket-{one.number}-closed-externally",
+        at,
+        controls=one.controls,
+        data={"ticket": one.id, "integration": integration},
     )
 
 
@@ -217,6 +232,7 @@ def result(
             "observed_by": "reassessment" if recovered else "response",
             "after": after.model_dump(mode="json") if after else None,
             "plan_hash": run.plan_hash,
+            "opened_at": stamp(case.opened_at),
         },
     )
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from chalicelib.domain.approval import EXPIRES_AFTER, Answer, Ask, Kind, Undone, principal
+from chalicelib.domain.approval import Answer, Ask, Kind, Undone, principal
 from chalicelib.domain.case import SESSIONS_KEPT, Case, CaseState, Lock, Run, cause_of, session_name
 from chalicelib.domain.contract import (
     AnyRemediation,
@@ -151,11 +151,15 @@ def _want(  # noqa: C901, PLR0911 -- a list of ways out, in order
     if not prepared.plan.calls or prepared.plan.declined:
         outcome = Outcome.DECLINED if prepared.plan.declined else Outcome.ALREADY_COMPLIANT
         return _refused(engine, case, visit.key, order.undone, outcome, _why(prepared.plan))
-    ask = _ask(case, order.undone, controls, params, prepared, now, again=False)
+    ask = _ask(engine, case, order.undone, controls, params, prepared, now, again=False)
+    vain = asking.vain(asking.policy_of(engine), case, ask)
+    if vain:
+        return _refused(engine, case, visit.key, order.undone, Outcome.DECLINED, vain)
     return _put(engine, case, visit.key, ask, now, ())
 
 
 def _ask(
+    engine: "Engine",
     case: Case,
     undone: Undone,
     controls: tuple[Control, ...],
@@ -172,7 +176,6 @@ def _ask(
         kind=Kind.UNDO,
         controls=tuple(sorted(control.id for control in controls)),
         asked_at=now,
-        expires_at=now + EXPIRES_AFTER,
         plan=prepared.plan,
         plan_hash=hash_of(prepared.plan, case.target, params, controls),
         before=prepared.now.model_dump(mode="json"),
@@ -181,6 +184,7 @@ def _ask(
         reason=undone.reason,
         again=again,
         undo=undone,
+        **asking.terms(asking.policy_of(engine), case, controls, now),
     )
 
 
@@ -198,7 +202,8 @@ def _put(
         update={**case.where(ask.controls, CaseState.WAITING), "ask": ask, "asks": ask.seq, "run": None}
     )
     drafts = (*drafts, record.asked(waiting, ask, key))
-    engine.commit(waiting, now, drafts, seen=(key,), notices=(notify.asked(waiting, ask),), **parts)
+    notices = (notify.asked(waiting, ask),) if ask.sent else ()
+    engine.commit(waiting, now, drafts, seen=(key,), notices=notices, **parts)
     return Walked(case.id, "ask", "undo", ask.reason, case=case.id, controls=ask.controls)
 
 
@@ -281,24 +286,24 @@ def _carry_out(engine: "Engine", order: UndoRun) -> Walked:
     if isinstance(approved, str) or gate.seen or not gate.enrolled:
         why = approved if isinstance(approved, str) else _AGAIN if gate.seen else _NOT_OURS
         return _nothing(case.id, why)
-    ask, undone, answer = approved
+    ask, undone, by = approved
     switch = decide.frozen(gate.freezes, decide.scopes(case.target, ask.controls))
     if switch:
-        return _closed(engine, case, ask, answer, now, f"frozen by {switch.by}: {switch.reason}")
-    return _begin(engine, visit, gate, case, ask, undone, answer, now)
+        return _closed(engine, case, ask, by, now, f"frozen by {switch.by}: {switch.reason}")
+    return _begin(engine, visit, gate, case, ask, undone, by, now)
 
 
 def _approved(
     engine: "Engine", case: Case, order: UndoRun, now: datetime
-) -> tuple[Ask, Undone, Answer] | str:
+) -> tuple[Ask, Undone, tuple[Answer, ...]] | str:
     """The ask, what is wanted, and who approved it, all read anew; or why nothing of the kind waits here."""
     ask, answers = case.ask, engine.cases.answers(case.id, order.ask)
-    answer = answers.decided_by if answers else None
-    if ask is None or ask.undo is None or ask.seq != order.ask or answers is None or answer is None:
+    if ask is None or ask.undo is None or ask.seq != order.ask or answers is None or not answers.answers:
         return "no approved undo waits here"
-    if not answer.approve:
-        return "the undo was refused"
-    return asking.problem_of(case, ask, answers, answer, now) or (ask, ask.undo, answer)
+    amounts, problem, _ = asking.judged(asking.policy_of(engine), case, ask, answers, now)
+    if problem or amounts.state != "approved":
+        return problem or f"the undo is {amounts.state}, not approved"
+    return ask, ask.undo, amounts.by
 
 
 def _begin(
@@ -308,23 +313,23 @@ def _begin(
     case: Case,
     ask: Ask,
     undone: Undone,
-    answer: Answer,
+    by: tuple[Answer, ...],
     now: datetime,
 ) -> Walked:
     """Read, plan, compare with what was approved; then exemption and intent, then the calls."""
     done = _recorded(engine, case, undone.run)
     if done is None:
-        return _closed(engine, case, ask, answer, now, "the run is not on record as ended")
+        return _closed(engine, case, ask, by, now, "the run is not on record as ended")
     recorded, controls, params = done
     try:
         prepared = prepare(visit.remediation, case, params, recorded, engine.aws)
     except TransientError:
         raise
     except (AwsError, TargetGoneError) as unreadable:
-        return _closed(engine, case, ask, answer, now, str(unreadable))
-    anew = _ask(case, undone, controls, params, prepared, now, again=True)
+        return _closed(engine, case, ask, by, now, str(unreadable))
+    anew = _ask(engine, case, undone, controls, params, prepared, now, again=True)
     if anew.plan_hash != ask.plan_hash:
-        return _stale(engine, case, ask, answer, anew, now)
+        return _stale(engine, case, ask, by, anew, now)
     run = Run(
         seq=case.runs + 1,
         source_id=visit.key,
@@ -336,7 +341,7 @@ def _begin(
         before=prepared.now.model_dump(mode="json"),
         plan=prepared.plan,
         plan_hash=ask.plan_hash,
-        approved_by=answer.by,
+        approved_by=", ".join(answer.by for answer in by),
         undo=undone,
     )
     running = case.model_copy(
@@ -359,7 +364,7 @@ def _begin(
     wanted = Reservation(
         at=now, case=case.id, run=run.seq, controls=run.controls, writes=len(prepared.plan.calls)
     )
-    drafts = (record.answered(case, ask, answer), record.intent(running, run, params.model_dump(mode="json")))
+    drafts = (record.answered(case, ask, by), record.intent(running, run, params.model_dump(mode="json")))
     running = engine.commit(
         running,
         now,
@@ -521,11 +526,13 @@ def _ended(engine: "Engine", visit: Visit, run: Run, now: datetime) -> tuple[Exe
     )
 
 
-def _stale(engine: "Engine", case: Case, ask: Ask, answer: Answer, anew: Ask, now: datetime) -> Walked:
+def _stale(
+    engine: "Engine", case: Case, ask: Ask, by: tuple[Answer, ...], anew: Ask, now: datetime
+) -> Walked:
     """What would be done is no longer what was approved. It is asked again once, if there is anything left to ask."""
     reason = _why(anew.plan) if anew.plan.declined or not anew.plan.calls else "the target changed since"
     drafts = (
-        record.answered(case, ask, answer),
+        record.answered(case, ask, by),
         record.about_ask(case, ask, RecordType.STALE, now, reason, found=anew.plan_hash),
     )
     if anew.plan.calls and not anew.plan.declined and not ask.again:
@@ -538,14 +545,16 @@ def _stale(engine: "Engine", case: Case, ask: Ask, answer: Answer, anew: Ask, no
     return Walked(case.id, "undo", "stale", reason, case=case.id, outcome=Outcome.DECLINED.value)
 
 
-def _closed(engine: "Engine", case: Case, ask: Ask, answer: Answer, now: datetime, reason: str) -> Walked:
+def _closed(
+    engine: "Engine", case: Case, ask: Ask, by: tuple[Answer, ...], now: datetime, reason: str
+) -> Walked:
     """An approved undo that cannot be begun: on record, nothing changed, and whoever wants it asks again."""
     key, run = f"answer:{case.id}:{ask.seq}", ask.undo.run if ask.undo else 0
     closed = case.model_copy(
         update={**case.where(ask.controls, CaseState.CLOSED), "ask": None, "reason": reason}
     )
     drafts = (
-        record.answered(case, ask, answer),
+        record.answered(case, ask, by),
         record.undo_refused(case, key, run, now, Outcome.DECLINED, reason),
     )
     told = notify.undo_refused(case, key, now, Outcome.DECLINED, reason)

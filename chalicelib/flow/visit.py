@@ -16,7 +16,7 @@ from chalicelib.domain.ports import Exemption, Gate
 from chalicelib.domain.record import Draft
 from chalicelib.domain.shape import sequence
 
-OWN_ROLES = ("engine", "read", "act", "undo", "http", "outbox", "undoer")
+OWN_ROLES = ("engine", "read", "act", "undo", "http", "outbox", "undoer", "notifier")
 
 
 @dataclass(frozen=True)
@@ -59,10 +59,15 @@ class Walked:
 
 @dataclass(frozen=True)
 class Approval:
-    """A person's yes to the plan of one ask."""
+    """People's yes to the plan of one ask: as many as its rule asks for."""
 
     ask: Ask
-    answer: Answer
+    answers: tuple[Answer, ...]
+
+    @property
+    def by(self) -> str:
+        """Who approved, for people and for the record."""
+        return ", ".join(answer.by for answer in self.answers)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Final
 
-from local.emulator import buckets, identity, names
+from local.emulator import buckets, gateway, identity, names, ordered
 from local.emulator.streams import Streams
 
 log = logging.getLogger("redress.patches")
@@ -121,6 +121,25 @@ GAPS: Final[tuple[Gap, ...]] = (
     Gap("ministack apigateway", "works in the home account only", ""),
     Gap("ministack cloudformation", "resources it makes leave no CloudTrail events of their own", ""),
     Gap("ministack apigateway", "no CORS preflight headers, no binary media types", ""),
+    Gap("ministack apigateway", "the caller's address is what the caller says it is", "the true one"),
+    Gap(
+        "ministack apigateway",
+        "repeated headers are joined, of repeated parameters the first is told",
+        "the last of each, and all of them beside it",
+    ),
+    Gap("ministack apigateway", "resource policies, web ACLs and private endpoints are not enforced", ""),
+    Gap("ministack apigateway", "header names reach the function in lower case", ""),
+    Gap(
+        "ministack lambda", "a FIFO queue is read by one at a time", "a group by one, where batches hold one"
+    ),
+    Gap(
+        "ministack events",
+        "a FIFO queue takes events without content-based deduplication, and takes them twice",
+        "undeliverable; dropped for five minutes",
+    ),
+    Gap("ministack cloudformation", "AWS::SecretsManager::ResourcePolicy is unknown", "made, and enforced"),
+    Gap("ministack sns", "a topic's e-mail subscribers get nothing", "World.mails tells what was published"),
+    Gap("ministack kms", "keys guard nothing: neither tables, secrets nor topics ask their policy", ""),
 )
 
 
@@ -140,6 +159,9 @@ def patch_ministack(concurrency: int) -> None:
     names.QUEUE_BACKOFF_SECONDS.put(_BACKOFF_SECONDS)
     _deliver_like_eventbridge()
     _apply_table_settings()
+    _make_secret_policies()
+    gateway.patch()
+    ordered.patch()
     identity.patch()
     buckets.patch()
     Streams(_BACKOFF_SECONDS).install()
@@ -208,7 +230,7 @@ def _deliver_like_eventbridge() -> None:
     def invoke(target: dict[str, Any], event: dict[str, Any], rule: dict[str, Any], view: Any = None) -> None:
         view = view or names.EVENT_VIEW.get()(event)
         try:
-            _check_target(str(target.get("Arn", "")), str(rule.get("Arn", "")))
+            _check_target(target, str(rule.get("Arn", "")))
             spec = names.PARSE_ARN.get()(str(target.get("Arn", "")))
             if spec.service == "events" and spec.resource.startswith("event-bus/"):
                 to_bus(spec, event, rule, set(event.get("_DispatchPath") or []), None)
@@ -250,8 +272,11 @@ def _to_distant_bus(spec: Any, event: dict[str, Any], payload: str | None) -> No
         names.ARCHIVE_EVENT.get()(forwarded)
 
 
-def _check_target(arn: str, rule: str) -> None:
+def _check_target(target: dict[str, Any], rule: str) -> None:
     """Raise where EventBridge would find nothing to deliver to."""
+    arn = str(target.get("Arn", ""))
+    if why := ordered.why_undeliverable(target):
+        raise _Undeliverable("INVALID_PARAMETER", why)
     service = (arn.split(":") + [""] * 3)[2]
     if service == "lambda" and not names.FUNCTION_RECORD.get()(arn)[1]:
         raise _Undeliverable("RESOURCE_NOT_FOUND", f"no function {arn}")
@@ -335,6 +360,30 @@ def _apply_table_settings() -> None:
         return name, attributes
 
     handlers["create"] = create_table
+
+
+def _make_secret_policies() -> None:
+    def attached(physical_id: str, properties: dict[str, Any]) -> Any:
+        secret, policy = properties["SecretId"], json.dumps(properties["ResourcePolicy"])
+        status, *_, body = names.PUT_SECRET_POLICY.get()({"SecretId": secret, "ResourcePolicy": policy})
+        if status >= 400:  # noqa: PLR2004 -- HTTP's own number
+            raise ValueError(body)
+        return physical_id, {"Id": secret}
+
+    def create(logical_id: str, properties: dict[str, Any], stack_name: str) -> Any:
+        return attached(f"{stack_name}-{logical_id}", properties)
+
+    def update(physical_id: str, _: Any, properties: dict[str, Any], stack_name: str) -> Any:  # noqa: ARG001 -- as MiniStack calls it
+        return attached(physical_id, properties)
+
+    def delete(physical_id: str, properties: dict[str, Any]) -> None:  # noqa: ARG001 -- as MiniStack calls it
+        names.DELETE_SECRET_POLICY.get()({"SecretId": properties["SecretId"]})
+
+    names.RESOURCE_HANDLERS.get()["AWS::SecretsManager::ResourcePolicy"] = {
+        "create": create,
+        "update": update,
+        "delete": delete,
+    }
 
 
 def _tell_people_from_services() -> None:

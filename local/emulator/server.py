@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qs
 
-from local.emulator import identity, names, relay
+from local.emulator import gateway, identity, names, relay
 from local.emulator.relay import Call, Caller, CallerKind
 from local.emulator.wire import Operation, Request, Response, error_response, operation_of
 
@@ -58,6 +58,17 @@ class Seen:
     status: int
     error: str
     request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """What was published on a topic: to its subscribers it would be a mail."""
+
+    topic: str
+    subject: str
+    text: str
+    attributes: dict[str, str]
+    role: str
 
 
 @dataclass(slots=True)
@@ -176,6 +187,7 @@ class Server:
         self._clock = clock
         self._relay = Relay(delay)
         self._seen: list[Seen] = []
+        self._mails: list[Mail] = []
         self._sequence = 0
         self._faults: list[Fault] = []
         self._replaced = asyncio.Event()
@@ -184,6 +196,7 @@ class Server:
             ("GET", "health"): self._health,
             ("GET", "calls"): lambda _: (200, [asdict(seen) for seen in self._seen]),
             ("DELETE", "calls"): self._clear_calls,
+            ("GET", "mails"): lambda _: (200, [asdict(mail) for mail in self._mails]),
             ("PUT", "delay"): self._set_delay,
             ("GET", "faults"): lambda _: (200, [asdict(fault) for fault in self._faults]),
             ("PUT", "faults"): self._set_faults,
@@ -238,6 +251,7 @@ class Server:
         access_key = names.access_key_of(request.headers, request.query)
         caller = names.caller_of(access_key, self._account) if access_key else None
         operation = self._operation(request)
+        address = str((scope.get("client") or ("127.0.0.1",))[0])
         replay = _replaying(request.body, receive)
         if operation is None or QUIET_HEADER in request.headers:
             await self._inner(scope, replay, send)
@@ -255,7 +269,8 @@ class Server:
         else:
             if fault is not None and fault.effect == _HOLD:
                 await self._held()
-            await self._inner(scope, replay, recorder)
+            with gateway.coming(gateway.Came(_lines(scope), address)):
+                await self._inner(scope, replay, recorder)
         if recorder.streaming:
             return
         response, request_id = recorder.finish()
@@ -265,8 +280,7 @@ class Server:
             if caller is not None:
                 self._tell(Call(
                     request, response, operation, caller, names.region_of(request.headers, request.query),
-                    started, request_id, str(uuid.uuid4()),
-                    str((scope.get("client") or ("127.0.0.1",))[0]),
+                    started, request_id, str(uuid.uuid4()), address,
                 ))  # fmt: skip
         if fault is not None and fault.effect == "kill_after":
             _kill_lambda()
@@ -296,6 +310,8 @@ class Server:
         at: datetime,
     ) -> None:
         error = relay.error_of(response, operation)
+        if operation.service == "sns" and operation.name == "Publish" and error is None:
+            self._mails.append(_mail(request, "" if caller is None else caller.role_name))
         region = names.region_of(request.headers, request.query)
         self._sequence += 1
         self._seen.append(
@@ -384,6 +400,22 @@ class Server:
         partial.write_text(str(float(given["seconds"])))
         partial.replace(self._clock)
         return 200, {}
+
+
+def _lines(scope: Scope) -> tuple[tuple[str, str], ...]:
+    return tuple(
+        (name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in scope["headers"]
+    )
+
+
+def _mail(request: Request, role: str) -> Mail:
+    form = {key: values[0] for key, values in request.form.items()}
+    attributes = {
+        form[key]: form.get(f"{key.removesuffix('Name')}Value.StringValue", "")
+        for key in form
+        if re.fullmatch(r"MessageAttributes\.entry\.\d+\.Name", key)
+    }
+    return Mail(form.get("TopicArn", ""), form.get("Subject", ""), form.get("Message", ""), attributes, role)
 
 
 def _fault(given: dict[str, Any]) -> Fault:

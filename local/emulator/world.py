@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Final, Literal, Self
 
 import boto3
@@ -75,6 +75,17 @@ class SeenCall:
 
 
 @dataclass(frozen=True, slots=True)
+class Mail:
+    """What was published on an SNS topic, and by which role."""
+
+    topic: str
+    subject: str
+    text: str
+    attributes: Mapping[str, str]
+    role: str
+
+
+@dataclass(frozen=True, slots=True)
 class Fault:
     """What befalls the n-th call (and `times - 1` after it) of a service, an operation, a role.
 
@@ -105,6 +116,7 @@ class World:
         port: int = 0,
         lambda_concurrency: int = 6,
         regions: Sequence[str] = (),
+        environment: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.account: Final = account
         self.region: Final = region
@@ -114,6 +126,7 @@ class World:
         self._flags = ["--auth"] * auth
         self._flags += ["--delay", str(delay), "--lambda-concurrency", str(lambda_concurrency)]
         self._flags += ["--regions", *regions] if regions else []
+        self._environment = dict(environment)
         self._folder: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._loader = Loader()
@@ -172,7 +185,7 @@ class World:
             sys.executable, "-m", "local.emulator", "--port", str(self._port), "--account", self.account,
             "--region", self.region, "--lifeline", "--ready-file", str(folder / "ready.json"), *self._flags,
         ]  # fmt: skip
-        environment = {**os.environ, "TMPDIR": str(folder)}
+        environment = {**os.environ, **self._environment, "TMPDIR": str(folder)}
         with (folder / "emulator.log").open("wb") as sink:
             self._process = subprocess.Popen(
                 command,
@@ -276,11 +289,24 @@ class World:
             answer["AssumedRoleUser"]["Arn"],
         )
 
+    def secret(self, name: str, value: Mapping[str, Any]) -> None:
+        """Keep a JSON secret under that name, as its people would; a function that runs may know the old one a while."""
+        client = self.client("secretsmanager", quiet=True)
+        text = json.dumps(dict(value))
+        try:
+            client.put_secret_value(SecretId=name, SecretString=text)
+        except client.exceptions.ResourceNotFoundException:
+            client.create_secret(Name=name, SecretString=text)
+
     # --- what happened ---
 
     def calls(self) -> list[SeenCall]:
         """Every signed API call so far, by whomever, oldest first."""
         return [SeenCall(**one) for one in self._control("GET", "calls")]
+
+    def mails(self) -> list[Mail]:
+        """Everything that was published on a topic so far, oldest first."""
+        return [Mail(**one) for one in self._control("GET", "mails")]
 
     def clear_calls(self) -> None:
         self._control("DELETE", "calls")

@@ -215,10 +215,10 @@ def answer(
     to, asked = to or waiting(), asked or ask()
     before = before or Answers(case=to.id, ask=asked.seq, plan_hash=asked.plan_hash)
     said = Answer(by=by, principal=by, at=at, approve=True, reason="go", request_id=f"req-{by}")
-    after = before.plus(said)
     (record,) = records(
-        f"ANSWER#{to.id}#{asked.seq}#{after.version}", draft(by, type=RecordType.ANSWERED, actor=PERSON)
+        f"ANSWER#{to.id}#{asked.seq}#{before.version + 1}", draft(by, type=RecordType.ANSWERED, actor=PERSON)
     )
+    after = before.plus(said, record.head)
     return AnswerChange(
         case=to.id, ask=asked, at=at, answers=after, record=record, notice=notice(f"ERRAND#{by}", "errand")
     )

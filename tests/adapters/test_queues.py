@@ -161,6 +161,65 @@ def test_a_queue_that_is_not_there_is_a_store_error(sqs: "SQSClient", ours: SqsQ
         ours.send("redress-test-commands", "x")
 
 
+ORDERED, ORDERED_DEAD = "redress-test-notices.fifo", "redress-test-notices-dlq.fifo"
+
+
+@pytest.fixture
+def fifo(sqs: "SQSClient") -> "SQSClient":
+    for name in (ORDERED, ORDERED_DEAD):
+        sqs.create_queue(QueueName=name, Attributes={"FifoQueue": "true"})
+    return sqs
+
+
+def received(sqs: "SQSClient", name: str) -> list[tuple[str, str]]:
+    """Group and body of every message, in the order in which they come."""
+    url = sqs.get_queue_url(QueueName=name)["QueueUrl"]
+    found: list[tuple[str, str]] = []
+    while batch := sqs.receive_message(
+        QueueUrl=url, MaxNumberOfMessages=10, MessageSystemAttributeNames=["MessageGroupId"]
+    ).get("Messages"):
+        for message in batch:
+            found.append((message["Attributes"]["MessageGroupId"], message["Body"]))
+            sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+    return found
+
+
+def test_a_message_of_a_group_is_sent_in_it_and_once(fifo: "SQSClient", ours: SqsQueues) -> None:
+    for body, dedup in (("first", "1"), ("first again", "1"), ("second", "2")):
+        ours.send(ORDERED, body, group="slack:C1", dedup=dedup)
+    assert received(fifo, ORDERED) == [("slack:C1", "first"), ("slack:C1", "second")]
+
+
+def test_a_message_without_its_group_is_refused(fifo: "SQSClient", ours: SqsQueues) -> None:
+    with pytest.raises(StoreError, match="MessageGroupId|MissingParameter"):
+        ours.send(ORDERED, "whose?", dedup="1")
+
+
+def test_ordered_dead_letters_go_back_into_their_groups_in_order_though_they_were_sent_a_moment_ago(
+    fifo: "SQSClient", ours: SqsQueues
+) -> None:
+    given = [(f"slack:C{number % 2}", f"message {number}") for number in range(6)]
+    for number, (group, body) in enumerate(given):
+        # The live queue remembers these: a redrive that kept them would lose every message without a word.
+        for name in (ORDERED, ORDERED_DEAD):
+            ours.send(name, body, group=group, dedup=str(number))
+    assert len(received(fifo, ORDERED)) == 6
+
+    assert ours.redrive(ORDERED_DEAD, ORDERED, 50) == 6
+
+    assert ours.depth(ORDERED_DEAD) == 0
+    again = received(fifo, ORDERED)
+    for group in ("slack:C0", "slack:C1"):
+        assert [one for one in again if one[0] == group] == [one for one in given if one[0] == group]
+
+
+def test_a_message_of_no_group_is_sent_without_one(sqs: "SQSClient") -> None:
+    ear = Ear()
+    heard(ear).send(LIVE, "x")
+    assert "MessageGroupId" not in ear.asked
+    assert "MessageDeduplicationId" not in ear.asked
+
+
 def test_a_command_sees_its_queue_only(sqs: "SQSClient", ours: SqsQueues) -> None:
     SqsQueue(ours, LIVE).send("redrive")
     assert bodies(sqs, LIVE) == ["redrive"]

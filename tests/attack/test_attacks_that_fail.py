@@ -16,7 +16,8 @@ from chalicelib.domain.contract import Mode
 from chalicelib.domain.errors import MalformedEventError, RedressError, RefusedCommandError
 from chalicelib.domain.record import broken_at
 from chalicelib.flow import intake
-from chalicelib.flow.command import COMMAND, caller, carry_out
+from chalicelib.flow.command import COMMAND, carry_out
+from chalicelib.flow.desk import caller
 from tests.attack.ground import GROUP, RDP, SSH, WORLD, Ground, as_ours
 from tests.fakes.house import ACCOUNT, REGION
 

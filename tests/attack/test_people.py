@@ -25,7 +25,7 @@ from chalicelib.domain.errors import (
 )
 from chalicelib.domain.finding import Target
 from chalicelib.domain.record import broken_at
-from chalicelib.flow import command, errands
+from chalicelib.flow import command, desk, errands
 from chalicelib.flow.errand import Answered, Exempted, Look, Sweep, Tick, UndoWanted
 from chalicelib.flow.pipeline import Engine
 from tests.fakes.cases import Item
@@ -218,7 +218,7 @@ def test_an_identity_center_user_does_not_own_what_they_grant_under_another_perm
         reason="mine",
         expires_at=built.clock.now() + timedelta(days=180),
     )
-    caller = command.caller(SSO.format("Admin"), "request-1")
+    caller = desk.caller(SSO.format("Admin"), "request-1")
     with pytest.raises(RefusedCommandError):
         command.carry_out(
             order, caller, built.cases, built.engine().catalog, built.clock, home=ACCOUNT, engine="test"
@@ -639,7 +639,7 @@ def test_a_website_that_was_exempt_for_a_month_is_not_cut_by_the_first_event_aft
 
 
 def test_a_refused_command_is_on_record(built: House, group: Group) -> None:
-    anybody = command.caller(f"arn:aws:sts::{ACCOUNT}:assumed-role/admin/anna", "request-9")
+    anybody = desk.caller(f"arn:aws:sts::{ACCOUNT}:assumed-role/admin/anna", "request-9")
     order = command.SetMode(control=SSH, account=ACCOUNT, mode=Mode.ACT, reason="quick")
     with pytest.raises(RefusedCommandError):
         command.carry_out(
@@ -658,7 +658,7 @@ def test_a_forged_answer_of_who_made_the_change_is_refused_by_the_engine(built: 
 
 def test_a_snooze_is_not_repeated_without_end_by_one_person(built: House, group: Group) -> None:
     asked(built, group)
-    olga = command.caller(OLGA, "request-1")
+    olga = desk.caller(OLGA, "request-1")
 
     def snooze(number: int) -> None:
         command.carry_out(

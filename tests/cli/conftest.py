@@ -33,11 +33,13 @@ from chalicelib.domain.contract import (
 )
 from chalicelib.domain.control import Control, EdgeCase, EventRule, Status
 from chalicelib.domain.finding import Actor, Severity, Target
+from chalicelib.domain.policy import Engagement, PolicySetting
 from chalicelib.domain.ports import DeploymentRole, Enrolment, Exemption, Freeze, ModeSetting, Owner
 from chalicelib.domain.record import Draft, Head, RecordType, seal
 from chalicelib.domain.sweep import Sweep
 from chalicelib.domain.ticket import Ticket, TicketState
-from chalicelib.flow.command import AnyCommand, CommandResult
+from chalicelib.flow.command import AnyCommand
+from chalicelib.flow.desk import CommandResult
 
 NOW = datetime(2031, 5, 7, 12, 0, tzinfo=UTC)
 HOME = "111122223333"
@@ -233,6 +235,14 @@ class FakeLedger:
     deployers: list[DeploymentRole] = field(default_factory=list)
     answerable: list[Owner] = field(default_factory=list)
     swept: list[Sweep] = field(default_factory=list)
+    standing: PolicySetting | None = None
+    invited: tuple[Engagement, ...] = ()
+
+    def policy(self) -> PolicySetting | None:
+        return self.standing
+
+    def engagements(self) -> tuple[Engagement, ...]:
+        return self.invited
 
     def _of(self, **wanted: object) -> list[FakeStored]:
         bodies = [(record, json.loads(record.body)) for record in self.stored]
@@ -436,6 +446,7 @@ class Shell:
             remediations=lambda: (REMEDIATION,),
             books=lambda _stage: Books(HOME, self.ledger, self.ledger.case),
             post=self.post,
+            address=lambda stage, url: url or f"https://{stage}.example/api",
             read_state=lambda _remediation, _target, _params: self.state,
             checks=lambda _stage: iter(self.found),
             now=lambda: self.at,

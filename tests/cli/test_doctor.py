@@ -1,6 +1,7 @@
 """The doctor against an emulated account: what is well, what is not, and what to do about it."""
 
 import json
+import tomllib
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
@@ -13,9 +14,11 @@ from moto import mock_aws
 
 from chalicelib.cli.doctor import QUEUES, ROLES, TABLES, Check, Doctor, Health
 from chalicelib.cli.ledger import Books
+from chalicelib.cli.teamwork import EXAMPLES
 from chalicelib.domain.contract import Mode
 from chalicelib.domain.errors import StoreError
 from chalicelib.domain.finding import GLOBAL
+from chalicelib.domain.policy import Policy, PolicySetting
 from chalicelib.domain.ports import Enrolment, Exemption, Freeze, ModeSetting
 from chalicelib.domain.record import Draft, Head, RecordType, seal
 from chalicelib.domain.sweep import Sweep
@@ -57,8 +60,10 @@ def deploy(
             DeletionProtectionEnabled=protected,
         )
     for name in QUEUES:
-        sqs.create_queue(QueueName=SETTINGS.queue(name))
-        sqs.create_queue(QueueName=SETTINGS.queue(f"{name}-dlq"))
+        for full in (SETTINGS.queue(name), SETTINGS.queue(f"{name}-dlq")):
+            sqs.create_queue(
+                QueueName=full, Attributes={"FifoQueue": "true"} if full.endswith(".fifo") else {}
+            )
     events.put_rule(Name="redress-dev-ec2", EventPattern='{"source": ["aws.ec2"]}', State=state)
     for name in ROLES:
         document = json.dumps({"Version": "2012-10-17", "Statement": [dict(trust)]})
@@ -84,7 +89,14 @@ def ledger(redress: Any) -> Any:
         type(one)(one.body.replace("111122223333", HOME), one.hash) for one in redress.ledger.stored
     ]
     redress.ledger.swept = [a_sweep()]
+    redress.ledger.standing = a_policy()
     return redress.ledger
+
+
+def a_policy(name: str = "security-team", **changes: Any) -> PolicySetting:
+    read = tomllib.loads((EXAMPLES / f"{name}.toml").read_text(encoding="utf-8"))
+    policy = Policy.model_validate_json(json.dumps({**read, **changes}, default=str))
+    return PolicySetting(policy=policy, by="olga", at=NOW, reason="r")
 
 
 def a_sweep(**changes: Any) -> Sweep:
@@ -326,3 +338,37 @@ def test_tables_that_cannot_be_read_fail_with_the_stores_own_advice(ledger: Any)
     found = examine(ledger)
     assert found["freeze and modes"][0].health is Health.FAIL
     assert "you lack dynamodb:Query" in found["settings' records"][0].says
+
+
+@pytest.mark.usefixtures("account")
+def test_every_severity_has_a_quorum_or_the_doctor_says_what_is_missing(ledger: Any) -> None:
+    deploy()
+    ledger.standing = None
+    (none,) = examine(ledger)["policy"]
+    assert (none.health, "no policy is set" in none.says) == (Health.WARN, True)
+
+    ledger.standing = a_policy()
+    found = examine(ledger)
+    assert {found[f"quorum {one}"][0].health for one in ("low", "medium", "high", "critical")} == {Health.OK}
+    assert found["quorum critical"][0].says == "rule critical wants 2 of 3"
+
+    only_critical = a_policy().policy.rules[0].model_dump(mode="json")
+    everybody = {**only_critical, "quorum": 3}
+    ledger.standing = a_policy(rules=[everybody], routes=[])
+    found = examine(ledger)
+    (critical,) = found["quorum critical"]
+    assert (critical.health, "nobody is left" in critical.says) == (Health.WARN, True)
+    (low,) = found["quorum low"]
+    assert (low.health, "no rule fits" in low.says) == (Health.FAIL, True)
+    (routes,) = found["routes"]
+    assert (routes.health, "low, medium, high, critical" in routes.says) == (Health.WARN, True)
+
+
+@pytest.mark.usefixtures("account")
+def test_the_hardest_account_counts(ledger: Any) -> None:
+    deploy()
+    ledger.members = [Enrolment(account="444455556666", by="olga", at=NOW)]
+    rules = [rule.model_dump(mode="json") for rule in a_policy().policy.rules]
+    ledger.standing = a_policy(rules=[{**rules[0], "accounts": ["444455556666"], "quorum": 3}, *rules])
+    (critical,) = examine(ledger)["quorum critical"]
+    assert (critical.health, critical.says.startswith("rule critical wants 3 of 3")) == (Health.WARN, True)

@@ -236,5 +236,5 @@ def test_a_boundary_grants_what_its_policies_grant_and_no_more() -> None:
     declared, key, *denied = policies.boundary(granted)["Statement"]
     assert declared["Action"] == ["x:A", "x:B"]
     assert all(action.startswith("kms:") for action in key["Action"])
-    assert key["Condition"] == {"StringLike": {"kms:ViaService": "dynamodb.*"}}
+    assert key["Condition"] == {"StringLike": {"kms:ViaService": ["dynamodb.*", "secretsmanager.*", "sns.*"]}}
     assert [one["Effect"] for one in denied] == ["Deny", "Deny"]

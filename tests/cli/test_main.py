@@ -15,7 +15,6 @@ from typer.testing import CliRunner
 from chalicelib.cli.main import ROOT, app
 from chalicelib.domain.contract import Mode
 from chalicelib.flow.command import (
-    CommandResult,
     Enrol,
     Exempt,
     ReasonCode,
@@ -29,6 +28,7 @@ from chalicelib.flow.command import (
     StartSweep,
     TakeUp,
 )
+from chalicelib.flow.desk import CommandResult
 
 NOW = datetime(2031, 5, 7, 12, 0, tzinfo=UTC)
 MEMBER = "444455556666"
@@ -187,7 +187,7 @@ def test_every_command_takes_json_and_explains_itself() -> None:
     import typer
 
     group: Any = typer.main.get_command(app)
-    assert len(group.commands) == 34
+    assert len(group.commands) == 45
     for name, command in group.commands.items():
         assert any("--json" in option.opts for option in command.params), name
         assert command.help, name

@@ -13,16 +13,8 @@ from chalice.test import Client
 
 from chalicelib.console.commands import LONGEST_BODY, Commands, answer, routes
 from chalicelib.domain.errors import ConflictError, RefusedCommandError, StoreError
-from chalicelib.flow.command import (
-    STAGE_HEADER,
-    AnyCommand,
-    Caller,
-    CommandResult,
-    Exempt,
-    ReasonCode,
-    SetMode,
-    Undo,
-)
+from chalicelib.flow.command import STAGE_HEADER, AnyCommand, Exempt, ReasonCode, SetMode, Undo
+from chalicelib.flow.desk import Caller, CommandResult
 
 JANE = "arn:aws:iam::111122223333:user/jane"
 GOOD = {"kind": "mode", "control": "a-b", "account": "111122223333", "mode": "ask", "reason": "because"}

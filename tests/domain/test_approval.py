@@ -7,6 +7,7 @@ import pytest
 from chalicelib.domain.approval import Answer, Answers, Ask, principal, principals
 from chalicelib.domain.contract import Plan
 from chalicelib.domain.finding import Actor
+from chalicelib.domain.record import Head
 
 NOW = datetime(2026, 8, 3, 12, 0, tzinfo=UTC)
 STS = "arn:aws:sts::111111111111:assumed-role"
@@ -86,22 +87,14 @@ def said(by: str, *, approve: bool) -> Answer:
     return Answer(by=by, principal=by, at=NOW, approve=approve, reason="r", request_id="r")
 
 
-def test_a_refusal_wins_whenever_it_came_and_else_the_first_approval_decides() -> None:
-    answers = Answers(case="c-1", ask=1, plan_hash="h")
-    anna, bert = said("anna", approve=True), said("bert", approve=True)
-    no = said("olga", approve=False)
-    assert answers.decided_by is None
-    assert answers.plus(anna).decided_by == anna
-    assert answers.plus(anna).plus(bert).decided_by == anna
-    assert answers.plus(anna).plus(no).decided_by == no
-    assert answers.plus(no).plus(anna).plus(said("ada", approve=False)).decided_by == no
-
-
 def test_each_answer_is_kept_in_order_under_the_next_version() -> None:
     first, second = said("anna", approve=True), said("bert", approve=False)
-    answers = Answers(case="c-1", ask=1, plan_hash="h").plus(first)
-    assert answers.plus(second).answers == (first, second)
-    assert (answers.version, answers.plus(second).version) == (1, 2)
+    one, two = Head(seq=1, hash="1" * 64), Head(seq=2, hash="2" * 64)
+    answers = Answers(case="c-1", ask=1, plan_hash="h").plus(first, one)
+    both = answers.plus(second, two)
+    assert both.answers == (first, second)
+    assert (answers.version, both.version) == (1, 2)
+    assert (answers.head, both.head) == (one, two)
 
 
 def test_an_answer_is_taken_until_the_end_and_not_at_it() -> None:

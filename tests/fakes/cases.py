@@ -16,9 +16,11 @@ from pydantic import ValidationError
 from chalicelib.adapters.dynamodb import account_spent, actor_spent
 from chalicelib.domain.approval import Answers
 from chalicelib.domain.case import Case, CaseState, Lock
+from chalicelib.domain.dossier import Dossier
 from chalicelib.domain.errors import ConflictError, ContractError, StoreError, UnreadableError
 from chalicelib.domain.finding import Model, Target
 from chalicelib.domain.limits import Spent
+from chalicelib.domain.policy import Engagement, PolicySetting
 from chalicelib.domain.ports import (
     AnswerChange,
     Change,
@@ -45,7 +47,19 @@ HOME = "111111111111"
 
 M = TypeVar("M", bound=Model)
 Setting = (
-    ModeSetting | Exemption | Freeze | Enrolment | DeploymentRole | Owner | Spent | Sweep | Baseline | Ticket
+    ModeSetting
+    | Exemption
+    | Freeze
+    | Enrolment
+    | DeploymentRole
+    | Owner
+    | PolicySetting
+    | Engagement
+    | Dossier
+    | Spent
+    | Sweep
+    | Baseline
+    | Ticket
 )
 Versioned = Case | Lock | Spent | Answers | Sweep
 
@@ -138,6 +152,10 @@ class FakeCases:
     def answers(self, case: str, ask: int) -> Answers | None:
         with self._call("answers"):
             return self._get(Answers, "ANSWERS", case, str(ask))
+
+    def policy(self) -> PolicySetting | None:
+        with self._call("policy"):
+            return self._get(PolicySetting, "POLICY")
 
     def note(self, record: Record) -> bool:
         with self._call("note"):
@@ -240,6 +258,14 @@ class FakeCases:
         with self._call("deployment_role"):
             return self._get(DeploymentRole, "DEPLOYER", account, role_arn)
 
+    def engagement(self, name: str) -> Engagement | None:
+        with self._call("engagement"):
+            return self._get(Engagement, "ENGAGEMENT", name)
+
+    def dossier(self, case: str) -> Dossier | None:
+        with self._call("dossier"):
+            return self._get(Dossier, "DOSSIER", case)
+
     def owner(self, account: str) -> Owner | None:
         with self._call("owner"):
             return self._get(Owner, "OWNER", account)
@@ -263,7 +289,15 @@ class FakeCases:
             standing = self._get(Head, "CHAIN", chain) or Head()
             if standing != change.expected_head:
                 raise ConflictError(f"{chain} has moved on")
-            settings = (change.mode, change.enrolment, change.deployment_role, change.owner)
+            settings = (
+                change.mode,
+                change.enrolment,
+                change.deployment_role,
+                change.owner,
+                change.policy,
+                change.engagement,
+                change.dossier,
+            )
             self._write(
                 [
                     _record(change.record),
@@ -326,6 +360,9 @@ _NAMES: Mapping[type[Model], tuple[str, ...]] = MappingProxyType(
         Enrolment: ("ENROLMENT", "account"),
         DeploymentRole: ("DEPLOYER", "account", "role_arn"),
         Owner: ("OWNER", "account"),
+        PolicySetting: ("POLICY",),
+        Engagement: ("ENGAGEMENT", "id"),
+        Dossier: ("DOSSIER", "case"),
         Spent: ("SPENT", "key"),
         Sweep: ("SWEEP", "account"),
         Baseline: ("BASELINE", "account", "control"),

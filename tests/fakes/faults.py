@@ -11,6 +11,7 @@ from chalicelib.domain.case import Case, CaseState
 from chalicelib.domain.contract import AnyRemediation, Call, CallResult, Plan, Reader
 from chalicelib.domain.errors import AccessDeniedError, StoreError
 from chalicelib.domain.finding import Target
+from chalicelib.domain.policy import PolicySetting
 from chalicelib.domain.ports import (
     Aws,
     Cases,
@@ -113,6 +114,9 @@ class FaultyCases:
 
     def swept(self, account: str, controls: tuple[str, ...]) -> Swept:
         return self._through("cases.swept", lambda: self._cases.swept(account, controls))
+
+    def policy(self) -> PolicySetting | None:
+        return self._through("cases.policy", self._cases.policy)
 
     def keep(self, change: SweepChange) -> None:
         return self._through("cases.keep", lambda: self._cases.keep(change))

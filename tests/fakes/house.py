@@ -124,7 +124,7 @@ class House:
         )
         self._asked_for += 1
         who = Who(
-            arn=by, known=True, actor=Actor(type="IAMUser", arn=by), request_id=f"answer-{self._asked_for}"
+            by, known=True, actor=Actor(type="IAMUser", arn=by), request_id=f"answer-{self._asked_for}"
         )
         says, _ = answering.answer(said, who, self.cases, self.clock, home=ACCOUNT, engine="test")
         return says

@@ -136,6 +136,9 @@ def test_an_answer_stands_with_its_record_and_its_errand(desk: Desk, approve: bo
         "ask": 2,
         "kind": "remediation",
         "principal": JANE.lower(),
+        "door": "cli",
+        "logged_in_at": None,
+        "mfa": False,
     }
     (notice,) = desk.store.notices
     assert (notice.kind, notice.case) == (errand.NOTICE, NAME)

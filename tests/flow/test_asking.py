@@ -18,6 +18,7 @@ from chalicelib.domain.case import Case
 from chalicelib.domain.contract import Mode
 from chalicelib.domain.errors import BusyError, ConflictError, RefusedCommandError, StoreError
 from chalicelib.domain.ports import DeploymentRole, Exemption, Owner
+from chalicelib.domain.record import Head
 from chalicelib.flow import asking
 from chalicelib.flow.errand import Answered
 from tests.fakes.cases import Item
@@ -43,7 +44,9 @@ def stored(built: House, case: Case, *, by: str = ANNA, approve: bool = True, **
         request_id="r",
     )
     hashed = changed.get("plan_hash", case.ask.plan_hash)
-    answers = Answers(case=case.id, ask=case.ask.seq, plan_hash=hashed).plus(given)
+    answers = Answers(case=case.id, ask=case.ask.seq, plan_hash=hashed).plus(
+        given, Head(seq=1, hash="1" * 64)
+    )
     built.cases.items["ANSWERS", case.id, str(case.ask.seq)] = Item(
         answers.model_dump_json(), answers.version
     )
@@ -179,7 +182,7 @@ def test_approval_one_second_after_the_end_is_refused_though_the_ask_is_still_th
 @pytest.mark.parametrize(
     "forged, problem",
     [
-        ({"by": ANN}, "had made the change"),
+        ({"by": ANN}, "who made the change"),
         ({"plan_hash": "0" * 64}, "another plan"),
         ({"by": ANN, "principal": "somebody-else"}, "does not say plainly"),
     ],

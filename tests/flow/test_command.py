@@ -13,8 +13,10 @@ from chalicelib.domain.approval import Answers, Ask, Undone
 from chalicelib.domain.case import Case, CaseState, parts_of
 from chalicelib.domain.contract import NOTHING_TO_DO, Mode
 from chalicelib.domain.control import Control, Status
+from chalicelib.domain.dossier import Dossier
 from chalicelib.domain.errors import ConflictError, RefusedCommandError, StoreError
 from chalicelib.domain.finding import GLOBAL, Severity, Target
+from chalicelib.domain.policy import Engagement, PolicySetting
 from chalicelib.domain.ports import (
     FREEZE_ALL,
     AnswerChange,
@@ -29,12 +31,9 @@ from chalicelib.domain.ports import (
 from chalicelib.domain.record import Head, Record, RecordType, broken_at, system_chain
 from chalicelib.flow import errand
 from chalicelib.flow.command import (
-    ATTEMPTS,
     COMMAND,
     AnswerAsk,
     AnyCommand,
-    Caller,
-    CommandResult,
     Enrol,
     Exempt,
     ReasonCode,
@@ -48,10 +47,10 @@ from chalicelib.flow.command import (
     StartSweep,
     TakeUp,
     Undo,
-    caller,
     carry_out,
     said_plainly,
 )
+from chalicelib.flow.desk import ATTEMPTS, Caller, CommandResult, caller
 
 HOME, MEMBER = "111122223333", "444455556666"
 NOW = datetime(2031, 5, 7, 12, 0, tzinfo=UTC)
@@ -118,6 +117,9 @@ class FakeSettings:
     owners: dict[str, Owner] = field(default_factory=dict)
     answered: list[AnswerChange] = field(default_factory=list)
     noted: list[Record] = field(default_factory=list)
+    policies: list[PolicySetting] = field(default_factory=list)
+    engagements: dict[str, Engagement] = field(default_factory=dict)
+    dossiers: dict[str, Dossier] = field(default_factory=dict)
     before_apply: Callable[["FakeSettings", SettingChange], None] = lambda _settings, _change: None
 
     def head(self, chain: str) -> Head:
@@ -156,6 +158,15 @@ class FakeSettings:
     def owner(self, account: str) -> Owner | None:
         return self.owners.get(account)
 
+    def policy(self) -> PolicySetting | None:
+        return self.policies[-1] if self.policies else None
+
+    def engagement(self, name: str) -> Engagement | None:
+        return self.engagements.get(name)
+
+    def dossier(self, case: str) -> Dossier | None:
+        return self.dossiers.get(case)
+
     def apply(self, change: SettingChange) -> None:
         self.before_apply(self, change)
         self.store(change)
@@ -179,6 +190,12 @@ class FakeSettings:
             self.owners[change.owner.account] = change.owner
         if change.enrolment:
             self.enrolments[change.enrolment.account] = change.enrolment
+        if change.policy:
+            self.policies.append(change.policy)
+        if change.engagement:
+            self.engagements[change.engagement.id] = change.engagement
+        if change.dossier:
+            self.dossiers[change.dossier.case] = change.dossier
 
     @property
     def types(self) -> list[RecordType]:

@@ -417,7 +417,7 @@ def test_a_denied_undo_is_closed_and_untouched(built: House, group: Group) -> No
     case = asked(built, group)
     built.answer(approve=False, by=OLGA)
     nothing = undo.carry_out(built.engine(), UndoRun(case=case.id, ask=1))
-    assert (nothing.verdict, nothing.reason) == ("nothing", "the undo was refused")
+    assert (nothing.verdict, nothing.reason) == ("nothing", "the undo is denied, not approved")
     (walked,) = built.deliver()
     assert walked.verdict == "denied"
     now = built.only_case()
@@ -464,7 +464,8 @@ def test_who_wanted_the_undo_cannot_approve_it_by_way_of_the_store(built: House,
     walked = undo.carry_out(built.engine(), UndoRun(case=case.id, ask=1))
     assert (walked.verdict, walked.reason) == (
         "nothing",
-        "who approved it had made the change, or asked for it",
+        "who made the change, wants it taken back, answers for the resource or would own the exemption does not "
+        "approve it: ask somebody else. To deny it is yours too",
     )
     (walked,) = built.carry_out(Answered(case=case.id, ask=1))
     assert walked.verdict == "refused"

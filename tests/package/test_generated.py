@@ -28,9 +28,12 @@ LOGICAL = {
     "read": "ReadRole",
     "act": "ActRole",
     "undo": "UndoRole",
+    "notifier": "NotifierRole",
 }
-FUNCTIONS = ("engine", "http", "outbox", "undoer")
+FUNCTIONS = ("engine", "http", "notifier", "outbox", "undoer")
 QUEUES = ("events", "commands", "undo")
+LIVE = {name: name for name in QUEUES} | {"notices": "notices.fifo"}
+DEAD = {name: f"{name}-dlq" for name in (*QUEUES, "outbox")} | {"notices": "notices-dlq.fifo"}
 
 LONGEST = {
     "AWS::Partition": "aws-us-gov",
@@ -39,6 +42,7 @@ LONGEST = {
     "AWS::URLSuffix": "amazonaws.com.cn",
     "Stage": "s" * 12,
     "HomeAccount": "1" * 12,
+    "RestAPI": "a" * 10,
     "HomeBusArn": "arn:aws-us-gov:events:us-gov-west-1:111111111111:event-bus/redress-ssssssssssss",
 }
 
@@ -185,7 +189,7 @@ def test_the_ledger_is_only_ever_added_to(root: Path, policy: dict[str, Any]) ->
     assert changing == []
 
 
-@pytest.mark.parametrize("name", ["engine", "http", "undoer"])
+@pytest.mark.parametrize("name", ["engine", "http", "notifier", "undoer"])
 def test_who_writes_the_ledger_is_denied_the_rest(root: Path, name: str) -> None:
     document = granted(root, name)
     (ledger,) = [one for one in document["Statement"] if one.get("Sid") == "LedgerStays"]
@@ -211,7 +215,13 @@ def test_the_acting_roles_cannot_touch_redress(root: Path, name: str) -> None:
 
 @pytest.mark.parametrize(
     "name, taken",
-    [("engine", ["act", "read"]), ("undoer", ["read", "undo"]), ("http", []), ("outbox", [])],
+    [
+        ("engine", ["act", "read"]),
+        ("undoer", ["read", "undo"]),
+        ("http", []),
+        ("notifier", []),
+        ("outbox", []),
+    ],
 )
 def test_who_acts_never_undoes_and_who_undoes_never_acts(root: Path, name: str, taken: list[str]) -> None:
     document = granted(root, name)
@@ -232,8 +242,25 @@ def test_who_may_put_what(root: Path) -> None:
         "cases": ["ANSWERS#*"],
         "outbox": ["ERRAND#*"],
         "control-state": [
-            f"{kind}#*" for kind in ("CHAIN", "DEPLOYER", "ENROLMENT", "EXEMPTION", "FREEZE", "MODE", "OWNER")
+            *(
+                f"{kind}#*"
+                for kind in (
+                    "CHAIN",
+                    "DEPLOYER",
+                    "DOSSIER",
+                    "ENGAGEMENT",
+                    "ENROLMENT",
+                    "EXEMPTION",
+                    "FREEZE",
+                    "MODE",
+                    "OWNER",
+                )
+            ),
+            "POLICY",
         ],
+    }
+    assert puts(granted(root, "notifier")) == {
+        "outbox": ["DELIVERIES#*", "DIGEST#*", "STORM#*", "TICKETREF#*", "ERRAND#*"]
     }
     assert puts(granted(root, "outbox")) == {}
 
@@ -262,6 +289,9 @@ def test_who_may_write_which_settings_follows_the_keys_of_the_store() -> None:
         dynamodb._deployer_key("1", "arn"),
         dynamodb._owner_key("1"),
         dynamodb._chain_key("x"),
+        dynamodb._POLICY,
+        dynamodb._engagement_key("e"),
+        dynamodb._dossier_key("c-1"),
     }
     by_the_engine = {spent, dynamodb._sweep_key("1"), dynamodb._baseline_key("1", "c")}
     for forms, keys in (
@@ -296,11 +326,98 @@ def test_what_each_function_may_read(root: Path) -> None:
     items = {("BatchGetItem", "cases"), ("BatchGetItem", "control-state")}
     assert read("engine") == {*items, ("Query", "audit"), ("Query", "cases/index/by_state")}
     assert read("undoer") == {*items, ("Query", "audit")}
-    assert read("http") == {*items, ("ConditionCheckItem", "cases")}
+    everything = {("BatchGetItem", table) for table in ("audit", "cases", "control-state", "outbox")}
+    lists = {("Query", "cases/index/by_state"), ("Query", "control-state/index/by_kind")}
+    assert read("http") == {
+        *everything,
+        *lists,
+        ("Query", "audit"),
+        ("Query", "audit/index/*"),
+        ("ConditionCheckItem", "cases"),
+    }
+    assert read("notifier") == {
+        *everything,
+        *lists,
+        ("Query", "audit/index/by_account"),
+        ("Query", "outbox/index/by_waiting"),
+    }
     assert read("outbox") == {
+        *items,
         *((f"{verb}", "outbox/stream/*") for verb in ("DescribeStream", "GetRecords", "GetShardIterator")),
         ("ListStreams", "*"),
     }
+
+
+SENDS = {
+    "engine": {"events", "commands", "undo", "notices.fifo"},
+    "notifier": {"notices.fifo"},
+    "outbox": {"commands", "notices.fifo", "outbox-dlq"},
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_who_sends_where(root: Path, name: str) -> None:
+    sent = {
+        resource.rpartition("${Stage}-")[2]
+        for action, resource, _ in allowed(granted(root, name))
+        if action == "sqs:SendMessage"
+    }
+    assert sent == SENDS.get(name, set())
+
+
+def test_each_secret_is_read_by_its_own_function_alone(root: Path, home: dict[str, Any]) -> None:
+    """Whoever reads the session keys signs in as anybody; whoever reads Slack's token speaks for us."""
+    for secret, reader in (("console", "http"), ("notifier", "notifier")):
+        form = f"secret:redress-${{Stage}}/{secret}-??????"
+        readers = {
+            name
+            for name in LOGICAL
+            for action, resource, _ in allowed(granted(root, name))
+            if action.startswith("secretsmanager:") and resource.endswith(form)
+        }
+        assert readers == {reader}
+        made = home["Resources"][f"{secret.capitalize()}Secret"]
+        assert made["Properties"]["KmsKeyId"] == {"Fn::GetAtt": ["Key", "Arn"]}
+        assert made["DeletionPolicy"] == "RetainExceptOnCreate"
+        policy = home["Resources"][f"{secret.capitalize()}SecretPolicy"]["Properties"]
+        assert policy["SecretId"] == {"Ref": f"{secret.capitalize()}Secret"}
+        (only,) = policy["ResourcePolicy"]["Statement"]
+        assert (only["Effect"], only["Principal"], only["Action"]) == (
+            "Deny",
+            "*",
+            "secretsmanager:GetSecretValue",
+        )
+        assert only["Condition"] == {
+            "ArnNotEquals": {"aws:PrincipalArn": [{"Fn::Sub": policies.role(reader)}]}
+        }
+    every = [
+        action
+        for name in LOGICAL
+        for action, _, _ in allowed(granted(root, name))
+        if action.startswith("secretsmanager:")
+    ]
+    assert every == ["secretsmanager:GetSecretValue"] * 2
+    generated = home["Resources"]["ConsoleSecret"]["Properties"]["GenerateSecretString"]
+    assert generated["GenerateStringKey"] not in json.loads(generated["SecretStringTemplate"])
+    assert generated["PasswordLength"] >= 64
+
+
+def test_only_the_notifier_mails_people(root: Path, home: dict[str, Any]) -> None:
+    mails = {
+        name: resource
+        for name in LOGICAL
+        for action, resource, _ in allowed(granted(root, name))
+        if action.startswith("sns:")
+    }
+    assert mails == {"notifier": policies.arn("sns", "redress-${Stage}-people")}
+    (only,) = home["Resources"]["PeopleTopicPolicy"]["Properties"]["PolicyDocument"]["Statement"]
+    assert (only["Effect"], only["Action"]) == ("Deny", "sns:Publish")
+    assert only["Condition"] == {
+        "ArnNotEquals": {"aws:PrincipalArn": [{"Fn::Sub": policies.role("notifier")}]}
+    }
+    subscription = home["Resources"]["PeopleSubscription"]
+    assert subscription["Condition"] == "MailsPeople"
+    assert subscription["Properties"]["FilterPolicy"] == {"audience": ["people"]}
 
 
 def test_the_policies_are_the_union_of_what_is_declared(root: Path) -> None:
@@ -487,7 +604,19 @@ def test_every_queue_policy_is_short_enough(template: dict[str, Any]) -> None:
 
 def test_time_is_a_source_and_says_just_what_the_engine_reads(home: dict[str, Any]) -> None:
     schedules = {rule["Name"]["Fn::Sub"]: rule for rule in every_rule(home) if "ScheduleExpression" in rule}
+    resend = schedules.pop("redress-${Stage}-resend")
     assert set(schedules) == {"redress-${Stage}-tick", "redress-${Stage}-sweep"}
+    (target,) = resend["Targets"]
+    assert (resend["ScheduleExpression"], resend["State"]) == ("rate(5 minutes)", "ENABLED")
+    assert target["Arn"] == {"Fn::GetAtt": ["NoticesQueue", "Arn"]}
+    assert target["SqsParameters"] == {"MessageGroupId": "sweep"}
+    told = target["InputTransformer"]
+    assert told["InputPathsMap"] == {"at": "$.time"}, (
+        "a body that is always the same is dropped as a repetition"
+    )
+    assert json.loads(told["InputTemplate"].replace("<at>", "2031-05-07T00:00:00Z"))["sweep"] is True
+    dead = home["Resources"][target["DeadLetterConfig"]["Arn"]["Fn::GetAtt"][0]]["Properties"]
+    assert "FifoQueue" not in dead, "EventBridge's dead letters go to standard queues"
     for rule in schedules.values():
         assert "EventPattern" not in rule
         (target,) = rule["Targets"]
@@ -564,7 +693,13 @@ def test_no_role_of_ours_starts_a_function(policy: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "queue, senders", [("events", ["engine"]), ("commands", ["engine", "outbox"]), ("undo", ["engine"])]
+    "queue, senders",
+    [
+        ("events", ["engine"]),
+        ("commands", ["engine", "outbox"]),
+        ("undo", ["engine"]),
+        ("notices", ["engine", "notifier", "outbox"]),
+    ],
 )
 def test_nobody_but_its_own_senders_may_write_to_a_queue(
     home: dict[str, Any], queue: str, senders: list[str]
@@ -578,7 +713,7 @@ def test_nobody_but_its_own_senders_may_write_to_a_queue(
     ]
     (denied,) = [one for one in document["Statement"] if one["Effect"] == "Deny"]
     assert (denied["Principal"], denied["Action"]) == ("*", "sqs:SendMessage")
-    assert denied["Resource"] == {"Fn::Sub": policies.queue(queue)}
+    assert denied["Resource"] == {"Fn::Sub": policies.queue(LIVE[queue])}
     assert denied["Condition"] == {
         "Bool": {"aws:PrincipalIsAWSService": "false"},
         "ArnNotEquals": {"aws:PrincipalArn": [{"Fn::Sub": policies.role(name)} for name in senders]},
@@ -602,16 +737,32 @@ def test_every_queue_is_encrypted_and_gives_up_into_a_queue_of_its_own(home: dic
         resource["Properties"]["QueueName"]["Fn::Sub"]: resource["Properties"]
         for resource in of_type(home, "AWS::SQS::Queue").values()
     }
-    both = {f"redress-${{Stage}}-{name}{dlq}" for name in QUEUES for dlq in ("", "-dlq")}
-    assert set(queues) == {*both, "redress-${Stage}-outbox-dlq"}
-    for name, properties in queues.items():
+    assert set(queues) == {f"redress-${{Stage}}-{name}" for name in (*LIVE.values(), *DEAD.values())}
+    for properties in queues.values():
         assert properties["SqsManagedSseEnabled"] is True
         assert properties["MessageRetentionPeriod"] == 14 * 24 * 3600
-        if not name.endswith("-dlq"):
-            target = properties["RedrivePolicy"]["deadLetterTargetArn"]["Fn::GetAtt"][0]
-            assert home["Resources"][target]["Properties"]["QueueName"] == {"Fn::Sub": f"{name}-dlq"}
-            assert properties["RedrivePolicy"]["maxReceiveCount"] == 5
+    for name, live in LIVE.items():
+        properties = queues[f"redress-${{Stage}}-{live}"]
+        target = properties["RedrivePolicy"]["deadLetterTargetArn"]["Fn::GetAtt"][0]
+        dead = home["Resources"][target]["Properties"]
+        assert dead["QueueName"] == {"Fn::Sub": f"redress-${{Stage}}-{DEAD[name]}"}
+        assert dead["RedriveAllowPolicy"]["sourceQueueArns"] == [{"Fn::Sub": policies.queue(live)}]
+        assert properties["RedrivePolicy"]["maxReceiveCount"] == (1000 if name == "notices" else 5)
+        assert properties["VisibilityTimeout"] == {"Ref": "VisibilitySeconds"}
     assert home["Parameters"]["VisibilitySeconds"]["Default"] == 6 * 60
+
+
+def test_only_the_notices_keep_an_order_and_both_of_their_queues_do(home: dict[str, Any]) -> None:
+    for resource in of_type(home, "AWS::SQS::Queue").values():
+        properties = resource["Properties"]
+        assert properties.get("FifoQueue", False) is properties["QueueName"]["Fn::Sub"].endswith(".fifo")
+    notices = home["Resources"]["NoticesQueue"]["Properties"]
+    assert (notices["DeduplicationScope"], notices["FifoThroughputLimit"]) == (
+        "messageGroup",
+        "perMessageGroupId",
+    )
+    # Without it EventBridge may not send there.
+    assert notices["ContentBasedDeduplication"] is True
 
 
 def test_every_table_outlives_its_stack(home: dict[str, Any]) -> None:
@@ -642,9 +793,8 @@ def test_no_person_can_write_a_table_and_nobody_can_change_a_record(home: dict[s
         assert (first["Effect"], first["Principal"]) == ("Deny", "*")
         assert {"dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"} <= set(first["Action"])
         allowed = first["Condition"]["ArnNotEquals"]["aws:PrincipalArn"]
-        assert [one["Fn::Sub"] for one in allowed] == [
-            policies.role(writer) for writer in ("engine", "http", "undoer")
-        ]
+        writers = ["engine", "http", "undoer", *(["notifier"] if name == "OutboxTable" else [])]
+        assert [one["Fn::Sub"] for one in allowed] == [policies.role(writer) for writer in writers]
         assert bool(rest) is ("audit" in json.dumps(table["Properties"]["TableName"]).lower()), name
         for statement in rest:
             assert "Condition" not in statement
@@ -655,17 +805,25 @@ def test_the_key_admits_whoever_uses_a_table_and_the_reader_of_the_stream_to_rea
     home: dict[str, Any],
 ) -> None:
     statements = {one["Sid"]: one for one in home["Resources"]["Key"]["Properties"]["KeyPolicy"]["Statement"]}
-    assert set(statements) == {"Account", "Tables", "Stream", "Alarms"}
-    for sid, who in (("Tables", ["engine", "http", "undoer"]), ("Stream", ["outbox"])):
+    through = {
+        "Tables": ("dynamodb", ["engine", "http", "undoer", "notifier"]),
+        "Stream": ("dynamodb", ["outbox"]),
+        "Secrets": ("secretsmanager", ["http", "notifier"]),
+        "Mails": ("sns", ["notifier"]),
+    }
+    assert set(statements) == {"Account", "Alarms", *through}
+    for sid, (service, who) in through.items():
         condition = statements[sid]["Condition"]
         assert condition["ArnEquals"] == {
             "aws:PrincipalArn": [{"Fn::Sub": policies.role(name)} for name in who]
         }
         assert condition["StringEquals"]["kms:CallerAccount"] == {"Ref": "AWS::AccountId"}
         assert condition["StringEquals"]["kms:ViaService"] == {
-            "Fn::Sub": "dynamodb.${AWS::Region}.${AWS::URLSuffix}"
+            "Fn::Sub": f"{service}.${{AWS::Region}}.${{AWS::URLSuffix}}"
         }
     assert statements["Stream"]["Action"] == ["kms:Decrypt", "kms:DescribeKey"]
+    assert statements["Secrets"]["Action"] == ["kms:Decrypt", "kms:DescribeKey"]
+    assert statements["Mails"]["Action"] == ["kms:Decrypt", "kms:GenerateDataKey*"]
 
 
 def test_everything_that_can_stop_working_has_an_alarm(home: dict[str, Any]) -> None:
@@ -674,8 +832,8 @@ def test_everything_that_can_stop_working_has_an_alarm(home: dict[str, Any]) -> 
         for alarm in of_type(home, "AWS::CloudWatch::Alarm").values()
         for dimension in alarm["Properties"]["Dimensions"]
     }
-    dead = {("ApproximateNumberOfMessagesVisible", f"{name}-dlq") for name in (*QUEUES, "outbox")}
-    late = {("ApproximateAgeOfOldestMessage", name) for name in QUEUES} | {("IteratorAge", "outbox")}
+    dead = {("ApproximateNumberOfMessagesVisible", name) for name in DEAD.values()}
+    late = {("ApproximateAgeOfOldestMessage", name) for name in LIVE.values()} | {("IteratorAge", "outbox")}
     broken = {(metric, name) for metric in ("Errors", "Throttles") for name in FUNCTIONS}
     assert watched == dead | late | broken
     queues = {

@@ -1,5 +1,6 @@
 """What would be deployed: the zip that Lambda would unpack and the template that CloudFormation would read."""
 
+import fnmatch
 import json
 import os
 import re
@@ -24,8 +25,8 @@ from local.emulator import names
 
 pytestmark = pytest.mark.package
 
-ENGINE, HTTP, OUTBOX, UNDOER = (
-    f"redress-${{Stage}}-{name}" for name in ("engine", "http", "outbox", "undoer")
+ENGINE, HTTP, NOTIFIER, OUTBOX, UNDOER = (
+    f"redress-${{Stage}}-{name}" for name in ("engine", "http", "notifier", "outbox", "undoer")
 )
 
 RUNTIME = ("boto3", "botocore", "s3transfer", "jmespath", "dateutil", "six.py", "urllib3")
@@ -87,7 +88,7 @@ def test_lambda_can_import_the_app_and_every_remediation(
     remediations, controls, handlers = counted.split(" ", 2)
     assert int(remediations) == len(written) > 0
     assert int(controls) > 0
-    assert handlers == "['on_events', 'on_outbox', 'on_undo']"
+    assert handlers == "['on_events', 'on_notices', 'on_outbox', 'on_undo']"
     assert not {"typer", "rich", "click", "yaml", "local", "tests", "pytest"} & set(loaded.split())
 
 
@@ -116,6 +117,17 @@ def test_nothing_ships_that_is_not_needed(full: package.Package) -> None:
         "click",
     }
     assert [name for name in shipped if name.endswith(".pyc")] == []
+
+
+def test_all_that_lies_in_the_rooms_ships_with_them(light: package.Package, root: Path) -> None:
+    """Pages, styles and catalogs are no modules: whoever forgets them finds out in Lambda."""
+    lies = {
+        str(path.relative_to(root))
+        for path in (root / "chalicelib").rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts and path.relative_to(root).parts[1] != "cli"
+    }
+    assert lies <= set(names_in(light))
+    assert [name for name in lies if name.endswith(".toml")]
 
 
 def test_the_package_is_small(full: package.Package) -> None:
@@ -206,7 +218,7 @@ def test_every_log_group_is_the_one_its_function_writes_to(template: dict[str, A
         for resource in template["Resources"].values()
         if resource["Type"] == "AWS::Logs::LogGroup"
     }
-    assert found == {f"/aws/lambda/{name}": 400 for name in (ENGINE, HTTP, OUTBOX, UNDOER)}
+    assert found == {f"/aws/lambda/{name}": 400 for name in (ENGINE, HTTP, NOTIFIER, OUTBOX, UNDOER)}
 
 
 def test_the_functions_are_ours_by_name_role_and_time(template: dict[str, Any]) -> None:
@@ -215,17 +227,19 @@ def test_the_functions_are_ours_by_name_role_and_time(template: dict[str, Any]) 
         for resource in template["Resources"].values()
         if resource["Type"] == "AWS::Serverless::Function"
     }
-    assert set(found) == {ENGINE, HTTP, OUTBOX, UNDOER}
+    assert set(found) == {ENGINE, HTTP, NOTIFIER, OUTBOX, UNDOER}
     handlers = {name: one["Handler"] for name, one in found.items()}
     assert handlers == {
         ENGINE: "app.on_events",
         HTTP: "app.app",
+        NOTIFIER: "app.on_notices",
         OUTBOX: "app.on_outbox",
         UNDOER: "app.on_undo",
     }
     assert {name: (one["Timeout"], one["MemorySize"]) for name, one in found.items()} == {
         ENGINE: (60, 512),
-        HTTP: (29, 512),
+        HTTP: (29, 1024),
+        NOTIFIER: (60, 512),
         OUTBOX: (60, 512),
         UNDOER: (60, 512),
     }
@@ -249,7 +263,12 @@ def test_the_environment_is_small_and_complete(template: dict[str, Any]) -> None
 
 
 @pytest.mark.parametrize(
-    "function, queues", [("Engine", {"EventsQueue", "CommandsQueue"}), ("Undoer", {"UndoQueue"})]
+    "function, queues",
+    [
+        ("Engine", {"EventsQueue", "CommandsQueue"}),
+        ("Undoer", {"UndoQueue"}),
+        ("Notifier", {"NoticesQueue"}),
+    ],
 )
 def test_a_queue_hands_over_one_message_at_a_time(
     template: dict[str, Any], function: str, queues: set[str]
@@ -266,7 +285,7 @@ def test_a_queue_hands_over_one_message_at_a_time(
     assert found == queues
 
 
-def test_the_outboxs_stream_wakes_its_function_for_errands_and_never_stands_still(
+def test_the_outboxs_stream_wakes_its_function_for_all_that_is_told_and_never_stands_still(
     template: dict[str, Any],
 ) -> None:
     (source,) = template["Resources"]["Outbox"]["Properties"]["Events"].values()
@@ -282,26 +301,99 @@ def test_the_outboxs_stream_wakes_its_function_for_errands_and_never_stands_stil
     (only,) = properties["FilterCriteria"]["Filters"]
     wanted = json.loads(only["Pattern"])
     image = _notice_item(errand.notice(errand.Tick(), "1", "c", datetime(2031, 5, 7, tzinfo=UTC)))
-    for name, kind, woken in (
-        ("INSERT", NOTICE, True),
-        ("MODIFY", NOTICE, True),
-        ("REMOVE", NOTICE, False),
-        ("INSERT", "result", False),
+    remembered = {name: value for name, value in image.items() if name != "kind"}
+    for name, known, woken in (
+        ("INSERT", {**image, "kind": {"S": NOTICE}}, True),
+        ("MODIFY", {**image, "kind": {"S": NOTICE}}, True),
+        ("REMOVE", {**image, "kind": {"S": NOTICE}}, False),
+        ("INSERT", {**image, "kind": {"S": "run_fixed"}}, True),
+        ("INSERT", remembered, False),
     ):
-        change = {"eventName": name, "dynamodb": {"NewImage": {**image, "kind": {"S": kind}}}}
-        assert names.matches(wanted, change) is woken
+        assert names.matches(wanted, {"eventName": name, "dynamodb": {"NewImage": known}}) is woken
 
 
-def test_every_way_in_over_http_is_signed(template: dict[str, Any]) -> None:
-    api = template["Resources"]["RestAPI"]["Properties"]
-    methods = [
-        (path, verb, method)
-        for path, verbs in api["DefinitionBody"]["paths"].items()
-        for verb, method in verbs.items()
+def ways_in(template: dict[str, Any]) -> Iterator[tuple[str, str, bool]]:
+    """Every method and path of the API, and whether IAM stands before it."""
+    for path, verbs in template["Resources"]["RestAPI"]["Properties"]["DefinitionBody"]["paths"].items():
+        for verb, method in verbs.items():
+            assert method.get("security") in (None, [{"sigv4": []}])
+            yield verb.upper(), path, "security" in method
+
+
+def test_every_command_over_http_is_signed(template: dict[str, Any]) -> None:
+    ways = list(ways_in(template))
+    assert ("POST", "/commands/{kind}", True) in ways
+    for verb, path, signed in ways:
+        assert signed is path.startswith("/commands/"), path
+        assert verb in {"GET", "POST"}, path
+
+
+def reached(policy: dict[str, Any], effect: str, verb: str, path: str) -> list[str]:
+    """The statements of that effect that speak of a request."""
+    arn = f"execute-api:/api/{verb}{path.replace('{', '').replace('}', '')}"
+    return [
+        statement["Sid"]
+        for statement in policy["Statement"]
+        if statement["Effect"] == effect
+        and any(fnmatch.fnmatchcase(arn, form) for form in statement["Resource"])
     ]
-    assert [(path, verb) for path, verb, _ in methods] == [("/commands/{kind}", "post")]
-    assert all(method["security"] == [{"sigv4": []}] for _, _, method in methods)
-    assert api["EndpointConfiguration"] == {"Type": "REGIONAL"}
+
+
+def test_a_policy_of_the_api_admits_every_page_and_no_command(template: dict[str, Any]) -> None:
+    """An Allow on a command would be one for whoever is signed in to our account, with no right at all in IAM."""
+    api = template["Resources"]["RestAPI"]["Properties"]
+    private, inside, otherwise = api["DefinitionBody"]["x-amazon-apigateway-policy"]["Fn::If"]
+    some, addressed, nothing = otherwise["Fn::If"]
+    assert (private, some, nothing) == ("IsPrivate", "AdmitsSome", {"Ref": "AWS::NoValue"})
+    for verb, path, signed in ways_in(template):
+        if signed:
+            assert reached(inside, "Allow", verb, path) == reached(addressed, "Allow", verb, path) == []
+            assert reached(addressed, "Deny", verb, path) == ["CommandsFromElsewhere"]
+            assert reached(inside, "Deny", verb, path) == ["Elsewhere"]
+            continue
+        machine = path.startswith(("/slack/", "/hooks/"))
+        assert reached(inside, "Allow", verb, path) == ["Inside"], path
+        assert reached(addressed, "Allow", verb, path) == ["Signed" if machine else "Console"], path
+        assert reached(addressed, "Deny", verb, path) == []
+    conditions = {one["Sid"]: one.get("Condition") for one in (*addressed["Statement"], *inside["Statement"])}
+    cidrs, endpoints = {"Ref": "AllowedCidrs"}, {"Ref": "VpcEndpointIds"}
+    assert conditions == {
+        "Console": {"IpAddress": {"aws:SourceIp": cidrs}},
+        "Signed": None,
+        "CommandsFromElsewhere": {"NotIpAddress": {"aws:SourceIp": cidrs}},
+        "Inside": None,
+        "Elsewhere": {"StringNotEquals": {"aws:SourceVpce": endpoints}},
+    }
+    # What a policy says holds from the next deployment of the API on.
+    assert api["AlwaysDeploy"] is True
+    assert api["EndpointConfiguration"]["Type"] == {"Ref": "ApiEndpoint"}
+
+
+def test_nothing_of_a_requests_query_or_body_is_logged(template: dict[str, Any]) -> None:
+    condition, log, otherwise = template["Resources"]["RestAPI"]["Properties"]["AccessLogSetting"]["Fn::If"]
+    assert (condition, otherwise) == ("LogsAccess", {"Ref": "AWS::NoValue"})
+    said = json.loads(log["Format"])
+    assert {"requestId", "path", "status", "identity.sourceIp"} <= set(said)
+    assert not re.search(r"(?i)query|body|header|cookie|input", log["Format"])
+
+
+def test_a_web_acl_is_one_of_ours_or_somebodys_or_none(template: dict[str, Any]) -> None:
+    ours, association = (template["Resources"][name] for name in ("OwnWebAcl", "WebAclAssociation"))
+    assert (ours["Condition"], association["Condition"]) == ("MakesWebAcl", "HasWebAcl")
+    assert association["Properties"]["WebACLArn"] == {
+        "Fn::If": ["MakesWebAcl", {"Fn::GetAtt": ["OwnWebAcl", "Arn"]}, {"Ref": "WebAcl"}]
+    }
+    form = template["Parameters"]["WebAcl"]["AllowedPattern"]
+    arn = "arn:aws:wafv2:eu-west-1:111111111111:regional/webacl/mine/1"
+    given = ("", "create", arn, "arn:aws:wafv2:us-east-1:111111111111:global/webacl/mine/1")
+    assert [bool(re.search(form, text)) for text in given] == [True, True, True, False]
+    kinds = {rule["Name"]: rule["Statement"] for rule in ours["Properties"]["Rules"]}
+    assert kinds["rate"]["RateBasedStatement"]["AggregateKeyType"] == "IP"
+    spared = kinds["common"]["ManagedRuleGroupStatement"]["ScopeDownStatement"]["NotStatement"]["Statement"]
+    starts = [one["ByteMatchStatement"]["SearchString"] for one in spared["OrStatement"]["Statements"]]
+    for _, path, signed in ways_in(template):
+        machine = signed or path.startswith(("/slack/", "/hooks/"))
+        assert any(f"/api{path}".startswith(start) for start in starts) is machine, path
 
 
 def test_what_sam_makes_of_it_is_within_cloudformations_limits(template: dict[str, Any]) -> None:
@@ -316,7 +408,9 @@ def test_what_sam_makes_of_it_is_within_cloudformations_limits(template: dict[st
     assert len(kinds) <= 500
     assert len(expanded["Outputs"]) <= 200
     assert kinds.count("AWS::ApiGateway::Stage") == 1
-    assert kinds.count("AWS::IAM::Role") == 7
+    assert kinds.count("AWS::IAM::Role") == 8
+    # What the association of a web ACL waits for.
+    assert expanded["Resources"]["RestAPIapiStage"]["Type"] == "AWS::ApiGateway::Stage"
     started = sorted(
         (one["Properties"]["FunctionName"]["Ref"], *one["Properties"]["EventSourceArn"]["Fn::GetAtt"])
         for one in expanded["Resources"].values()
@@ -325,6 +419,7 @@ def test_what_sam_makes_of_it_is_within_cloudformations_limits(template: dict[st
     assert started == [
         ("Engine", "CommandsQueue", "Arn"),
         ("Engine", "EventsQueue", "Arn"),
+        ("Notifier", "NoticesQueue", "Arn"),
         ("Outbox", "OutboxTable", "StreamArn"),
         ("Undoer", "UndoQueue", "Arn"),
     ]

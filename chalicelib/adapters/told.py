@@ -1,0 +1,112 @@
+"""What delivery remembers, in the outbox table, and what it reads of the others: never more than a case at a time."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from itertools import islice
+
+from chalicelib.adapters.dynamodb import (
+    Item,
+    _after,
+    _chain,
+    _dossier_key,
+    _parsed,
+    _Put,
+    _read,
+    _Told,
+    _versioned,
+)
+from chalicelib.domain.delivery import Deliveries, Storm, TicketRef
+from chalicelib.domain.dossier import Dossier
+from chalicelib.domain.errors import UnreadableError
+from chalicelib.domain.ports import Notice
+from chalicelib.domain.record import stamp
+
+YES = "yes"
+"""What the index `by_waiting` is asked for. Only items with something on their way have the attribute."""
+
+
+class DynamoTold(_Told):
+    """`delivery.Told` on DynamoDB, and `office.Desk`.
+
+    Rights: `keep` needs dynamodb:PutItem on outbox (keys DELIVERIES#*, STORM#*, TICKETREF#*); `waiting` dynamodb:Query on
+    the index by_waiting and dynamodb:BatchGetItem on outbox; `bodies` dynamodb:Query on audit; everything else
+    dynamodb:BatchGetItem on outbox, cases or control_state.
+    """
+
+    def deliveries(self, case: str) -> Deliveries | None:
+        """What has been told of the case; None before anything was to be told."""
+        key = _deliveries_key(case)
+        return _parsed(Deliveries, self._outbox(key))
+
+    def storm(self, name: str) -> Storm | None:
+        """The storm of that name."""
+        return _parsed(Storm, self._outbox(_storm_key(name)))
+
+    def reference(self, ticket: str, integration: str) -> TicketRef | None:
+        """Where the ticket lies in that system, or None when nobody ever tried to bring it there."""
+        return _parsed(TicketRef, self._outbox(_reference_key(ticket, integration)))
+
+    def keep(self, *changed: Deliveries | Storm | TicketRef) -> None:
+        """All of them in one TransactWriteItems, each after the version before it; ConflictError and none of it otherwise."""
+        self._door.transact(map(_put, changed), "what has been told")
+
+    def waiting(self, before: datetime, most: int = 100) -> tuple[Deliveries, ...]:
+        """Those with something on its way since before that time, oldest first; UnreadableError only when there are no others."""
+        keys = self._door.query(
+            "outbox",
+            "by_waiting",
+            "#waiting = :yes AND #since < :before",
+            {":yes": YES, ":before": stamp(before)},
+        )
+        found, unreadable = list[Deliveries](), list[UnreadableError]()
+        for item in self._door.items("outbox", islice(keys, most)):
+            try:
+                one = _read(Deliveries, item)
+            except UnreadableError as error:
+                unreadable.append(error)
+                continue
+            # An index lags behind its table.
+            if one.waiting_since is not None:
+                found.append(one)
+        if unreadable and not found:
+            raise unreadable[0]
+        return tuple(found)
+
+    def notice(self, name: str) -> Notice | None:
+        """The notice of that id as it stands now."""
+        return _parsed(Notice, self._outbox(name))
+
+    def dossier(self, case: str) -> Dossier | None:
+        """What people said of the case beside its decisions, or None."""
+        return self._stands(Dossier, _dossier_key(case))
+
+    def bodies(self, chain: str) -> Iterator[str]:
+        """The stored bodies of a chain, in order of its sequence, read consistently."""
+        return (record.body for record in _chain(self._door, chain))
+
+    def _outbox(self, key: str) -> Item | None:
+        return self._door.get({"outbox": [key]}).get(key)
+
+
+def _deliveries_key(case: str) -> str:
+    return f"DELIVERIES#{case}"
+
+
+def _storm_key(name: str) -> str:
+    return f"STORM#{name}"
+
+
+def _reference_key(ticket: str, integration: str) -> str:
+    return f"TICKETREF#{ticket}#{integration}"
+
+
+def _put(one: Deliveries | Storm | TicketRef) -> _Put:
+    waits: dict[str, str] = {}
+    if isinstance(one, Deliveries):
+        key = _deliveries_key(one.case)
+        waits = {"waiting": YES, "since": stamp(one.waiting_since)} if one.waiting_since else {}
+    elif isinstance(one, Storm):
+        key = _storm_key(one.id)
+    else:
+        key = _reference_key(one.ticket, one.integration)
+    return _Put("outbox", _versioned(key, one.model_dump_json(), one.version, **waits), _after(one.version))

@@ -1,0 +1,368 @@
+"""Cases: those that wait for a person, all of them by state, and one as its whole story."""
+
+import difflib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from chalicelib.console import render
+from chalicelib.console.desk import Visit
+from chalicelib.console.pages import sentences
+from chalicelib.console.pages.sentences import Entry
+from chalicelib.console.web import Reply
+from chalicelib.domain.approval import Answer, Answers, Ask, Door
+from chalicelib.domain.case import Case, CaseState, parts_of
+from chalicelib.domain.contract import command_of
+from chalicelib.domain.finding import Severity
+from chalicelib.domain.policy import (
+    About,
+    Consent,
+    Policy,
+    Rule,
+    about_of,
+    consent,
+    names_of,
+    principal_of,
+    problem_with,
+)
+from chalicelib.domain.record import body_of, broken_at
+from chalicelib.domain.shape import is_mapping, is_sequence
+
+MOST_WAITING = 100
+ON_A_PAGE = 25
+MOST_RECORDS = 200
+MOST_BESIDE = 60
+MOST_LINES = 400
+
+
+def scoped(
+    visit: Visit, *, account: str = "", control: str = "", severity: str = ""
+) -> Callable[[Case], bool]:
+    """True of cases that this visitor may see and that the filters leave."""
+    return lambda case: (
+        visit.visitor.sees(case.target.account)
+        and account in {"", case.target.account}
+        and (not control or control in case.controls)
+        and severity in {"", severity_of(case, visit).value}
+    )
+
+
+def severity_of(case: Case, visit: Visit) -> Severity:
+    """The worst of the case's controls: as asked, else as the catalog has them; unknown ones count as the worst."""
+    if case.ask:
+        return case.ask.severity
+    found = [
+        visit.desk.controls[name].severity if name in visit.desk.controls else Severity.CRITICAL
+        for name in case.controls
+    ]
+    return max(found, key=list(Severity).index)
+
+
+def urgency(case: Case) -> tuple[int, datetime]:
+    """The worst first; among equals, the one that ends first."""
+    assert case.ask  # noqa: S101 -- whoever sorts by it has looked
+    return -list(Severity).index(case.ask.severity), case.ask.expires_at
+
+
+def approvals(visit: Visit) -> Reply:
+    """What waits for a person's decision, most urgent first among the hundred that have waited longest."""
+    filters = {name: visit.asked(name) for name in ("account", "control", "severity")}
+    page = visit.desk.books.cases_page(
+        CaseState.WAITING, MOST_WAITING, visit.place(), scoped(visit, **filters), oldest_first=True
+    )
+    asked = sorted((case for case in page.items if case.ask), key=urgency)
+    answers = visit.desk.books.answers_to([(case.id, case.asks) for case in asked])
+    return render.page(
+        visit.site,
+        "approvals.html",
+        visit=visit,
+        now=visit.now,
+        rows=[(case, *_counts(visit, case, answers.get(case.id))) for case in asked],
+        filters=filters,
+        following_url=visit.next(page.more),
+        unreadable=page.unreadable,
+        controls=sorted(visit.desk.controls),
+        accounts=visit.accounts,
+        severities=[*reversed(Severity)],
+    )
+
+
+def _counts(visit: Visit, case: Case, answers: Answers | None) -> tuple[int, int]:
+    """How many have approved of how many that must."""
+    assert case.ask  # noqa: S101 -- likewise
+    about = about_of(case.ask, case.target.account, case.owner)
+    amounts = consent(visit.policy, about, case.ask, answers)
+    return len(amounts.by), amounts.needs
+
+
+def listed(visit: Visit) -> Reply:
+    """The cases in one state, the one that moved last first."""
+    said = visit.asked("state")
+    state = CaseState(said) if said in {*CaseState} else CaseState.OPEN
+    filters = {name: visit.asked(name) for name in ("account", "control", "severity")}
+    page = visit.desk.books.cases_page(state, ON_A_PAGE, visit.place(), scoped(visit, **filters))
+    return render.page(
+        visit.site,
+        "cases.html",
+        visit=visit,
+        now=visit.now,
+        state=state,
+        states=[*CaseState],
+        rows=[(case, severity_of(case, visit)) for case in page.items],
+        filters=filters,
+        following_url=visit.next(page.more),
+        unreadable=page.unreadable,
+        controls=sorted(visit.desk.controls),
+        accounts=visit.accounts,
+        severities=[*reversed(Severity)],
+    )
+
+
+# -- one case ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a state: `-` was, `+` is (or would be), ` ` stayed, `>` is named by a call."""
+
+    mark: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Before and after: from two states that were read, or from one and what the calls say."""
+
+    lines: tuple[Line, ...]
+    observed: bool
+    cut: bool
+
+
+@dataclass(frozen=True)
+class Approver:
+    """Somebody whom the rule names, and why they do not count, or nothing."""
+
+    name: str
+    why_not: str
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What there is to decide, who may, who did, and what this visitor may do about it."""
+
+    ask: Ask
+    amounts: Consent
+    rule: Rule | None
+    approvers: tuple[Approver, ...]
+    answers: tuple[tuple[Answer, str], ...]
+    problem: str
+    denial_problem: str
+    glass: bool
+    again: bool
+    mine: Answer | None
+
+
+def found(visit: Visit, name: str) -> Case | None:
+    """The case of that name, if it is there and within this visitor's scope."""
+    parts = parts_of(name)
+    case = visit.desk.store.case(*parts) if parts else None
+    return case if case and visit.visitor.sees(case.target.account) else None
+
+
+def case(visit: Visit) -> Reply:
+    """The case as a whole."""
+    one = found(visit, visit.names["case"])
+    return story(visit, one) if one else render.missing(visit.site)
+
+
+def story(visit: Visit, case: Case, *, status: int = 200, refused: str = "") -> Reply:
+    """The page of a case; with `refused`, why what was just sent was not done."""
+    desk, policy = visit.desk, visit.policy
+    entries, whole, broken = _timeline(visit, case)
+    remediation = desk.remediations.get(case.remediation)
+    seq = case.ask.seq if case.ask else case.asks
+    answers = desk.store.answers(case.id, seq) if seq else None
+    ticket = case.ticket
+    return render.page(
+        visit.site,
+        "case.html",
+        status,
+        visit=visit,
+        now=visit.now,
+        case=case,
+        refused=refused,
+        severity=severity_of(case, visit),
+        titles=[desk.controls[name].title if name in desk.controls else name for name in case.controls],
+        controls=[desk.controls[name] for name in case.controls if name in desk.controls],
+        remediation=remediation,
+        account=policy.accounts.get(case.target.account),
+        plan=case.ask.plan if case.ask else case.run.plan if case.run else _last_plan(entries),
+        command_of=command_of,
+        decision=_decision(visit, case, answers),
+        difference=_difference(case, entries),
+        entries=entries,
+        whole=whole,
+        broken=broken,
+        undoable=[] if case.ask or case.run else _undoable(entries),
+        dossier=desk.store.dossier(case.id),
+        holder=lambda identity: sentences.called(identity, policy),
+        barred=lambda name: sentences.barred(name, policy),
+        deliveries=desk.told.deliveries(case.id),
+        ticket=ticket,
+        references=[
+            (integration, reference)
+            for integration in (policy.integrations if ticket else ())
+            if (reference := desk.told.reference(ticket.id, integration.name) if ticket else None)
+        ],
+        token=lambda purpose, plan_hash="": visit.sessions.csrf(
+            visit.visitor.session, purpose, case.id, plan_hash
+        ),
+    )
+
+
+def _decision(visit: Visit, case: Case, answers: Answers | None) -> Decision | None:
+    """None when nobody is asked."""
+    ask, policy = case.ask, visit.policy
+    if ask is None or case.state is not CaseState.WAITING:
+        return None
+    about = about_of(ask, case.target.account, case.owner)
+    rule = policy.rule(about)
+    session = visit.visitor.session
+
+    def mine(*, approve: bool, glass: bool = False) -> str:
+        answer = Answer(
+            by=session.identity,
+            principal=principal_of(policy, session.identity),
+            at=visit.now,
+            approve=approve,
+            reason="would say",
+            request_id="",
+            door=Door.CONSOLE,
+            logged_in_at=session.logged_in_at,
+            mfa=session.mfa,
+            break_glass=glass,
+        )
+        return problem_with(policy, about, ask, answer)
+
+    given = answers.answers if answers else ()
+    own = [one for one in given if one.principal == principal_of(policy, session.identity)]
+    problem = mine(approve=True)
+    return Decision(
+        ask=ask,
+        amounts=consent(policy, about, ask, answers),
+        rule=rule,
+        approvers=_approvers(visit.policy, ask, rule, about),
+        answers=tuple((one, sentences.called(one.by, policy)) for one in given),
+        problem=problem,
+        denial_problem=mine(approve=False),
+        glass=not mine(approve=True, glass=True),
+        again="sign in again" in problem,
+        mine=own[-1] if own and not own[-1].withdrawn else None,
+    )
+
+
+def _approvers(policy: Policy, ask: Ask, rule: Rule | None, about: About) -> tuple[Approver, ...]:
+    said: list[Approver] = []
+    for person in sorted(policy.members(rule.approvers)) if rule else ():
+        known = policy.people[person]
+        mine = names_of(policy, known.identities[0])
+        why = "had a hand in it, wants it, or would own the exemption" if ask.bars(mine) else ""
+        if not why and about.owner and f"called:{about.owner.casefold()}" in mine:
+            why = "answers for the resource"
+        said.append(Approver(known.name, why))
+    return tuple(said)
+
+
+def _timeline(visit: Visit, case: Case) -> tuple[list[Entry], bool, str | None]:
+    """What is on record, oldest first; whether all of the case's chain is there, and why it does not hold, or None."""
+    stored = visit.desk.books.tail(case.id, MOST_RECORDS)
+    bodies = [said for one in stored if (said := body_of(one.body))]
+    whole = bool(bodies) and bodies[0]["seq"] == 1
+    broken = broken_at(((one.body, one.hash) for one in stored), case.head, case.id) if whole else None
+    others = (body_of(one.body) for one in visit.desk.books.beside(case, visit.now, MOST_BESIDE))
+    bodies += [
+        said
+        for said in others
+        if said
+        and (said["data"].get("case") == case.id or str(said["chain"]).startswith(f"ANSWER#{case.id}#"))
+    ]
+    entries = [sentences.entry(said, visit.policy) for said in bodies]
+    return sorted(entries, key=lambda one: (one.at, one.chain != case.id, one.seq)), whole, broken
+
+
+def _last_plan(entries: list[Entry]) -> Mapping[str, Any] | None:
+    """The plan on record last, as its record has it."""
+    plans = (one.body["data"].get("plan") for one in reversed(entries))
+    return next(
+        (plan for plan in plans if is_mapping(plan) and (plan.get("calls") or plan.get("declined"))), None
+    )
+
+
+def _undoable(entries: list[Entry]) -> list[int]:
+    """The runs that changed something and were not taken back, newest first."""
+    changed = [
+        int(one.body["data"]["run"])
+        for one in entries
+        if one.type == "RESULT" and one.body["data"].get("run") and one.body["data"].get("results")
+    ]
+    return sorted(changed, reverse=True)
+
+
+def _difference(case: Case, entries: list[Entry]) -> Difference | None:
+    """What the last run changed, as it was read before and after; while people are asked, what the calls say they would."""
+    if case.ask:
+        return _expected(case.ask)
+    before: dict[int, Any] = {}
+    last: tuple[Any, Any] | None = None
+    for one in entries:
+        data = one.body["data"]
+        if one.type in {"INTENT", "UNDO_INTENT"}:
+            before[data["run"]] = data.get("before")
+        if one.type in {"RESULT", "UNDO_RESULT"} and data.get("after") and data.get("run") in before:
+            last = before[data["run"]], data["after"]
+    if last is None:
+        return None
+    left, right = render.pretty(last[0]), render.pretty(last[1])
+    lines = [
+        Line(line[0], line[2:])
+        for line in difflib.ndiff(left, right, linejunk=None, charjunk=None)
+        if line[0] != "?"
+    ]
+    return Difference(tuple(lines[:MOST_LINES]), observed=True, cut=len(lines) > MOST_LINES)
+
+
+def _expected(ask: Ask) -> Difference:
+    """The state that the plan rests on; marked is what the calls name, and settings get the value that a call gives them."""
+    names: set[str] = set()
+    settings: dict[str, Any] = {}
+    for call in ask.plan.calls:
+        _gather(call.params, names, settings)
+    lines: list[Line] = []
+    for text in render.pretty(ask.before):
+        key, _, rest = text.strip().partition('": ')
+        name, value = key.removeprefix('"'), rest.removesuffix(",")
+        becomes = json.dumps(settings[name]) if name in settings else value
+        if rest and name in settings and becomes != value:
+            comma = "," if text.endswith(",") else ""
+            indent = text[: len(text) - len(text.lstrip())]
+            lines += [Line("-", text), Line("+", f'{indent}"{name}": {becomes}{comma}')]
+        else:
+            said = (value or key).strip('",')
+            lines.append(Line(">" if said in names else " ", text))
+    return Difference(tuple(lines[:MOST_LINES]), observed=False, cut=len(lines) > MOST_LINES)
+
+
+def _gather(value: object, names: set[str], settings: dict[str, Any]) -> None:
+    """The names that a call's parameters speak of, and the switches that it sets."""
+    if is_mapping(value):
+        for name, inner in value.items():
+            if isinstance(inner, bool):
+                settings[name] = inner
+            _gather(inner, names, settings)
+    elif is_sequence(value):
+        for inner in value:
+            _gather(inner, names, settings)
+    elif isinstance(value, str) and len(value) > 3:  # noqa: PLR2004 -- shorter words stand everywhere
+        names.add(value)

@@ -1,0 +1,1 @@
+"""Delivery: what people are told, made from what stands, and brought where they read it. Pure, but for the ports."""

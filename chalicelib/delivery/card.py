@@ -1,0 +1,512 @@
+"""A case as Slack shows it: the card that asks, the card that says what became of it, and the replies in its thread.
+
+Pure. A card is made from the case as it stands, so that one that comes twice, late or out of order shows the present. What
+others chose (names, tags, sessions, reasons) stands in `plain_text` objects only, which Slack shows as they are; a `mrkdwn`
+object holds our own words, dates and mentions, and nothing else. Limits: https://docs.slack.dev/reference/block-kit
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any
+
+from pydantic import JsonValue
+
+from chalicelib.delivery import escape
+from chalicelib.domain.approval import Answers, Ask, Door
+from chalicelib.domain.case import Case, CaseState
+from chalicelib.domain.contract import AnyRemediation, Outcome, canonical
+from chalicelib.domain.control import Control
+from chalicelib.domain.delivery import Storm
+from chalicelib.domain.dossier import Dossier
+from chalicelib.domain.finding import Severity
+from chalicelib.domain.policy import STRICT, About, Consent, Policy, Route, about_of, consent
+from chalicelib.domain.record import stamp
+from chalicelib.domain.shape import mapping
+
+Block = dict[str, Any]
+
+HEADER, BUTTON, CONFIRM_TITLE, CONFIRM_TEXT, SECTION, TEXT = 150, 75, 100, 300, 3000, 400
+"""Characters: Slack's limits, but for the fallback text, which a notification cuts anyway."""
+
+VALUE, LINE, LINES, SMALL = 200, 160, 5, 3
+"""How much of a value and of a line is shown, and how many lines: what is longer is on the page behind the link.
+
+All of a card together stays far below the 13,000 characters over which Slack answers `msg_blocks_too_long`, a limit that is
+not in its reference (github.com/slackapi/bolt-js/issues/2509).
+"""
+
+NOTHING = "–"
+
+APPROVE, DENY = "approve", "deny"
+"""The actions of the two buttons that decide. Every other button is a link, whose click means nothing to us."""
+
+_DOT = MappingProxyType(
+    {Severity.CRITICAL: "🔴", Severity.HIGH: "🟠", Severity.MEDIUM: "🟡", Severity.LOW: "🔵"}
+)
+_FRAMEWORKS = (("soc2_tsc", "SOC 2"), ("iso27001_2022_annex_a", "ISO 27001"))
+_CIS = "cis_aws_foundations_"
+
+ASKED = "Waits for approval"
+APPROVED = "⏳ Approved: it is made if it still fits"
+_OUTCOMES = MappingProxyType(
+    {
+        Outcome.ALREADY_COMPLIANT: "✅ Already as it should be: nothing was changed",
+        Outcome.DECLINED: "⚪ Declined: nothing was changed",
+        Outcome.FIXED: "✅ Fixed, and verified",
+        Outcome.CONTAINED: "🟡 Contained, not yet remediated",
+        Outcome.NOT_VERIFIED: "❌ Changed, and not verified",
+        Outcome.FAILED: "❌ Failed",
+    }
+)
+_STATES = MappingProxyType(
+    {
+        CaseState.OPEN: "⚪ Open",
+        CaseState.WAITING: "⏳ Waits for an answer",
+        CaseState.RUNNING: "⏳ Is being carried out",
+        CaseState.TICKETED: "🎫 Handed over by ticket",
+        CaseState.EXEMPT: "⚪ Exempt",
+        CaseState.STALE: "⚪ STALE: what was approved no longer fits; nothing was changed",
+        CaseState.EXPIRED: "⚪ Expired: nobody answered in time; nothing was changed",
+        CaseState.DENIED: "⛔ Denied: nothing was changed",
+        CaseState.CLOSED: "✅ Closed",
+    }
+)
+
+
+@dataclass(frozen=True)
+class Card:
+    """A message: its blocks, and the text that notifications and screen readers have instead of them."""
+
+    text: str
+    blocks: list[Block]
+
+
+@dataclass(frozen=True)
+class CardView:
+    """What a card shows, as it stands. All texts are as they came; `card` makes them harmless.
+
+    `standing` is in our own words, `because` in somebody's. `ask` is the one that waits, and None when none does, or not
+    the one that the card is about. `mentions` are Slack's ids of whom it calls. Without `url` there is no console to link to.
+    """
+
+    case: str
+    resource: str
+    url: str
+    heading: str
+    severity: Severity
+    standing: str
+    because: str
+    facts: tuple[tuple[str, str], ...]
+    reach: tuple[tuple[str, str], ...] = ()
+    ask: Ask | None = None
+    approvals: str = ""
+    mentions: tuple[str, ...] = ()
+    buttons: bool = False
+
+
+def view_of(
+    case: Case,
+    ask: int,
+    *,
+    answers: Answers | None,
+    policy: Policy | None,
+    dossier: Dossier | None,
+    controls: Mapping[str, Control],
+    remediation: AnyRemediation | None,
+    now: datetime,
+) -> CardView:
+    """What the card about the case's ask number `ask` (0: about the case itself) shows now.
+
+    `answers` are those to that ask. `controls` is the catalog; `remediation` is the case's, and None when none ships any more.
+    """
+    asked = case.ask if case.ask and case.ask.seq == ask else None
+    known = [controls[name] for name in (asked.controls if asked else case.controls) if name in controls]
+    worst = max((one.severity for one in known), key=list(Severity).index, default=Severity.CRITICAL)
+    severity = asked.severity if asked else worst
+    about = about_of(asked, case.target.account, case.owner) if asked else _about(case, severity)
+    given = consent(policy, about, asked, answers) if asked else None
+    waits = asked if given and given.state == "open" and asked and asked.open(now) else None
+    standing, because = _standing(case, ask, given, answers, waits, policy)
+    titles = "; ".join(one.title for one in known) or ", ".join(case.controls)
+    undo = asked is not None and asked.undo is not None
+    route, rule = (policy.route(about), policy.rule(about)) if policy else (None, None)
+    return CardView(
+        case=case.id,
+        resource=case.target.resource,
+        url=f"{policy.console_url}/cases/{case.id}" if policy and policy.console_url else "",
+        heading=f"{'Undo asked' if undo else 'Fails'}: {titles}",
+        severity=severity,
+        standing=standing,
+        because=because,
+        facts=_facts(case, known, policy, dossier),
+        reach=_reach(waits, remediation) if waits else (),
+        ask=waits,
+        approvals=_approvals(policy, about, given) if waits and given else "",
+        mentions=_mentions(policy, route, now) if policy and route and severity in STRICT else (),
+        buttons=rule is not None and Door.SLACK in rule.doors and severity not in STRICT,
+    )
+
+
+def card(view: CardView) -> Card:
+    """The message that stands in the channel: all that a decision needs while it waits, the outcome afterwards."""
+    heading = f"{view.severity.value.upper()} · {view.heading}"
+    calls = "".join(f"{mention} " for mention in view.mentions)
+    blocks = [_header(f"{_DOT[view.severity]} {heading}")]
+    ask = view.ask
+    if ask is None:
+        blocks += [
+            _section(_mrkdwn(f"*{view.standing}*")),
+            *([_section(_plain(view.because, VALUE))] if view.because else []),
+            *_fields((("Resource", view.resource), *view.facts)),
+        ]
+    else:
+        blocks += [
+            _section(_mrkdwn(f"{calls}*{view.standing}* until {_date(ask.expires_at)}")),
+            *_fields((("Resource", view.resource), *view.facts)),
+            *_listed("Would do", (call.why for call in ask.plan.calls), LINES),
+            *_listed("Leaves alone", (f"{one.what}: {one.why}" for one in ask.plan.declined), SMALL),
+            *_fields((*view.reach, ("Who approves", view.approvals))),
+            *_listed("To know", _notes(ask), SMALL),
+        ]
+    named = f"Case {view.case}" + (f" · plan {ask.plan_hash[:12]}" if ask else "")
+    blocks.append({"type": "context", "elements": [_plain(named, VALUE)]})
+    links = _links(view)
+    if links:
+        blocks.append({"type": "actions", "elements": links})
+    elif ask:
+        blocks.append(
+            {
+                "type": "context",
+                "elements": [_mrkdwn(f"`redress plan {view.case}` shows all; then `redress approve`")],
+            }
+        )
+    return Card(escape.mrkdwn(f"{heading} · {view.standing}: {view.resource}", TEXT), blocks)
+
+
+def reply(kind: str, body: Mapping[str, JsonValue], view: CardView) -> Card | None:
+    """What the thread is told of a notice; None for what the card itself says, and for what nobody is told in a thread."""
+    said = _said(kind, body, view)
+    if said is None:
+        return None
+    label, lines = said
+    shown = [escape.plain(line, VALUE) for line in lines if line]
+    blocks = [_section(_literal("\n".join((label, *shown))))]
+    if kind in {"ask_reminded", "break_glass", "tamper_suspected"} and view.mentions:
+        blocks.append(_section(_mrkdwn(" ".join(view.mentions))))
+    return Card(escape.mrkdwn(" · ".join((label, *shown)), TEXT), blocks)
+
+
+def digest_card(storm: Storm, title: str, waiting: int, url: str) -> Card:
+    """The one message in the place of many cards: how many more there are, how many still wait, and where they are listed."""
+    lines = (
+        f"{storm.more} more asks in account {storm.account}; {waiting} still wait for an answer.",
+        "Each is decided on its own: none of them is approved here.",
+    )
+    return sheet(f"🌩 {storm.more} more: Fails: {title}", lines, url, "List them")
+
+
+def sheet(heading: str, lines: Iterable[str], url: str = "", label: str = "Open the console") -> Card:
+    """A heading, lines and perhaps a link: reports and digests. Lines that do not fit are left out, and counted."""
+    shown, left, room = list[str](), 0, SECTION - len("+100000 more")
+    for line in lines:
+        text = escape.plain(line, VALUE)
+        if left or len(text) + 1 > room:
+            left += 1
+        else:
+            room -= len(text) + 1
+            shown.append(text)
+    body = "\n".join((*shown, *([f"+{left} more"] if left else [])))
+    blocks = [_header(heading), *([_section(_literal(body))] if body.strip() else [])]
+    if url:
+        blocks.append({"type": "actions", "elements": [_link("review", label, url, primary=True)]})
+    return Card(escape.mrkdwn(heading, TEXT).strip() or NOTHING, blocks)
+
+
+# -- how a case stands -------------------------------------------------------------------------------------------------
+
+
+def _standing(
+    case: Case,
+    seq: int,
+    given: Consent | None,
+    answers: Answers | None,
+    waits: Ask | None,
+    policy: Policy | None,
+) -> tuple[str, str]:
+    """In our words, and why in somebody's. What is known of the ask itself goes before what is known of the case."""
+    if waits:
+        return ASKED, ""
+    if given and given.state == "open":
+        return _STATES[CaseState.EXPIRED], ""
+    said = given.by if given else answers.answers if answers else ()
+    refused = next((one for one in said if not one.approve and not one.withdrawn), None)
+    if refused:
+        return _STATES[CaseState.DENIED], f"{name_of(policy, refused.by)}: {refused.reason}"
+    if given:
+        return APPROVED, f"{', '.join(name_of(policy, one.by) for one in given.by)}: {given.by[-1].reason}"
+    if seq and case.asks > seq:
+        label = "⚪ Over: it was asked anew, see the newest card"
+    elif case.outcome and case.state not in {CaseState.RUNNING, CaseState.WAITING}:
+        label = _OUTCOMES[case.outcome]
+    else:
+        label = _STATES[case.state]
+    return label, case.reason
+
+
+def name_of(policy: Policy | None, identity: str) -> str:
+    """What the policy calls the person, else the identity itself."""
+    person = policy.who(identity) if policy else None
+    return policy.people[person].name if policy and person else identity
+
+
+def _about(case: Case, severity: Severity) -> About:
+    return About(severity=severity, account=case.target.account, controls=case.controls, owner=case.owner)
+
+
+def _facts(
+    case: Case, known: Iterable[Control], policy: Policy | None, dossier: Dossier | None
+) -> tuple[tuple[str, str], ...]:
+    """What and where, since whom, whose, and by which criteria."""
+    facts = policy.accounts.get(case.target.account) if policy else None
+    named = f"{facts.name} ({case.target.account})" if facts and facts.name else case.target.account
+    newest = max(case.causes, key=lambda cause: cause.at, default=None)
+    criteria = [line for control in known for line in _criteria(control)]
+    rows = [
+        ("Where", f"{named} · {case.target.region}"),
+        ("Owner", case.owner or "nobody is named"),
+    ]
+    if newest:
+        rows.append(("Changed by", f"{newest.actor.arn or newest.actor.type} · {stamp(newest.at)[:16]}Z"))
+    rows.append(
+        ("Control", f"{', '.join(case.controls)} → {' · '.join(dict.fromkeys(criteria)) or 'no criterion'}")
+    )
+    if dossier and dossier.holder:
+        rows.append(("Taken on by", name_of(policy, dossier.holder)))
+    return tuple(rows)
+
+
+def _criteria(control: Control) -> Iterable[str]:
+    for key, name in _FRAMEWORKS:
+        if control.frameworks.get(key):
+            yield f"{name} {', '.join(control.frameworks[key])}"
+    newest = max((key for key in control.frameworks if key.startswith(_CIS)), default=None)
+    if newest:
+        version = newest.removeprefix(_CIS).replace("_", ".")
+        yield f"CIS {version} {', '.join(control.frameworks[newest])}"
+
+
+def _reach(ask: Ask, remediation: AnyRemediation | None) -> tuple[tuple[str, str], ...]:
+    """How far it reaches, whether it can be taken back, and what it costs."""
+    count, cost = len(ask.plan.calls), ask.plan.monthly_cost
+    calls = f"{count} call{'' if count == 1 else 's'} on this resource alone"
+    if remediation is None:
+        risk, undo = "risk unknown", "unknown"
+    elif ask.undo:
+        risk, undo = (
+            f"risk {remediation.risk.value}",
+            f"exempt until {stamp(ask.undo.until)[:10]}, then assessed anew",
+        )
+    else:
+        risk = f"risk {remediation.risk.value}"
+        undo = (
+            "by hand: a ticket has the commands"
+            if remediation.undo_by_hand
+            else "yes, if nothing drifted since"
+        )
+    charged = (
+        "unknown"
+        if cost.usd_cents is None
+        else f"${cost.usd_cents // 100}.{cost.usd_cents % 100:02d} a month"
+    )
+    return (("Reach", f"{calls}; {risk}"), ("Undo", undo), ("Cost", f"{charged}: {cost.basis}"))
+
+
+def _approvals(policy: Policy | None, about: About, given: Consent) -> str:
+    if policy is None:
+        return "one person, with `redress approve`: no policy is set"
+    rule = policy.rule(about)
+    if rule is None:
+        return "nobody: the policy has no rule for this"
+    names = [policy.people[one].name for one in sorted(policy.members(rule.approvers))]
+    more = f", +{len(names) - LINES} more" if len(names) > LINES else ""
+    so_far = f"; so far {', '.join(name_of(policy, one.by) for one in given.by)}" if given.by else ""
+    return f"{len(given.by)} of {given.needs} approvals{so_far}. May: {', '.join(names[:LINES])}{more}"
+
+
+def _mentions(policy: Policy, route: Route, now: datetime) -> tuple[str, ...]:
+    """Whom the route has on call, as Slack mentions them. Ids only, whose form the policy has checked."""
+    called = route.on_call or ""
+    if called.startswith("slack:"):
+        return (f"<!subteam^{called.removeprefix('slack:')}>",)
+    found: list[str] = []
+    for person in policy.on_call(route, now):
+        users = (
+            one.rpartition("/")[2] for one in policy.people[person].identities if one.startswith("slack:")
+        )
+        found += [f"<@{user}>" for user in users if user.isascii() and user.isalnum()]
+    return tuple(found)
+
+
+def _notes(ask: Ask) -> Iterable[str]:
+    yield from ask.notes
+    if ask.undo:
+        yield f"{ask.undo.by} wants it taken back: {ask.undo.reason}"
+    if ask.again:
+        yield "It was approved before, and the plan has changed since."
+    if ask.as_code:
+        yield "Code made it: the change that would keep it is on the page, in HCL."
+    yield f"Asked because: {ask.reason}"
+
+
+# -- what the thread is told -------------------------------------------------------------------------------------------
+
+
+def _said(kind: str, body: Mapping[str, JsonValue], view: CardView) -> tuple[str, tuple[str, ...]] | None:
+    """A label of ours, and lines in others' words."""
+    by, reason = _str(body, "by"), _str(body, "reason")
+    happened, _, result = kind.partition("_")
+    if happened in {"run", "undo"}:
+        return _ran(happened, result, body)
+    if kind.startswith("ticket_"):
+        ticket = mapping(body.get("ticket"))
+        label = "🎫 A ticket stands" if result == "open" else "✅ The ticket is closed"
+        return label, (str(ticket.get("title", "")), str(ticket.get("closed_because", "")), _str(body, "url"))
+    labels = {
+        "ask_reminded": ("⏰ Still waits", (reason, view.approvals)),
+        "ask_progress": ("👍 Approved in part", (by, reason, view.approvals)),
+        "ask_denied": (_STATES[CaseState.DENIED], (by, reason)),
+        "ask_refused": ("⚪ The answer does not count: nothing was changed", (reason,)),
+        "ask_expired": (_STATES[CaseState.EXPIRED], (reason, "A ticket takes it over.")),
+        "ask_stale": (_STATES[CaseState.STALE], (reason,)),
+        "break_glass": ("🚨 Break-glass: approved by one person alone", (by, reason)),
+        "tamper_suspected": (
+            "🚨 Somebody uses a role of ours",
+            (_str(body, "event"), _str(body, "session"), "Freeze first, then look: `redress freeze`."),
+        ),
+        "case_news": ("🗒 News", (_str(body, "says"),)),
+    }
+    return labels.get(kind)
+
+
+def _ran(happened: str, result: str, body: Mapping[str, JsonValue]) -> tuple[str, tuple[str, ...]] | None:
+    reason, by = _str(body, "reason"), _str(body, "approved_by")
+    undo = "Undo: " if happened == "undo" else ""
+    approved = f"approved by {by}" if by else ""
+    if result == "started":
+        return f"⏳ {undo}Is being carried out", (approved, reason)
+    if result == "refused":
+        return "⚪ The undo was not begun: nothing was changed", (reason,)
+    if result not in {*Outcome}:
+        return None
+    return f"{undo}{_OUTCOMES[Outcome(result)]}", (approved, reason)
+
+
+def _str(body: Mapping[str, JsonValue], key: str) -> str:
+    value = body.get(key)
+    return value if isinstance(value, str) else ""
+
+
+# -- Slack's blocks ----------------------------------------------------------------------------------------------------
+
+
+def _links(view: CardView) -> list[Block]:
+    """The buttons. Those that decide are for low and medium severities whose rule has this door, and only while it waits."""
+    ask = view.ask
+    if ask is None:
+        return [_link("review", "Open the case", view.url)] if view.url else []
+    found: list[Block] = []
+    if view.url:
+        found += [
+            _link("review", "Review & decide", f"{view.url}#decide", primary=True),
+            _link("snooze", "Snooze…", f"{view.url}#snooze"),
+            _link("ticket", "Open ticket…", f"{view.url}#ticket"),
+        ]
+    if view.buttons:
+        value = canonical({"case": view.case, "ask": ask.seq, "plan_hash": ask.plan_hash})
+        changes = f"{len(ask.plan.calls)} call(s) on {view.resource}"
+        found += [
+            _decides(APPROVE, "Approve", value, f"This lets it be done: {changes}", primary=True),
+            _decides(
+                DENY,
+                "Deny",
+                value,
+                f"Nothing is changed, and this is not asked again: {changes}",
+                primary=False,
+            ),
+        ]
+    return found
+
+
+def _link(action: str, label: str, url: str, *, primary: bool = False) -> Block:
+    button = {"type": "button", "action_id": action, "text": _plain(label, BUTTON), "url": url}
+    return {**button, "style": "primary"} if primary else button
+
+
+def _decides(action: str, label: str, value: str, what: str, *, primary: bool) -> Block:
+    style = "primary" if primary else "danger"
+    return {
+        "type": "button",
+        "action_id": action,
+        "text": _plain(label, BUTTON),
+        "value": value,
+        "style": style,
+        "confirm": {
+            "title": _plain(f"{label}?", CONFIRM_TITLE),
+            "text": _plain(what, CONFIRM_TEXT),
+            "confirm": _plain(label, 30),
+            "deny": _plain("Back", 30),
+            "style": style,
+        },
+    }
+
+
+def _header(text: str) -> Block:
+    return {"type": "header", "text": _plain(text, HEADER)}
+
+
+def _section(text: Block) -> Block:
+    return {"type": "section", "text": text}
+
+
+def _fields(rows: Iterable[tuple[str, str]]) -> list[Block]:
+    """Rows of label and value, five to a block: Slack sets a section's fields in two columns, and takes ten."""
+    pairs = [(_mrkdwn(f"*{label}*"), _plain(value, VALUE)) for label, value in rows]
+    return [
+        {"type": "section", "fields": [text for pair in pairs[at : at + 5] for text in pair]}
+        for at in range(0, len(pairs), 5)
+    ]
+
+
+def _listed(label: str, lines: Iterable[str], most: int) -> list[Block]:
+    """A label and at most so many lines, each shown as it is; and how many more there are."""
+    every = [f"• {escape.plain(line, LINE)}" for line in lines]
+    more = [f"+{len(every) - most} more"] if len(every) > most else []
+    return (
+        [_section(_mrkdwn(f"*{label}*")), _section(_literal("\n".join((*every[:most], *more))))]
+        if every
+        else []
+    )
+
+
+def _plain(text: str, most: int) -> Block:
+    return _literal(escape.plain(text, most))
+
+
+def _literal(text: str) -> Block:
+    """Shown as it is. Slack takes no empty text: where there is none, a dash says so."""
+    return {"type": "plain_text", "text": text if text.strip() else NOTHING, "emoji": False}
+
+
+def _mrkdwn(text: str) -> Block:
+    """Our own words only. `verbatim`: nothing in it becomes a link that is not written as one."""
+    return {"type": "mrkdwn", "text": text, "verbatim": True}
+
+
+def _date(at: datetime) -> str:
+    """A moment in each reader's own time zone.
+
+    https://docs.slack.dev/messaging/formatting-message-text#date-formatting
+    """
+    return f"<!date^{int(at.timestamp())}^{{date_short_pretty}} {{time}}|{stamp(at)}>"

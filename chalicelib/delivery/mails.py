@@ -1,0 +1,289 @@
+"""Mails: plain text for people, and for the owner of a resource whenever something of theirs was changed.
+
+Every text that others chose is one line of harmless characters, so that no mail has a line, and no subject a header, that
+somebody else wrote.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from chalicelib.delivery.escape import plain
+from chalicelib.domain.case import Case
+from chalicelib.domain.control import Control
+from chalicelib.domain.delivery import Storm
+from chalicelib.domain.policy import Policy, Role
+from chalicelib.domain.ports import Notice
+from chalicelib.domain.record import RecordType, body_of
+from chalicelib.domain.shape import is_mapping, is_sequence, mapping, sequence
+
+LONGEST_SUBJECT = 99
+"""SNS takes less than 100 characters, without line breaks and control characters
+(https://docs.aws.amazon.com/sns/latest/api/API_Publish.html); ours are ASCII besides, as mail headers are."""
+
+LONGEST_LINE = 400
+MOST_LINES = 20
+MOST_CODE_LINES = 200
+MOST_PEOPLE = 5
+
+SAYS: Mapping[str, str] = MappingProxyType(
+    {
+        "ask": "Approval wanted",
+        "ask_reminded": "Still waiting for approval",
+        "ask_denied": "Denied, nothing was changed",
+        "ask_refused": "An answer did not count, nothing was changed",
+        "ask_expired": "Nobody decided in time, nothing was changed",
+        "ask_stale": "The plan no longer fits, nothing was changed",
+        "run_already_compliant": "Nothing was left to do",
+        "run_declined": "Left alone",
+        "run_fixed": "Repaired",
+        "run_contained": "Contained, not yet repaired",
+        "run_not_verified": "Changed, and it does not hold",
+        "run_failed": "The repair failed",
+        "undo_already_compliant": "There was nothing to take back",
+        "undo_declined": "Not taken back",
+        "undo_fixed": "Taken back",
+        "undo_contained": "Taken back in part",
+        "undo_not_verified": "Taken back, and it does not hold",
+        "undo_failed": "Taking it back failed",
+        "undo_refused": "Not taken back",
+        "ticket_open": "Ticket opened",
+        "ticket_closed": "Ticket closed",
+        "case_news": "News of a case",
+        "baseline_report": "A first look is done",
+        "break_glass": "CRITICAL: one person approved alone (break-glass)",
+        "tamper_suspected": "CRITICAL: a role of Redress was used by somebody else",
+    }
+)
+"""What each kind of notice says in a few words."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """A mail, ready to be sent."""
+
+    subject: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a run did, as its records tell: what each call was for, the state before, and after as far as it was read."""
+
+    whys: tuple[str, ...] = ()
+    before: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    after: Mapping[str, Any] | None = None
+    called: bool = True
+
+
+def ran(bodies: Iterable[str], run: int) -> Ran:
+    """The run of that number, from the records of its case. What is not on record is not told."""
+    found = Ran()
+    for body in bodies:
+        said = body_of(body) or {}
+        data = mapping(said.get("data"))
+        if data.get("run") != run:
+            continue
+        if said.get("type") in {RecordType.INTENT, RecordType.UNDO_INTENT}:
+            calls = sequence(mapping(data.get("plan")).get("calls"))
+            whys = tuple(str(mapping(call).get("why", "")) for call in calls)
+            found = Ran(whys, mapping(data.get("before")), found.after, found.called)
+        elif said.get("type") in {RecordType.RESULT, RecordType.UNDO_RESULT}:
+            after = mapping(data.get("after")) or None
+            found = Ran(found.whys, found.before, after, called=bool(sequence(data.get("results"))))
+    return found
+
+
+def link(policy: Policy | None, path: str) -> str:
+    """The address of one of the console's pages; empty while the policy does not say where the console is."""
+    return f"{policy.console_url}{path}" if policy and policy.console_url else ""
+
+
+def to_people(notice: Notice, case: Case | None, policy: Policy | None) -> Written | None:
+    """What happened, where, and where to look. None for an ask that is over: whoever decided it has told of it."""
+    body = notice.body
+    waits = case.ask if case else None
+    if notice.kind in {"ask", "ask_reminded"} and (waits is None or waits.seq != body.get("ask")):
+        return None
+    says = says_of(notice)
+    lines = [
+        says + ".",
+        "",
+        *_named("Resource", body.get("resource")),
+        *_named("Account", body.get("account")),
+        *_named("Control", ", ".join(str(one) for one in sequence(body.get("controls")))),
+        *_named("Why", body.get("reason")),
+        *_named("News", body.get("says")),
+        *_named("By", body.get("by") or body.get("approved_by")),
+        *_named("Owner", body.get("owner")),
+        *(_named("Until", body.get("expires_at")) if waits else ()),
+        *(plain(line, LONGEST_LINE) for line in report_of(notice)),
+        "",
+        *_where(case.id if case else "", policy),
+    ]
+    return Written(subject(says, _text(body.get("resource"))), "\n".join(lines))
+
+
+def says_of(notice: Notice) -> str:
+    """What has happened, in a few words."""
+    return SAYS.get(notice.kind, notice.kind.replace("_", " "))
+
+
+def report_of(notice: Notice) -> Iterator[str]:
+    """What a sweep's report found failing, control by control."""
+    for control, count in sorted(mapping(notice.body.get("failing")).items()):
+        yield f"{control}: {count} failing"
+
+
+def of_storm(storm: Storm, page: str, why: str) -> Written:
+    """What a channel's digest would say, when the channel cannot be reached."""
+    says = f"{storm.more - storm.settled} wait for an answer"
+    lines = [
+        f"{says}, and their channel cannot be told.",
+        "",
+        *_named("Control", storm.control),
+        *_named("Account", storm.account),
+        *_named("Channel", f"{storm.channel}: {why}"),
+        "",
+        f"Look: {page}" if page else "Look: redress waiting",
+    ]
+    return Written(subject(says, storm.control), "\n".join(lines))
+
+
+def to_owner(
+    notice: Notice,
+    case: Case,
+    done: Ran,
+    *,
+    controls: Mapping[str, Control],
+    policy: Policy | None,
+    as_code: str,
+) -> Written | None:
+    """What was changed, why, by whose leave, what keeps it, and the way back. None when no call was made at all."""
+    if not done.called:
+        return None
+    says, body = SAYS[notice.kind], notice.body
+    undo = notice.kind.startswith("undo_")
+    approved = _text(body.get("approved_by"))
+    lines = [
+        f"{says}. You are told because you answer for this resource.",
+        "",
+        *_named("Resource", case.target.resource),
+        *_named("Account", case.target.account),
+        *_named("Region", case.target.region),
+        *_named("Result", body.get("reason")),
+        "",
+        "What was done",
+        *_listed(done.whys, "no call is on record"),
+        "",
+        "Why",
+        *_listed(_reasons(notice, controls), "the case names no control"),
+        "",
+        "By whose leave",
+        f"  {plain(approved, LONGEST_LINE)}"
+        if approved
+        else "  nobody was asked: this control acts by itself in this account",
+        "",
+        "What is different now",
+        *_listed(_differences(done.before, done.after), "nothing that was read again differs"),
+    ]
+    if as_code and not undo:
+        code = as_code.splitlines()
+        lines += ["", "To keep it, if Terraform manages the resource", ""]
+        lines += [_indented(line) for line in code[:MOST_CODE_LINES]]
+        lines += (
+            [f"  # and {len(code) - MOST_CODE_LINES} lines more in the case"]
+            if len(code) > MOST_CODE_LINES
+            else []
+        )
+    if not undo:
+        lines += ["", "To take it back", f'  redress undo {case.id} --reason "why" --days 7']
+    lines += [
+        "",
+        *_where(case.id, policy),
+        "",
+        "Whom to ask",
+        *_listed(_people(policy), "whoever runs Redress here"),
+    ]
+    return Written(subject(f"{says} (yours)", case.target.resource), "\n".join(lines))
+
+
+def subject(says: str, what: str) -> str:
+    """A subject line: ASCII, one line, short enough; signs that it cannot have are shown as question marks."""
+    line = f"[Redress] {says}: {what}" if what else f"[Redress] {says}"
+    return plain(line, LONGEST_SUBJECT).replace("…", "~").encode("ascii", "replace").decode()
+
+
+def _reasons(notice: Notice, controls: Mapping[str, Control]) -> Iterator[str]:
+    """Each control, what it wants, and the criteria that it serves."""
+    for name in sequence(notice.body.get("controls")):
+        control = controls.get(str(name))
+        if control is None:
+            yield str(name)
+            continue
+        criteria = ", ".join(f"{one} {' '.join(ids)}" for one, ids in sorted(control.frameworks.items()))
+        yield f"{control.id}: {control.title}" + (f" ({criteria})" if criteria else "")
+
+
+def _differences(before: Any, after: Any, name: str = "") -> Iterator[str]:  # noqa: ANN401 -- any JSON
+    """What differs, field by field; of a list, what went and what came. Nothing when it was not read afterwards."""
+    if after is None and not name:
+        yield "it was not read again: look at it yourself"
+    elif is_mapping(before) and is_mapping(after):
+        for key in sorted({*before, *after}):
+            yield from _differences(before.get(key), after.get(key), f"{name}.{key}" if name else key)
+    elif is_sequence(before) and is_sequence(after):
+        yield from (f"{name}: without {_short(one)}" for one in before if one not in after)
+        yield from (f"{name}: with {_short(one)}" for one in after if one not in before)
+    elif before != after:
+        yield f"{name}: {_short(before)} before, {_short(after)} now"
+
+
+def _short(value: Any) -> str:  # noqa: ANN401 -- any JSON
+    return (
+        "nothing" if value is None else value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+    )
+
+
+def _people(policy: Policy | None) -> Iterator[str]:
+    """Who operates Redress, as the policy has it."""
+    known = policy.people.values() if policy else ()
+    operators = [one for one in known if Role.OPERATOR in one.roles][:MOST_PEOPLE]
+    return (f"{one.name} <{one.email}>" if one.email else one.name for one in operators)
+
+
+def _where(case: str, policy: Policy | None) -> Iterator[str]:
+    """Where to look: a page, and the command that needs none."""
+    if not case:
+        return
+    page = link(policy, f"/cases/{case}")
+    if page:
+        yield f"Look: {page}"
+    yield f"Or:   redress case {case}"
+
+
+def _named(name: str, value: object) -> Iterator[str]:
+    text = _text(value)
+    if text:
+        yield f"{name + ':':<10}{plain(text, LONGEST_LINE)}"
+
+
+def _listed(lines: Iterable[str], none: str) -> Iterator[str]:
+    """Each on a line of its own, and how many more there are."""
+    found = [*lines]
+    yield from (f"  - {plain(line, LONGEST_LINE)}" for line in found[:MOST_LINES])
+    if len(found) > MOST_LINES:
+        yield f"  - and {len(found) - MOST_LINES} more"
+    if not found:
+        yield f"  - {none}"
+
+
+def _indented(line: str) -> str:
+    body = line.lstrip(" ")
+    return "  " + " " * (len(line) - len(body)) + plain(body, LONGEST_LINE) if body else ""
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,502 @@
+"""The office: brings what there is to tell of a case to one destination, as the case stands when it is told.
+
+Level-triggered. A delivery says only where to look; what is shown is made from the tables, and compared with what was shown
+last. One that comes twice, late, out of order or after a crash therefore ends in the same messages. The one exception is a
+crash between a message and the note that it was sent: then it comes twice, which decides nothing.
+
+What cannot be told is noted at the case, with what it waits for, and sent again by the sweep. Nothing here decides anything.
+"""
+
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal, Protocol
+
+from pydantic import ValidationError
+
+from chalicelib.delivery import daily, mails, routes, storms
+from chalicelib.delivery.card import Card, card, digest_card, reply, sheet, view_of
+from chalicelib.delivery.escape import plain
+from chalicelib.domain.approval import Answers
+from chalicelib.domain.case import Case, parts_of
+from chalicelib.domain.contract import AnyRemediation, canonical
+from chalicelib.domain.control import Control
+from chalicelib.domain.delivery import (
+    LONGEST_SAID,
+    Chat,
+    Deliveries,
+    Delivery,
+    Destination,
+    Line,
+    Mail,
+    Post,
+    Storm,
+    Told,
+)
+from chalicelib.domain.dossier import Dossier
+from chalicelib.domain.errors import LaterError, RejectedError, StoreError, UnreachableError
+from chalicelib.domain.policy import Integration, Policy, PolicySetting
+from chalicelib.domain.ports import Clock, Notice
+from chalicelib.domain.shape import mapping
+from chalicelib.domain.ticket import Ticket
+
+PACE = 1.0
+"""Seconds between two messages in one channel (https://docs.slack.dev/apis/web-api/rate-limits). Nobody else posts there
+meanwhile: the queue hands out one message of a channel at a time."""
+
+RESENT_AFTER = timedelta(minutes=10)
+"""For so long a message of the queue is left to itself. Then the sweep sends another."""
+
+GIVE_UP_AFTER = timedelta(days=3)
+"""For so long it is tried to reach a destination: no ask stays open longer (`policy.Rule.expires_after_hours`)."""
+
+SETTLED, WAITS = "settled", "waits"
+"""What is shown of a case that stands behind a digest."""
+
+
+class Desk(Protocol):
+    """What the office reads, all of it consistently."""
+
+    def notice(self, name: str) -> Notice | None:
+        """The notice of that id as it stands now."""
+        ...
+
+    def case(self, digest: str, episode: int) -> Case | None:
+        """The case of that name, whether it is current or archived."""
+        ...
+
+    def answers(self, case: str, ask: int) -> Answers | None:
+        """What people said to that ask of that case."""
+        ...
+
+    def policy(self) -> PolicySetting | None:
+        """The policy that stands; None while nobody ever set one."""
+        ...
+
+    def dossier(self, case: str) -> Dossier | None:
+        """What people said of the case beside its decisions."""
+        ...
+
+    def bodies(self, chain: str) -> Iterable[str]:
+        """The stored bodies of a chain, in order."""
+        ...
+
+
+class _Page:
+    """What has been told of one case, as it grows while one delivery is made."""
+
+    def __init__(self, told: Told, name: str) -> None:
+        self._told = told
+        self.now = told.deliveries(name) or Deliveries(case=name)
+
+    def keep(self, *others: Storm, lines: Iterable[Line] = (), post: Post | None = None) -> None:
+        """Note these lines and this post, and store all with the `others`; ConflictError when somebody was quicker.
+
+        A destination has the line of what it was told last, and one for each notice that is still on its way there.
+        """
+        kept, posts = self.now.lines, self.now.posts
+        for line in lines:
+            kept = (*(one for one in kept if _stays(one, line)), line)
+        if post:
+            posts = (*(one for one in posts if (one.channel, one.ask) != (post.channel, post.ask)), post)
+        changed = {"lines": kept, "posts": posts, "version": self.now.version + 1}
+        after = self.now.model_copy(update=changed)
+        self._told.keep(after, *others)
+        self.now = after
+
+    def post(self, channel: str, ask: int) -> Post | None:
+        """The message about that ask that stands in the channel."""
+        return next((one for one in self.now.posts if (one.channel, one.ask) == (channel, ask)), None)
+
+
+def _stays(one: Line, new: Line) -> bool:
+    return one.destination != new.destination or (one.state == "waiting" and one.notice != new.notice)
+
+
+class _Voice:
+    """Speaks in channels, not faster than they listen, and in plain text where blocks are refused."""
+
+    def __init__(self, chat: Chat, clock: Clock) -> None:
+        self._chat = chat
+        self._clock = clock
+        self._spoke = False
+        self.refused = ""
+
+    def say(self, channel: str, shows: Card, thread: str | None = None) -> str:
+        """A new message, or a reply; its timestamp."""
+        self.rest()
+        self._spoke = True
+        try:
+            return self._chat.post(channel, shows.text, shows.blocks, thread)
+        except RejectedError as error:
+            self._refused(error)
+            return self._chat.post(channel, shows.text, [], thread)
+
+    def show(self, channel: str, ts: str, shows: Card) -> str:
+        """The message `ts` shows this now, or a new one where there is none, or none that can be changed; which it is."""
+        if not ts:
+            return self.say(channel, shows)
+        try:
+            self._change(channel, ts, shows)
+        except UnreachableError:
+            return self.say(channel, shows)
+        return ts
+
+    def rest(self) -> None:
+        """Be silent for a second after a message."""
+        if self._spoke:
+            self._clock.sleep(PACE)
+            self._spoke = False
+
+    def _change(self, channel: str, ts: str, shows: Card) -> None:
+        try:
+            self._chat.update(channel, ts, shows.text, shows.blocks)
+        except RejectedError as error:
+            self._refused(error)
+            self._chat.update(channel, ts, shows.text, [])
+
+    def _refused(self, error: RejectedError) -> None:
+        self.refused = f"the card was refused, a plain text stands in its place: {error}"
+
+
+@dataclass(frozen=True)
+class Office:
+    """Everything that telling needs. `bring` keeps a ticket in somebody's system, `send` puts a delivery on the queue."""
+
+    told: Told
+    desk: Desk
+    books: daily.Books
+    chat: Chat
+    mail: Mail
+    bring: Callable[[Ticket, Integration], object]
+    send: Callable[[Delivery], None]
+    controls: Mapping[str, Control]
+    remediations: Mapping[str, AnyRemediation]
+    home: str
+    clock: Clock
+
+    def deliver(self, delivery: Delivery) -> None:
+        """What the delivery is about now stands at its destination, or the case says why not.
+
+        LaterError when the destination wants to be asked again; StoreError when our own tables or queues do not do their
+        part, and then the message comes back.
+        """
+        voice = _Voice(self.chat, self.clock)
+        try:
+            if delivery.kind == storms.KIND:
+                self._follow(delivery, voice)
+            else:
+                self._tell(delivery, voice)
+        finally:
+            voice.rest()
+
+    def sweep(self) -> None:
+        """Send again what has been on its way for too long, and see to the daily digest."""
+        now = self.clock.now()
+        for one in self.told.waiting(now - RESENT_AFTER):
+            for line in one.lines:
+                if line.state == "waiting" and line.at < now - RESENT_AFTER:
+                    self.send(_again(one.case, line))
+        policy = self._policy()
+        name = daily.name_of(now.date())
+        if daily.is_due(policy, now) and self.told.deliveries(name) is None:
+            lines = tuple(
+                Line(destination=where, notice=name, kind=daily.KIND, at=now, state="waiting")
+                for where in daily.destinations(policy)
+            )
+            self.told.keep(Deliveries(case=name, lines=lines, version=1))
+            for line in lines:
+                self.send(_again(name, line))
+
+    # -- one destination -----------------------------------------------------------------------------------------------
+
+    def _tell(self, delivery: Delivery, voice: _Voice) -> None:
+        page = _Page(self.told, delivery.case or delivery.notice)
+        try:
+            said = self._bring(delivery, page, voice)
+        except LaterError as later:
+            page.keep(lines=[_line(delivery, page, "waiting", str(later))])
+            raise
+        except UnreachableError as error:
+            self._elsewhere(delivery, page, str(error))
+        except RejectedError as error:
+            page.keep(lines=[_line(delivery, page, "given_up", str(error))])
+        else:
+            said = voice.refused or said
+            page.keep(lines=[_line(delivery, page, "given_up" if said else "told", said)])
+
+    def _bring(self, delivery: Delivery, page: _Page, voice: _Voice) -> str:
+        """Tell it, or say why there was nothing to tell."""
+        policy, where = self._policy(), delivery.destination
+        if delivery.kind == daily.KIND:
+            self._digest(delivery, page, policy, voice)
+            return ""
+        notice = self.desk.notice(delivery.notice)
+        if notice is None:
+            message = f"there is no notice {delivery.notice}, though it was to be told: somebody removed it"
+            raise StoreError(message)
+        if where.kind == "ticket":
+            return self._ticket(notice, where.to, policy)
+        found = parts_of(notice.case)
+        case = self.desk.case(*found) if found else None
+        if where.kind == "mail":
+            return self._mail(notice, case, where, page, policy)
+        if case is None:
+            heading = mails.says_of(notice)
+            self._once(
+                notice,
+                where.to,
+                sheet(heading, mails.report_of(notice), mails.link(policy, "/")),
+                page,
+                voice,
+            )
+        else:
+            self._case(notice, case, where.to, page, policy, voice)
+        return ""
+
+    def _elsewhere(self, delivery: Delivery, page: _Page, why: str) -> None:
+        """It waits for the destination, and is told elsewhere meanwhile: once, when that is found out."""
+        late = self.clock.now() - delivery.at > GIVE_UP_AFTER
+        line = _line(delivery, page, "given_up" if late else "waiting", why)
+        on_its_way = [one.destination for one in page.now.lines if one.notice == delivery.notice]
+        where = delivery.destination
+        others: list[Destination] = []
+        if where.kind == "slack" and line.attempts == 1:
+            others = [*routes.fallbacks(self._policy(), where.to), routes.PEOPLE]
+        instead = next((one for one in others if one not in on_its_way), None)
+        if instead is None:
+            page.keep(lines=[line])
+            return
+        further = delivery.model_copy(update={"destination": instead})
+        said = _said(f"{why}; meanwhile to {instead.key}")
+        other = _line(further, page, "waiting", f"in the place of {where.key}").model_copy(
+            update={"attempts": 0}
+        )
+        page.keep(lines=[line.model_copy(update={"said": said}), other])
+        self.send(further)
+
+    def _digest(self, delivery: Delivery, page: _Page, policy: Policy | None, voice: _Voice) -> None:
+        """The daily digest, as of when it was due."""
+        facts = daily.facts_of(self.books, self.told, self.home, delivery.at)
+        told = Notice(id=delivery.notice, kind=delivery.kind, case="", at=delivery.at, body={})
+        if delivery.destination.kind == "slack":
+            self._once(told, delivery.destination.to, daily.card_of(facts, policy), page, voice)
+        else:
+            self._post(told, delivery.destination, "people", daily.mail_of(facts, policy), page)
+
+    def _ticket(self, notice: Notice, name: str, policy: Policy | None) -> str:
+        """The ticket as it stands: when it has been closed meanwhile, as a closed one."""
+        integration = next((one for one in policy.integrations if one.name == name), None) if policy else None
+        if integration is None:
+            return f"the policy has no integration {name} any more"
+        ticket = _ticket_of(notice)
+        closed = self.desk.notice(f"{ticket.id}#closed") if ticket.is_open else None
+        self.bring(_ticket_of(closed) if closed else ticket, integration)
+        return ""
+
+    def _mail(
+        self, notice: Notice, case: Case | None, where: Destination, page: _Page, policy: Policy | None
+    ) -> str:
+        if where == routes.PEOPLE:
+            written = mails.to_people(notice, case, policy)
+            if written is None:
+                return "it was over before it could be told"
+            self._post(notice, where, where.to, written, page)
+            return ""
+        run = _RUN.search(notice.id)
+        if case is None or run is None or notice.kind not in routes.CHANGED:
+            return "nothing of anybody's was changed"
+        if not case.owner:
+            return "nobody is known to answer for the resource: `redress owner` says who does"
+        done = mails.ran(self.desk.bodies(case.id), int(run["seq"]))
+        code = self._as_code(case, done)
+        written = mails.to_owner(notice, case, done, controls=self.controls, policy=policy, as_code=code)
+        if written is None:
+            return "no call was made, so that there is nothing to tell the owner"
+        self._post(notice, where, f"{where.to}:{case.owner}", written, page)
+        return ""
+
+    def _as_code(self, case: Case, done: mails.Ran) -> str:
+        """The change in HCL; empty when the remediation is gone, or its state has another shape by now."""
+        remediation = self.remediations.get(case.remediation)
+        if remediation is None:
+            return ""
+        try:
+            before = remediation.state.model_validate_json(canonical(done.before))
+        except ValidationError:
+            return ""
+        return remediation.as_code(case.target, before)
+
+    def _post(
+        self, notice: Notice, where: Destination, audience: str, written: mails.Written, page: _Page
+    ) -> None:
+        """One mail, unless it was sent before. Mails are remembered as posts are, in the channel `mail:…`."""
+        sent = page.post(where.key, 0) or Post(channel=where.key, ask=0, ts="", shown="")
+        key = _key(notice)
+        if key not in sent.replies:
+            self.mail.send(audience, written.subject, written.text, key)
+            page.keep(post=sent.model_copy(update={"replies": (*sent.replies, key)}))
+
+    # -- a channel -----------------------------------------------------------------------------------------------------
+
+    def _once(self, notice: Notice, channel: str, shows: Card, page: _Page, voice: _Voice) -> None:
+        """A message that is about no case: posted once, and never changed."""
+        if page.post(channel, 0) is None:
+            ts = voice.say(channel, shows)
+            page.keep(post=Post(channel=channel, ask=0, ts=ts, shown=_shown(shows), replies=(_key(notice),)))
+
+    def _case(
+        self, notice: Notice, case: Case, channel: str, page: _Page, policy: Policy | None, voice: _Voice
+    ) -> None:
+        """The card of the case as it stands, the reply to the notice, and the same card wherever else it stands."""
+        asked = notice.body.get("ask")
+        ask = asked if isinstance(asked, int) else case.asks
+        view = view_of(
+            case,
+            ask,
+            answers=self.desk.answers(case.id, ask) if ask else None,
+            policy=policy,
+            dossier=self.desk.dossier(case.id),
+            controls=self.controls,
+            remediation=self.remediations.get(case.remediation),
+            now=self.clock.now(),
+        )
+        shows, waits = card(view), view.ask is not None
+        post = page.post(channel, ask) or self._joined(notice, case, ask, channel, page, waits=waits)
+        if post and post.storm:
+            post = self._behind(post, page, policy, voice, waits=waits)
+        elif post is None or post.shown != _shown(shows):
+            ts = voice.show(channel, post.ts if post else "", shows)
+            replies = post.replies if post else ()
+            post = Post(channel=channel, ask=ask, ts=ts, shown=_shown(shows), replies=replies)
+            page.keep(post=post)
+        said, key = reply(notice.kind, notice.body, view), _key(notice)
+        if said and key not in post.replies and (notice.kind in routes.ALARMS or not post.storm):
+            voice.say(channel, said, post.ts or None)
+            page.keep(post=post.model_copy(update={"replies": (*post.replies, key)}))
+        for other in page.now.posts:
+            stands = other.ask == ask and other.ts and other.channel != channel
+            if stands and other.shown != _shown(shows):
+                where = Destination(kind="slack", to=other.channel)
+                self.send(
+                    Delivery(
+                        notice=notice.id, kind=notice.kind, case=notice.case, at=notice.at, destination=where
+                    )
+                )
+
+    # -- a storm -------------------------------------------------------------------------------------------------------
+
+    def _joined(
+        self, notice: Notice, case: Case, ask: int, channel: str, page: _Page, *, waits: bool
+    ) -> Post | None:
+        """The place behind a digest, when too much is told at once; None for one that gets a card of its own."""
+        control = next(iter(case.controls), "")
+        fresh = storms.storm_of(channel, control, case.target.account, notice.at)
+        storm, member = self.told.storm(fresh.id) or fresh, f"{case.id}#{ask}"
+        if member in storm.cards:  # something broke before its card was posted
+            return None
+        storm = storms.joined(storm, member)
+        if member in storm.cards:
+            self.told.keep(storm)
+            return None
+        post = Post(channel=channel, ask=ask, ts="", shown=WAITS if waits else SETTLED, storm=storm.id)
+        page.keep(storm if waits else storm.model_copy(update={"settled": storm.settled + 1}), post=post)
+        return post
+
+    def _behind(self, post: Post, page: _Page, policy: Policy | None, voice: _Voice, *, waits: bool) -> Post:
+        """The digest shows that the case is there, and from some time on that it no longer waits."""
+        storm = self.told.storm(post.storm)
+        if storm is None:
+            message = f"there is no storm {post.storm}, though a case stands behind it: somebody removed it"
+            raise StoreError(message)
+        if not waits and post.shown == WAITS:
+            storm = storms.raised(storm, settled=storm.settled + 1)
+            post = post.model_copy(update={"shown": SETTLED})
+            page.keep(storm, post=post)
+        if storms.behind(storm):
+            if storms.too_early(storm, self.clock.now()):
+                self.send(storms.follow_up(storm))
+            else:
+                self._edit(storm, policy, voice)
+        return post
+
+    def _follow(self, delivery: Delivery, voice: _Voice) -> None:
+        """The edit that came too early before. Where the channel cannot be reached any more, people hear of it by mail."""
+        storm, policy = self.told.storm(delivery.notice), self._policy()
+        if storm is None or not storms.behind(storm):
+            return
+        wait = storms.too_early(storm, self.clock.now())
+        if wait:
+            raise LaterError(f"the digest {storm.id} was edited a moment ago", wait)
+        try:
+            self._edit(storm, policy, voice)
+        except UnreachableError as error:
+            written = mails.of_storm(storm, mails.link(policy, storms.list_path(storm)), str(error))
+            self.mail.send("people", written.subject, written.text, f"{storm.id}|{storm.version}")
+
+    def _edit(self, storm: Storm, policy: Policy | None, voice: _Voice) -> None:
+        """The digest shows all who stand behind it."""
+        control = self.controls.get(storm.control)
+        shows = digest_card(
+            storm,
+            control.title if control else storm.control,
+            storm.more - storm.settled,
+            mails.link(policy, storms.list_path(storm)),
+        )
+        ts = voice.show(storm.channel, storm.ts, shows)
+        self.told.keep(storms.edited(storm, ts, self.clock.now()))
+
+    def _policy(self) -> Policy | None:
+        setting = self.desk.policy()
+        return setting.policy if setting else None
+
+
+State = Literal["waiting", "told", "given_up"]
+_RUN = re.compile(r"#run-(?P<seq>[0-9]+)$")
+"""How `notify.run_state` names a run's notice."""
+
+
+def _line(delivery: Delivery, page: _Page, state: State, said: str) -> Line:
+    """How far the delivery's destination has been told of its notice, after one attempt more."""
+    before = next(
+        (
+            one
+            for one in page.now.lines
+            if (one.destination, one.notice) == (delivery.destination, delivery.notice)
+        ),
+        None,
+    )
+    return Line(
+        destination=delivery.destination,
+        notice=delivery.notice,
+        kind=delivery.kind,
+        at=delivery.at,
+        state=state,
+        attempts=(before.attempts if before else 0) + 1,
+        said=_said(said),
+    )
+
+
+def _said(text: str) -> str:
+    return plain(text, LONGEST_SAID)
+
+
+def _again(case: str, line: Line) -> Delivery:
+    """The delivery that the line is about."""
+    return Delivery(notice=line.notice, kind=line.kind, case=case, at=line.at, destination=line.destination)
+
+
+def _ticket_of(notice: Notice) -> Ticket:
+    return Ticket.model_validate_json(canonical(mapping(notice.body.get("ticket"))))
+
+
+def _key(notice: Notice) -> str:
+    """A notice as it is told: what a run came to overwrites that it began, and both are told."""
+    return f"{notice.id}|{notice.kind}"
+
+
+def _shown(shows: Card) -> str:
+    """A digest of what a message shows."""
+    return hashlib.sha256(canonical([shows.text, shows.blocks]).encode()).hexdigest()[:32]

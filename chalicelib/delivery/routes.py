@@ -1,0 +1,93 @@
+"""Routes: where a notice is told. The policy says; without one, and where nothing else fits, people are told by mail."""
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+
+from pydantic import ValidationError
+
+from chalicelib.domain.contract import Outcome
+from chalicelib.domain.delivery import Destination
+from chalicelib.domain.finding import Severity
+from chalicelib.domain.policy import STRICT, About, Policy, Route
+from chalicelib.domain.ports import Notice
+from chalicelib.domain.shape import sequence
+from chalicelib.flow.errand import NOTICE
+
+PEOPLE = Destination(kind="mail", to="people")
+OWNER = Destination(kind="mail", to="owner")
+
+ALARMS = frozenset({"tamper_suspected", "break_glass"})
+"""What everybody is told who is told anything: somebody uses our role, or decided alone."""
+
+TICKETS = frozenset({"ticket_open", "ticket_closed"})
+
+CHANGED = frozenset(
+    f"{what}_{outcome.value}"
+    for what in ("run", "undo")
+    for outcome in (Outcome.FIXED, Outcome.CONTAINED, Outcome.NOT_VERIFIED, Outcome.FAILED)
+)
+"""What the owner of a resource is told of: something of theirs was changed, or may have been."""
+
+PASSING = frozenset({"run_started", "undo_started", "ask_progress"})
+"""What is over in a moment: told in a thread, and no mail of its own."""
+
+
+def destinations(
+    notice: Notice, policy: Policy | None, severity_of: Mapping[str, Severity]
+) -> tuple[Destination, ...]:
+    """Where the notice is told, without repetition; nowhere for an errand, which is none of people's business."""
+    if notice.kind == NOTICE:
+        return ()
+    about = about_of(notice, severity_of)
+    if notice.kind in ALARMS:
+        return (*_channels(policy.routes if policy else ()), PEOPLE)
+    route = policy.route(about) if policy and about else None
+    found = [*_channels([route] if route else [])]
+    loud = about is None or about.severity in STRICT
+    if notice.kind not in PASSING and (loud or not found):
+        found.append(PEOPLE)
+    if notice.kind in CHANGED:
+        found.append(OWNER)
+    if notice.kind in TICKETS and policy and about:
+        found += [
+            Destination(kind="ticket", to=one.name) for one in policy.integrations if policy.fits(one, about)
+        ]
+    return tuple(found)
+
+
+def about_of(notice: Notice, severity_of: Mapping[str, Severity]) -> About | None:
+    """What the notice is about, for routes to fit; None when it names no account, as the report of a sweep of old may.
+
+    The severity is the worst of its controls'. A control that the catalog does not have (any more) counts as critical:
+    whoever should hear of it does.
+    """
+    controls = tuple(one for one in sequence(notice.body.get("controls")) if isinstance(one, str))
+    severities = (severity_of.get(one, Severity.CRITICAL) for one in controls)
+    worst = max(severities, key=_RANK.__getitem__, default=Severity.CRITICAL)
+    owner = notice.body.get("owner")
+    try:
+        return About.model_validate(
+            {
+                "severity": worst,
+                "account": notice.body.get("account"),
+                "controls": controls,
+                "owner": owner if isinstance(owner, str) else "",
+            }
+        )
+    except ValidationError:
+        return None
+
+
+def fallbacks(policy: Policy | None, channel: str) -> tuple[Destination, ...]:
+    """Where to go when a channel cannot be reached: the fallbacks of the routes that have it, in order."""
+    found = (route.fallback for route in (policy.routes if policy else ()) if route.channel == channel)
+    return tuple(Destination(kind="slack", to=one) for one in found if one)
+
+
+_RANK = MappingProxyType({severity: rank for rank, severity in enumerate(Severity)})
+
+
+def _channels(routes: Iterable[Route]) -> tuple[Destination, ...]:
+    return tuple(
+        Destination(kind="slack", to=one) for one in dict.fromkeys(route.channel for route in routes)
+    )

@@ -1,0 +1,524 @@
+"""The policy: who may decide what, through which door, with how many others, and where people hear of it.
+
+It is one document, set whole by one recorded command, and read by whoever takes an answer and again by the engine that
+goes by it. Until one is set, IAM alone says who may answer: through the commands route, one approval, no other door.
+A policy that cannot be read approves nothing.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from enum import StrEnum
+from typing import Annotated, Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import AwareDatetime, Field, StringConstraints, field_validator, model_validator
+
+from chalicelib.domain.approval import Answer, Answers, Ask, Door, called, named, principal
+from chalicelib.domain.finding import AccountId, Model, Severity
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")]
+"""How people, groups, routes and schedules are called inside the policy."""
+
+Identity = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"^(arn:aws[a-z-]*:(iam|sts):|oidc:https://|email:https://|slack:[TE])[\x21-\x7e]{1,500}$"
+    ),
+]
+"""How somebody is known from outside, as a front door authenticates it:
+
+`arn:aws:iam::111122223333:user/anna`, an Identity Center session's ARN, `oidc:<issuer>#<sub>`, `email:<issuer>#<address>`
+where that issuer vouches for the address, or `slack:<team>/<user>`, which a signed button and Sign in with Slack share.
+"""
+
+Url = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"^(https://[a-z0-9.-]+|http://(127\.0\.0\.1|localhost))(:[0-9]{1,5})?(/[\x21-\x7e]*)?$"
+    ),
+]
+"""HTTPS, or plain HTTP on this very machine, as the emulated world has it."""
+
+Channel = Annotated[str, StringConstraints(pattern=r"^[CGD][A-Z0-9]{6,20}$")]
+"""A Slack channel by its id. Names change hands."""
+
+WEAK_DOORS = frozenset({Door.SLACK})
+"""Doors that say less about who stands before them: a Slack account without our sign-in."""
+
+STRICT = frozenset({Severity.HIGH, Severity.CRITICAL})
+"""Severities that no weak door decides, and that do not wait for business hours."""
+
+LONGEST_ENGAGEMENT = timedelta(days=90)
+GROUP = "group:"
+
+
+class Role(StrEnum):
+    """What somebody may do in the console: look, look with every view on record, decide, or set things."""
+
+    VIEWER = "viewer"
+    AUDITOR = "auditor"
+    APPROVER = "approver"
+    OPERATOR = "operator"
+
+
+class Person(Model):
+    """One person, under all the identities that mean this person. `accounts` limits what they see; empty is everything."""
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=100)]
+    email: Annotated[str, StringConstraints(max_length=254)] = ""
+    identities: tuple[Identity, ...] = Field(min_length=1)
+    roles: tuple[Role, ...] = (Role.VIEWER,)
+    accounts: tuple[AccountId, ...] = ()
+
+
+class AccountFacts(Model):
+    """What the policy says of an account, for rules and routes to speak of."""
+
+    name: str = ""
+    environment: str = ""
+    ou: str = ""
+
+
+class About(Model):
+    """What is to be decided or told of, as far as rules and routes ask."""
+
+    severity: Severity
+    account: AccountId
+    controls: tuple[str, ...]
+    owner: str = ""
+
+
+class Scope(Model):
+    """What a rule or a route is for. An empty field means any; all that are given must fit."""
+
+    severities: tuple[Severity, ...] = ()
+    accounts: tuple[AccountId, ...] = ()
+    environments: tuple[str, ...] = ()
+    ous: tuple[str, ...] = ()
+    controls: tuple[str, ...] = ()
+    owners: tuple[str, ...] = ()
+
+
+class Rule(Scope):
+    """Who approves what fits the scope: how many of `approvers` (people, or `group:<name>`), through which doors.
+
+    `login_within_minutes` and `mfa` ask for a recent sign-in and a second factor, as the identity provider tells of them.
+    """
+
+    name: Name
+    approvers: tuple[str, ...] = Field(min_length=1)
+    quorum: int = Field(default=1, ge=1, le=10)
+    doors: tuple[Door, ...] = (Door.CLI, Door.CONSOLE)
+    mfa: bool = False
+    login_within_minutes: int | None = Field(default=None, ge=1, le=60)
+    expires_after_hours: int = Field(default=8, ge=1, le=72)
+
+    @model_validator(mode="after")
+    def _weak_doors_decide_little(self) -> Self:
+        if WEAK_DOORS & {*self.doors} and (not self.severities or STRICT & {*self.severities}):
+            message = (
+                f"{self.name}: a Slack button decides low and medium severity only; name those severities"
+            )
+            raise ValueError(message)
+        return self
+
+
+class Hours(Model):
+    """Business hours in a time zone. `days` counts Monday as 0; `opens` before `closes`, the same day."""
+
+    timezone: str
+    days: tuple[Annotated[int, Field(ge=0, le=6)], ...] = (0, 1, 2, 3, 4)
+    opens: time = time(9)
+    closes: time = time(17)
+    holidays: tuple[date, ...] = ()
+
+    @field_validator("timezone")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (ZoneInfoNotFoundError, ValueError) as unknown:
+            message = f"{name!r} is no time zone of the IANA database, as Europe/Berlin is"
+            raise ValueError(message) from unknown
+        return name
+
+    @model_validator(mode="after")
+    def _some_hours(self) -> Self:
+        if not self.days or self.opens >= self.closes:
+            message = "business hours open on some day, and before they close"
+            raise ValueError(message)
+        return self
+
+
+class Shift(Model):
+    """Who is on call from when until when."""
+
+    starts: AwareDatetime
+    ends: AwareDatetime
+    people: tuple[str, ...] = Field(min_length=1)
+
+
+class Route(Scope):
+    """Where people hear of what fits the scope: a channel, and another one when that cannot be reached.
+
+    With `hours`, asks of low and medium severity are sent and expire in business hours. `on_call` is whom high and
+    critical ones mention: a Slack user group (`slack:S…`) or a schedule of the policy (`schedule:<name>`).
+    """
+
+    name: Name
+    channel: Channel
+    fallback: Channel | None = None
+    hours: Hours | None = None
+    on_call: (
+        Annotated[str, StringConstraints(pattern=r"^(slack:S[A-Z0-9]{6,20}|schedule:[a-z0-9-]{1,40})$")]
+        | None
+    ) = None
+
+
+class Provider(Model):
+    """An OpenID Connect provider that people sign in with. Its client secret lies in the console's secret, under `name`.
+
+    `team` is Slack's: only that workspace. `amr` are the authentication methods that count as a second factor.
+    """
+
+    name: Name
+    title: Annotated[str, StringConstraints(min_length=1, max_length=40)]
+    issuer: Url
+    client_id: Annotated[str, StringConstraints(min_length=1, max_length=200)]
+    team: Annotated[str, StringConstraints(pattern=r"^[TE][A-Z0-9]{6,20}$")] | None = None
+    amr: tuple[str, ...] = ("mfa", "otp", "hwk", "swk", "fido")
+
+
+class Integration(Scope):
+    """A ticket system that what fits the scope is brought to, besides our own. Its credentials lie in the notifier's secret.
+
+    `at` is its base URL (GitHub: the API's; OpsCenter: none), `project` the Jira project, GitHub `owner/repository`, or
+    ServiceNow table. `options` are the system's own: issue type, assignment group, reopen days.
+    """
+
+    name: Name
+    system: Literal["jira", "servicenow", "github", "opscenter", "webhook"]
+    at: Url | None = None
+    project: Annotated[str, StringConstraints(max_length=200)] = ""
+    options: dict[str, str] = Field(default_factory=dict)
+
+
+class Policy(Model):
+    """The whole document. Rules, routes and integrations are tried in order; the first rule and the first route that fit count."""
+
+    people: dict[Name, Person]
+    console_url: Url | None = None
+    """Where the console is, with the API's stage in its path and no slash at the end: a request's own word is not taken for it."""
+    groups: dict[Name, tuple[str, ...]] = Field(default_factory=dict)
+    accounts: dict[AccountId, AccountFacts] = Field(default_factory=dict)
+    rules: tuple[Rule, ...] = Field(min_length=1)
+    routes: tuple[Route, ...] = ()
+    schedules: dict[Name, tuple[Shift, ...]] = Field(default_factory=dict)
+    providers: tuple[Provider, ...] = ()
+    integrations: tuple[Integration, ...] = ()
+    break_glass: tuple[str, ...] = ()
+    slack_team: Annotated[str, StringConstraints(pattern=r"^[TE][A-Z0-9]{6,20}$")] | None = None
+    digest_hour: int = Field(default=8, ge=0, le=23)
+    """The hour of the day, UTC, of the daily digest."""
+
+    @model_validator(mode="after")
+    def _holds_together(self) -> Self:
+        wrong = [*_unknown_names(self), *_shared_identities(self), *_unreachable_quorums(self)]
+        if wrong:
+            raise ValueError("; ".join(wrong))
+        return self
+
+    def fits(self, scope: Scope, about: About) -> bool:
+        """True when everything that the scope names fits."""
+        facts = self.accounts.get(about.account, AccountFacts())
+        asked: tuple[tuple[tuple[str, ...], frozenset[str]], ...] = (
+            (scope.severities, frozenset({about.severity.value})),
+            (scope.accounts, frozenset({about.account})),
+            (scope.environments, frozenset({facts.environment})),
+            (scope.ous, frozenset({facts.ou})),
+            (scope.controls, frozenset(about.controls)),
+            (scope.owners, frozenset({about.owner})),
+        )
+        return all(not wanted or {*wanted} & given for wanted, given in asked)
+
+    def rule(self, about: About) -> Rule | None:
+        """The first rule that fits; None means that nobody may approve it.
+
+        A decision about several controls is taken under a rule that is for all of them.
+        """
+        return next(
+            (
+                rule
+                for rule in self.rules
+                if self.fits(rule, about) and (not rule.controls or {*about.controls} <= {*rule.controls})
+            ),
+            None,
+        )
+
+    def route(self, about: About) -> Route | None:
+        """The first route that fits, if any."""
+        return next((route for route in self.routes if self.fits(route, about)), None)
+
+    def members(self, names: Iterable[str]) -> frozenset[str]:
+        """The people behind names of people and `group:<name>`."""
+        found: set[str] = set()
+        for name in names:
+            found |= {*self.groups[name.removeprefix(GROUP)]} if name.startswith(GROUP) else {name}
+        return frozenset(found)
+
+    def who(self, identity: str) -> str | None:
+        """The id of the person who has that identity, or None when the policy knows nobody by it."""
+        wanted = principal(identity)
+        return next(
+            (
+                person
+                for person, known in self.people.items()
+                if any(principal(one) == wanted for one in known.identities)
+            ),
+            None,
+        )
+
+    def names(self, person: str) -> frozenset[str]:
+        """Everything by which the person may be on record: every identity, name and mail address."""
+        known = self.people[person]
+        spoken = {called(person), called(known.name), *([called(known.email)] if known.email else [])}
+        return frozenset(
+            {f"person:{person}", *spoken, *(name for one in known.identities for name in named(one))}
+        )
+
+    def on_call(self, route: Route, at: datetime) -> tuple[str, ...]:
+        """The people whom the route's schedule has on call at that time; none where a Slack user group is meant."""
+        name = (route.on_call or "").removeprefix("schedule:")
+        shifts = self.schedules.get(name, ())
+        return tuple(
+            sorted({one for shift in shifts if shift.starts <= at < shift.ends for one in shift.people})
+        )
+
+
+class PolicySetting(Model):
+    """The policy that stands, who set it and when."""
+
+    policy: Policy
+    by: str
+    at: datetime
+    reason: str
+
+
+class Engagement(Model):
+    """An outside auditor's invitation: read-only, for these accounts (empty: all), until a day within 90, by one identity."""
+
+    id: Name
+    name: str
+    identity: Identity
+    accounts: tuple[AccountId, ...] = ()
+    by: str
+    at: datetime
+    until: AwareDatetime
+    reason: str
+    revoked: bool = False
+
+
+def _unknown_names(policy: Policy) -> Iterable[str]:
+    """Every name that stands for nobody."""
+    groups = {f"{GROUP}{name}" for name in policy.groups}
+    for name, members in policy.groups.items():
+        yield from (f"group {name}: nobody is called {one!r}" for one in members if one not in policy.people)
+    for rule in policy.rules:
+        for one in rule.approvers:
+            if one not in policy.people and one not in groups:
+                yield f"rule {rule.name}: {one!r} is neither a person nor a group"
+    yield from (
+        f"break_glass: nobody is called {one!r}" for one in policy.break_glass if one not in policy.people
+    )
+    for name, shifts in policy.schedules.items():
+        for one in {one for shift in shifts for one in shift.people} - {*policy.people}:
+            yield f"schedule {name}: nobody is called {one!r}"
+    for route in policy.routes:
+        if route.on_call and route.on_call.startswith("schedule:"):
+            schedule = route.on_call.removeprefix("schedule:")
+            if schedule not in policy.schedules:
+                yield f"route {route.name}: there is no schedule {schedule!r}"
+
+
+def _shared_identities(policy: Policy) -> Iterable[str]:
+    """An identity means one person: else nobody could say who decided, and one person might count twice."""
+    seen: dict[str, str] = {}
+    for name, person in policy.people.items():
+        for identity in {principal(one) for one in person.identities}:
+            other = seen.setdefault(identity, name)
+            if other != name:
+                yield f"{identity} is said to be both {other} and {name}"
+
+
+def _unreachable_quorums(policy: Policy) -> Iterable[str]:
+    for rule in policy.rules:
+        known = [
+            one for one in rule.approvers if one in policy.people or one.removeprefix(GROUP) in policy.groups
+        ]
+        enough = sum(
+            1 for one in policy.members(known) if one in policy.people and usable(policy.people[one], rule)
+        )
+        if enough < rule.quorum:
+            yield (
+                f"rule {rule.name}: {rule.quorum} must approve, and {enough} of its approvers have an identity for its "
+                f"doors ({', '.join(door.value for door in rule.doors)})"
+            )
+
+
+_IDENTITIES_OF: dict[Door, tuple[str, ...]] = {
+    Door.CLI: ("arn:",),
+    Door.CONSOLE: ("oidc:", "email:", "slack:"),
+    Door.SLACK: ("slack:",),
+}
+
+
+def usable(person: Person, rule: Rule) -> bool:
+    """True when the person has an identity with which one of the rule's doors lets them in."""
+    return any(one.startswith(_IDENTITIES_OF[door]) for door in rule.doors for one in person.identities)
+
+
+# -- what answers amount to --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Consent:
+    """What the answers to an ask amount to: `decided` by whom, or how many approvals are there of how many."""
+
+    state: Literal["open", "approved", "denied"]
+    by: tuple[Answer, ...]
+    needs: int
+
+    @property
+    def names(self) -> str:
+        """Who decided, for people and for the record."""
+        return ", ".join(answer.by for answer in self.by)
+
+
+def about_of(ask: Ask, account: str, owner: str) -> About:
+    """What an ask is about."""
+    return About(severity=ask.severity, account=account, controls=ask.controls, owner=owner)
+
+
+def principal_of(policy: Policy | None, identity: str) -> str:
+    """By what somebody is told apart from others: as the policy's person, else by the identity itself."""
+    person = policy.who(identity) if policy else None
+    return f"person:{person}" if person else principal(identity)
+
+
+def names_of(policy: Policy | None, identity: str) -> frozenset[str]:
+    """Everything by which whoever has that identity may be on record."""
+    person = policy.who(identity) if policy else None
+    return policy.names(person) if policy and person else named(identity)
+
+
+def able(policy: Policy, about: About, ask: Ask) -> frozenset[str]:
+    """The people who could approve the ask: named by its rule, with an identity for its doors, and with no hand in it."""
+    rule = policy.rule(about)
+    if rule is None:
+        return frozenset()
+    return frozenset(
+        person
+        for person in policy.members(rule.approvers)
+        if usable(policy.people[person], rule) and not _barred(ask, policy.names(person), about.owner)
+    )
+
+
+def askable(policy: Policy | None, about: About, ask: Ask) -> str:
+    """Why asking would be in vain, since no quorum can come about; empty when one can."""
+    if policy is None:
+        return ""
+    rule = policy.rule(about)
+    if rule is None:
+        return "the policy has no rule for this, so that nobody may approve it"
+    there = len(able(policy, about, ask))
+    if there < rule.quorum:
+        return f"the rule {rule.name} wants {rule.quorum} to approve, and {there} could"
+    return ""
+
+
+def problem_with(policy: Policy | None, about: About, ask: Ask, answer: Answer) -> str:
+    """Why this answer to the ask does not count, in words for whoever gave it; empty when it does."""
+    if policy is None:
+        if answer.door is not Door.CLI or answer.break_glass:
+            return "no policy is set, so that only `redress approve` and `redress deny` answer, as IAM allows them"
+        return _barred(ask, named(answer.by)) if answer.approve else ""
+    person = policy.who(answer.by)
+    if person is None:
+        return f"the policy knows nobody as {answer.by}: an operator adds the identity with `redress policy`"
+    if answer.break_glass:
+        lets = person in policy.break_glass and answer.door not in WEAK_DOORS
+        return "" if lets else "the policy does not let you break the glass here"
+    rule = policy.rule(about)
+    if rule is None:
+        return "the policy has no rule for this, so nobody may decide it; an operator changes that with `redress policy`"
+    return _against(policy, rule, about, person, ask, answer)
+
+
+def _against(policy: Policy, rule: Rule, about: About, person: str, ask: Ask, answer: Answer) -> str:
+    """Why the rule does not take this answer of that person."""
+    if answer.door not in rule.doors:
+        return f"the rule {rule.name} takes no answer through this door ({answer.door.value}); open the link instead"
+    if not answer.approve:
+        may = _may_deny(policy, rule, about, person)
+        return "" if may else f"the rule {rule.name} does not let you decide this"
+    if person not in policy.members(rule.approvers):
+        return f"the rule {rule.name} does not name you as an approver"
+    return _barred(ask, policy.names(person), about.owner) or _too_weak(rule, answer)
+
+
+def consent(policy: Policy | None, about: About, ask: Ask, answers: Answers | None) -> Consent:
+    """What the answers that count amount to. A refusal wins; a person counts once, with their last word."""
+    rule = policy.rule(about) if policy else None
+    needs = max(rule.quorum if rule else 1, 1)
+    last = {answer.principal: answer for answer in (answers.answers if answers else ())}
+    counted = [
+        answer
+        for answer in last.values()
+        if not answer.withdrawn
+        and answer.principal == principal_of(policy, answer.by)
+        and not problem_with(policy, about, ask, answer)
+    ]
+    refusal = next((answer for answer in counted if not answer.approve), None)
+    if refusal:
+        return Consent("denied", (refusal,), needs)
+    glass = next((answer for answer in counted if answer.break_glass), None)
+    if glass:
+        return Consent("approved", (glass,), needs)
+    return Consent("approved" if len(counted) >= needs else "open", tuple(counted), needs)
+
+
+def _may_deny(policy: Policy, rule: Rule, about: About, person: str) -> bool:
+    """Approvers, operators, and whoever answers for the resource."""
+    known = policy.people[person]
+    owns = bool(about.owner) and called(about.owner) in {
+        called(known.email),
+        called(known.name),
+        called(person),
+    }
+    return (
+        owns
+        or person in policy.members(rule.approvers)
+        or bool({Role.APPROVER, Role.OPERATOR} & {*known.roles})
+    )
+
+
+def _too_weak(rule: Rule, answer: Answer) -> str:
+    """Why the sign-in behind an approval does not do. IAM's own says neither when nor how: such a rule has no such door."""
+    within = rule.login_within_minutes
+    if within and (
+        answer.logged_in_at is None or answer.at - answer.logged_in_at > timedelta(minutes=within)
+    ):
+        return f"the rule {rule.name} asks for a sign-in within the last {within} minutes: sign in again"
+    if rule.mfa and not answer.mfa:
+        return f"the rule {rule.name} asks for a second factor, and your sign-in does not tell of one"
+    return ""
+
+
+def _barred(ask: Ask, mine: frozenset[str], owner: str = "") -> str:
+    if ask.bars(mine) or (owner and called(owner) in mine):
+        return (
+            "who made the change, wants it taken back, answers for the resource or would own the exemption does not "
+            "approve it: ask somebody else. To deny it is yours too"
+        )
+    return ""

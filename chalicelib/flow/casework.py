@@ -1,0 +1,133 @@
+"""Casework: what people do with a case beside deciding it. They take it on, hand it over, say what they know of it."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Literal
+
+from chalicelib.domain.dossier import Dossier, Incident
+from chalicelib.domain.finding import Model
+from chalicelib.domain.policy import principal_of
+from chalicelib.domain.record import RecordType
+from chalicelib.flow import errand
+from chalicelib.flow.answering import CaseId, Line
+from chalicelib.flow.desk import CommandResult, Desk, Wanted, plain
+
+
+class Claim(Model):
+    """Take the case on: from now on others see who looks after it."""
+
+    kind: Literal["claim"] = "claim"
+    case: CaseId
+    reason: Line
+
+
+class HandOver(Model):
+    """Give the case to somebody else: a person of the policy by name, or whoever a mail address or a team's name means."""
+
+    kind: Literal["hand_over"] = "hand_over"
+    case: CaseId
+    to: Line
+    reason: Line
+
+
+class Comment(Model):
+    """Say something about the case, for all who read it later."""
+
+    kind: Literal["comment"] = "comment"
+    case: CaseId
+    reason: Line
+
+
+class CallIncident(Model):
+    """Declare the case an incident, or declare that it was none: with the root cause, and why one thinks so."""
+
+    kind: Literal["incident"] = "incident"
+    case: CaseId
+    declared: bool
+    root_cause: Line
+    reason: Line
+
+
+def claim(desk: Desk, command: Claim) -> CommandResult:
+    desk.named("taking on a case")
+    policy = desk.policy()
+    mine = principal_of(policy, desk.caller.arn)
+    return _write(
+        desk, command, RecordType.CLAIMED, desk.caller.arn, lambda one: principal_of(policy, one) == mine
+    )
+
+
+def hand_over(desk: Desk, command: HandOver) -> CommandResult:
+    desk.named("handing over a case")
+    return _write(desk, command, RecordType.HANDED_OVER, command.to, lambda one: one == command.to)
+
+
+def comment(desk: Desk, command: Comment) -> CommandResult:
+    desk.named("commenting on a case")
+    case = desk.case(command.case)
+    says = f"{desk.caller.arn} on case {case.id}: {command.reason}"
+
+    def draw(now: datetime) -> Wanted | str:
+        del now
+        news = errand.News(case=case.id, says=says, request_id=desk.caller.request_id)
+        return Wanted(type=RecordType.COMMENTED, says="your comment is on record", sends=news, about=case)
+
+    return desk.change(case.target.account, "comment", command.reason, draw)
+
+
+def call_incident(desk: Desk, command: CallIncident) -> CommandResult:
+    desk.named("calling a case an incident, or none")
+    case = desk.case(command.case)
+
+    def draw(now: datetime) -> Wanted | str:
+        before = desk.settings.dossier(case.id) or Dossier(case=case.id)
+        after = before.model_copy(
+            update={
+                "incident": Incident(
+                    declared=command.declared,
+                    root_cause=command.root_cause,
+                    reason=command.reason,
+                    by=desk.caller.arn,
+                    at=now,
+                )
+            }
+        )
+        what = "an incident" if command.declared else "no incident"
+        says = f"case {case.id} is {what}, says {desk.caller.arn}: {command.root_cause}"
+        return Wanted(
+            type=RecordType.INCIDENT_DECLARED if command.declared else RecordType.INCIDENT_DISMISSED,
+            says=says,
+            before=plain(before),
+            after=plain(after),
+            dossier=after,
+            sends=errand.News(case=case.id, says=says, request_id=desk.caller.request_id),
+            about=case,
+        )
+
+    return desk.change(case.target.account, "incident", command.reason, draw)
+
+
+def _write(
+    desk: Desk, command: Claim | HandOver, kind: RecordType, to: str, already: Callable[[str], bool]
+) -> CommandResult:
+    """The case has a new holder, unless it is the one that it had."""
+    case = desk.case(command.case)
+
+    def draw(now: datetime) -> Wanted | str:
+        before = desk.settings.dossier(case.id) or Dossier(case=case.id)
+        if before.holder and already(before.holder):
+            return f"case {case.id} is in the hands of {before.holder} already; nothing was changed"
+        after = before.model_copy(update={"holder": to, "held_since": now})
+        had = f" (it was in the hands of {before.holder})" if before.holder else ""
+        says = f"case {case.id} is in the hands of {to}{had}"
+        return Wanted(
+            type=kind,
+            says=says,
+            before=plain(before),
+            after=plain(after),
+            dossier=after,
+            sends=errand.News(case=case.id, says=says, request_id=desk.caller.request_id),
+            about=case,
+        )
+
+    return desk.change(case.target.account, command.kind, command.reason, draw)

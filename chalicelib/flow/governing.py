@@ -1,0 +1,130 @@
+"""Governing: the policy, set whole, and the outside auditors who are let in for a time."""
+
+import hashlib
+from datetime import datetime, timedelta
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints
+
+from chalicelib.domain.contract import canonical
+from chalicelib.domain.errors import RefusedCommandError
+from chalicelib.domain.finding import AccountId, Model
+from chalicelib.domain.policy import LONGEST_ENGAGEMENT, Engagement, Identity, Name, Policy, PolicySetting
+from chalicelib.domain.record import RecordType, stamp
+from chalicelib.flow.answering import Line
+from chalicelib.flow.desk import CommandResult, Desk, Wanted, plain
+
+
+class SetPolicy(Model):
+    """This policy, whole, in place of the one whose digest is `replaces` (empty: of none)."""
+
+    kind: Literal["policy"] = "policy"
+    policy: Policy
+    replaces: Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{64})?$")] = ""
+    reason: Line
+
+
+class Invite(Model):
+    """Let an outside auditor look, and do nothing else: one identity, these accounts (none: all), for some days."""
+
+    kind: Literal["invite"] = "invite"
+    id: Name
+    name: Line
+    identity: Identity
+    accounts: tuple[AccountId, ...] = ()
+    days: int = Field(ge=1, le=LONGEST_ENGAGEMENT.days)
+    reason: Line
+
+
+class Uninvite(Model):
+    """The auditor's invitation ends now."""
+
+    kind: Literal["uninvite"] = "uninvite"
+    id: Name
+    reason: Line
+
+
+def digest_of(policy: Policy) -> str:
+    """SHA-256 (hex) over the policy's canonical JSON: its name, when somebody replaces it."""
+    return hashlib.sha256(canonical(policy.model_dump(mode="json")).encode()).hexdigest()
+
+
+def set_policy(desk: Desk, command: SetPolicy) -> CommandResult:
+    desk.named("setting the policy")
+
+    def draw(now: datetime) -> Wanted | str:
+        before = desk.settings.policy()
+        stands = digest_of(before.policy) if before else ""
+        if before and stands == digest_of(command.policy):
+            return f"that policy stands since {stamp(before.at)}; nothing was changed"
+        if stands != command.replaces:
+            who = (
+                f"{before.by} set another one at {stamp(before.at)}" if before else "there is none to replace"
+            )
+            message = f"the policy that stands is not the one you replace: {who}. Look at it first: `redress policy show`"
+            raise RefusedCommandError(message)
+        after = PolicySetting(policy=command.policy, by=desk.caller.arn, at=now, reason=command.reason)
+        return Wanted(
+            type=RecordType.CONFIG_CHANGED,
+            says=f"the policy is set: {len(command.policy.people)} people, {len(command.policy.rules)} rules",
+            before=plain(before),
+            after=plain(after),
+            policy=after,
+        )
+
+    return desk.change(desk.home, "policy", command.reason, draw)
+
+
+def invite(desk: Desk, command: Invite) -> CommandResult:
+    desk.named("inviting an auditor")
+    policy = desk.policy()
+    if policy and policy.who(command.identity):
+        message = f"{command.identity} is {policy.who(command.identity)}, who is in the policy and no outside auditor"
+        raise RefusedCommandError(message)
+
+    def draw(now: datetime) -> Wanted | str:
+        before = desk.settings.engagement(command.id)
+        if before and before.identity != command.identity:
+            message = f"the invitation {command.id} is another auditor's ({before.name}): choose another id"
+            raise RefusedCommandError(message)
+        after = Engagement(
+            id=command.id,
+            name=command.name,
+            identity=command.identity,
+            accounts=command.accounts,
+            by=desk.caller.arn,
+            at=now,
+            until=now + timedelta(days=command.days),
+            reason=command.reason,
+        )
+        return Wanted(
+            type=RecordType.INVITED,
+            says=f"{command.name} may look until {stamp(after.until)}, and every look is on record",
+            before=plain(before),
+            after=plain(after),
+            engagement=after,
+        )
+
+    return desk.change(desk.home, "invite", command.reason, draw)
+
+
+def uninvite(desk: Desk, command: Uninvite) -> CommandResult:
+    def draw(now: datetime) -> Wanted | str:
+        before = desk.settings.engagement(command.id)
+        if before is None:
+            message = f"there is no invitation {command.id}; `redress invitations` lists them"
+            raise RefusedCommandError(message)
+        if before.revoked or before.until <= now:
+            return (
+                f"that invitation is over already, since {stamp(min(before.until, now))}; nothing was changed"
+            )
+        after = before.model_copy(update={"revoked": True, "until": now})
+        return Wanted(
+            type=RecordType.UNINVITED,
+            says=f"{before.name} may look no longer",
+            before=plain(before),
+            after=plain(after),
+            engagement=after,
+        )
+
+    return desk.change(desk.home, "uninvite", command.reason, draw)

@@ -1,0 +1,1 @@
+"""Loopback servers that answer as Slack, an identity provider and ticket systems do, and refuse what those refuse."""

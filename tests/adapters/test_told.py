@@ -1,0 +1,118 @@
+"""What delivery remembers: written under its version or not at all, and found while it waits."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from chalicelib.adapters.dynamodb import _notice_item, _setting
+from chalicelib.adapters.told import DynamoTold
+from chalicelib.domain.delivery import Deliveries, Destination, Line, Storm, TicketRef
+from chalicelib.domain.dossier import Dossier
+from chalicelib.domain.errors import ConflictError, ContractError, UnreadableError
+from chalicelib.domain.ports import Notice
+from tests.adapters.stores import Dynamo
+from tests.fakes.aws import DEPLOYMENT
+from tests.fakes.clock import START
+
+CHANNEL = Destination(kind="slack", to="C0000001")
+
+
+@pytest.fixture
+def told(dynamo: Dynamo) -> DynamoTold:
+    return DynamoTold(dynamo.client, DEPLOYMENT)
+
+
+def line(minutes: float = 0, state: Any = "waiting") -> Line:
+    at = START + timedelta(minutes=minutes)
+    return Line(destination=CHANNEL, notice="n", kind="ask", at=at, state=state)
+
+
+def put(dynamo: Dynamo, item: Any, table: str = "outbox") -> None:
+    dynamo.client.put_item(TableName=DEPLOYMENT.table(table), Item=item)
+
+
+STORM = Storm(id="s", channel="C0000001", control="a", account="1", began_at=START, version=1)
+REFERENCE = TicketRef(ticket="d-t1", integration="jira", reserved_at=START, version=1)
+FIRST = Deliveries(case="c-1", lines=(line(),), version=1)
+
+
+def test_what_was_kept_is_read_again(told: DynamoTold) -> None:
+    assert (told.deliveries("c-1"), told.storm("s"), told.reference("d-t1", "jira")) == (None, None, None)
+    told.keep(FIRST, STORM, REFERENCE)
+    assert told.deliveries("c-1") == FIRST
+    assert told.storm("s") == STORM
+    assert told.reference("d-t1", "jira") == REFERENCE
+    assert told.reference("d-t1", "github") is None
+
+
+def test_who_was_slower_keeps_nothing(told: DynamoTold) -> None:
+    told.keep(FIRST)
+    with pytest.raises(ConflictError):
+        told.keep(STORM, FIRST)
+    assert told.storm("s") is None
+    told.keep(FIRST.model_copy(update={"version": 2}))
+    with pytest.raises(ConflictError):
+        told.keep(FIRST.model_copy(update={"version": 2, "lines": ()}))
+    assert told.deliveries("c-1") == FIRST.model_copy(update={"version": 2})
+
+
+def test_what_was_never_raised_to_a_version_is_no_write(told: DynamoTold) -> None:
+    with pytest.raises(ContractError):
+        told.keep(STORM.model_copy(update={"version": 0}))
+
+
+def test_what_waits_is_found_oldest_first_and_only_while_it_waits(told: DynamoTold) -> None:
+    newer = Deliveries(case="c-2", lines=(line(2, "told"), line(3)), version=1)
+    done = Deliveries(case="c-3", lines=(line(-9, "told"), line(-8, "given_up")), version=1)
+    told.keep(newer, FIRST, done, STORM)
+    assert told.waiting(START + timedelta(minutes=4)) == (FIRST, newer)
+    assert told.waiting(START + timedelta(minutes=4), most=1) == (FIRST,)
+    assert told.waiting(START + timedelta(minutes=3)) == (FIRST,)
+    assert told.waiting(START) == ()
+    told.keep(FIRST.model_copy(update={"version": 2, "lines": (line(0, "told"),)}))
+    assert told.waiting(START + timedelta(minutes=4)) == (newer,)
+
+
+def test_what_cannot_be_read_stands_in_nobodys_way_and_is_told_at_last(
+    told: DynamoTold, dynamo: Dynamo
+) -> None:
+    told.keep(FIRST)
+    spoilt = {"pk": "DELIVERIES#x", "body": "{}", "waiting": "yes", "since": "2020-01-01T00:00:00.000Z"}
+    put(dynamo, {name: {"S": text} for name, text in spoilt.items()})
+    later = START + timedelta(hours=1)
+    assert told.waiting(later) == (FIRST,)
+    told.keep(FIRST.model_copy(update={"version": 2, "lines": ()}))
+    with pytest.raises(UnreadableError):
+        told.waiting(later)
+
+
+def test_an_index_that_lags_shows_nothing_that_no_longer_waits(told: DynamoTold, dynamo: Dynamo) -> None:
+    done = FIRST.model_copy(update={"lines": ()})
+    lagging = {"pk": "DELIVERIES#c-1", "body": done.model_dump_json(), "waiting": "yes", "since": "2020"}
+    put(dynamo, {name: {"S": text} for name, text in lagging.items()})
+    assert told.waiting(START) == ()
+
+
+def test_notices_and_dossiers_are_read_as_they_stand(told: DynamoTold, dynamo: Dynamo) -> None:
+    notice = Notice(id="c-1#ask-1", kind="ask", case="c-1", at=START, body={"account": "1"})
+    dossier = Dossier(case="c-1", holder="arn")
+    assert (told.notice("c-1#ask-1"), told.dossier("c-1"), told.policy()) == (None, None, None)
+    put(dynamo, _notice_item(notice))
+    put(dynamo, _setting("DOSSIER#c-1", "DOSSIER", dossier).item, "control_state")
+    assert told.notice("c-1#ask-1") == notice
+    assert told.dossier("c-1") == dossier
+
+
+def test_a_chain_is_read_in_order(told: DynamoTold, dynamo: Dynamo) -> None:
+    for number in (2, 1, 3):
+        row = {
+            "pk": "c-1",
+            "sk": f"{number:010d}",
+            "body": f"b{number}",
+            "hash": "h",
+            "record_id": "r",
+            "type": "t",
+        }
+        put(dynamo, {name: {"S": text} for name, text in row.items()}, "audit")
+    assert list(told.bodies("c-1")) == ["b1", "b2", "b3"]

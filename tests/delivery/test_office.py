@@ -1,0 +1,927 @@
+"""The office: what stands in a channel, a mail box and a ticket system is what the case is, whatever breaks on the way."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from pydantic import JsonValue
+
+from chalicelib.catalog import load
+from chalicelib.delivery import daily, storms
+from chalicelib.delivery.office import GIVE_UP_AFTER, Office
+from chalicelib.domain.approval import Answer, Answers
+from chalicelib.domain.case import Case, CaseState
+from chalicelib.domain.contract import Outcome
+from chalicelib.domain.delivery import Deliveries, Delivery, Destination, Line
+from chalicelib.domain.errors import (
+    AmbiguousError,
+    ConflictError,
+    LaterError,
+    RejectedError,
+    StoreError,
+    UnreachableError,
+)
+from chalicelib.domain.finding import Severity
+from chalicelib.domain.policy import Integration, Person, Policy, PolicySetting, Role, Route, Rule
+from chalicelib.domain.ports import Notice
+from chalicelib.domain.record import RecordType
+from chalicelib.domain.ticket import Ticket, TicketState
+from chalicelib.flow import notify
+from tests.adapters import samples
+from tests.adapters.samples import HOME, START
+from tests.fakes.chat import FakeChat, FakeDesk, FakeMail, FakeQueue, FakeTold
+from tests.fakes.clock import FakeClock
+
+MAIN, ELSE = "C0000MAIN", "C0000ELSE"
+SLACK, FALLBACK = Destination(kind="slack", to=MAIN), Destination(kind="slack", to=ELSE)
+PEOPLE, OWNER = Destination(kind="mail", to="people"), Destination(kind="mail", to="owner")
+JIRA = Destination(kind="ticket", to="jira")
+CONTROLS = {control.id: control for control in load().controls}
+ANN = Person(
+    name="Ann",
+    email="ann@example.org",
+    identities=("arn:aws:iam::123456789012:user/ann",),
+    roles=(Role.OPERATOR,),
+)
+POLICY = Policy(
+    people={"ann": ANN},
+    console_url="https://console.example.org/api",
+    rules=(Rule(name="all", approvers=("ann",)),),
+    routes=(Route(name="main", channel=MAIN, fallback=ELSE),),
+    integrations=(Integration(name="jira", system="jira", project="OPS"),),
+)
+
+
+def sample_case(number: int = 0, **changed: Any) -> Case:
+    """A case that waits with its first ask."""
+    of = samples.target(f"sg-{number:017x}")
+    asked = samples.ask().model_copy(update={"severity": Severity.MEDIUM})
+    return samples.waiting(asked=asked, of=of).model_copy(update={"owner": "team-a", **changed})
+
+
+@dataclass
+class World:
+    """An office and everything around it."""
+
+    clock: FakeClock = field(default_factory=FakeClock)
+    told: FakeTold = field(default_factory=FakeTold)
+    desk: FakeDesk = field(default_factory=FakeDesk)
+    mail: FakeMail = field(default_factory=FakeMail)
+    queue: FakeQueue = field(default_factory=FakeQueue)
+    tickets: list[tuple[Ticket, str]] = field(default_factory=list)
+    ticket_fault: Exception | None = None
+
+    def __post_init__(self) -> None:
+        self.chat = FakeChat(self.clock, {MAIN, ELSE})
+        self.desk.setting = PolicySetting(policy=POLICY, by="ann", at=START, reason="first")
+        self.office = Office(
+            told=self.told,
+            desk=self.desk,
+            books=self.desk,
+            chat=self.chat,
+            mail=self.mail,
+            bring=self.bring,
+            send=self.queue.send,
+            controls=CONTROLS,
+            remediations={samples.REMEDIATION: samples.SAMPLE},
+            home=HOME,
+            clock=self.clock,
+        )
+
+    def bring(self, ticket: Ticket, integration: Integration) -> None:
+        if self.ticket_fault:
+            raise self.ticket_fault
+        self.tickets.append((ticket, integration.name))
+
+    def stands(self, case: Case) -> Case:
+        """The case as it stands from now on."""
+        self.desk.known[case.id] = case
+        return case
+
+    def noted(self, notice: Notice) -> Notice:
+        """The notice as it stands in the outbox."""
+        self.desk.notices[notice.id] = notice
+        return notice
+
+    def asked(self, number: int = 0) -> tuple[Case, Notice]:
+        """A case waits, and a notice says so."""
+        case = self.stands(sample_case(number))
+        assert case.ask
+        return case, self.noted(notify.asked(case, case.ask))
+
+    def deliver(self, notice: Notice, where: Destination = SLACK) -> None:
+        self.office.deliver(delivery(notice, where))
+
+    def drain(self) -> None:
+        """Everything that the queue holds, in order, and what that puts there; what must wait is tried again at once."""
+        while self.queue.sent:
+            one = self.queue.sent.pop(0)
+            try:
+                self.office.deliver(one)
+            except LaterError as later:
+                self.clock.advance(seconds=later.retry_after)
+                self.queue.sent.insert(0, one)
+
+    def lines(self, case: str) -> dict[str, Line]:
+        found = self.told.deliveries(case)
+        assert found
+        return {f"{line.destination.key} {line.kind}": line for line in found.lines}
+
+
+def delivery(notice: Notice, where: Destination = SLACK) -> Delivery:
+    return Delivery(notice=notice.id, kind=notice.kind, case=notice.case, at=notice.at, destination=where)
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def fixed(case: Case, reason: str = "it holds") -> tuple[Case, Notice]:
+    """The case after its repair, and the notice of it."""
+    ended = case.model_copy(
+        update={"state": CaseState.CLOSED, "ask": None, "outcome": Outcome.FIXED, "reason": reason}
+    )
+    body: dict[str, JsonValue] = {
+        "account": case.target.account,
+        "resource": case.target.resource,
+        "controls": list(case.controls),
+        "owner": case.owner,
+        "reason": reason,
+        "approved_by": "arn:aws:iam::123456789012:user/ann",
+    }
+    return ended, Notice(id=f"{case.id}#run-1", kind="run_fixed", case=case.id, at=START, body=body)
+
+
+# -- a card, its changes, and its thread -------------------------------------------------------------------------------
+
+
+def test_an_ask_is_a_card_and_the_case_says_that_it_was_told(world: World) -> None:
+    case, notice = world.asked()
+    world.deliver(notice)
+    (card,) = world.chat.messages
+    assert card.channel == MAIN
+    assert case.target.resource in card.says
+    line = world.lines(case.id)["slack:C0000MAIN ask"]
+    assert (line.state, line.attempts, line.said) == ("told", 1, "")
+    found = world.told.deliveries(case.id)
+    assert found
+    assert [(post.channel, post.ask, post.ts) for post in found.posts] == [(MAIN, 1, card.ts)]
+
+
+def test_what_comes_twice_changes_nothing(world: World) -> None:
+    case, notice = world.asked()
+    reminder = world.noted(_reminder(case))
+    for _ in range(3):
+        world.deliver(notice)
+        world.deliver(reminder)
+    assert world.chat.calls == ["post", "post"]
+    assert len(world.chat.replies(world.chat.messages[0].ts)) == 1
+
+
+def test_the_outcome_stands_in_the_card_and_in_its_thread(world: World) -> None:
+    case, notice = world.asked()
+    world.deliver(notice)
+    ended, result = fixed(case)
+    world.stands(ended)
+    world.deliver(world.noted(result))
+    card, reply = world.chat.messages
+    assert card.edits == 1
+    assert "Fixed" in card.says
+    assert reply.thread == card.ts
+    assert "Fixed" in reply.text
+
+
+def test_what_comes_late_shows_the_present(world: World) -> None:
+    case, notice = world.asked()
+    ended, result = fixed(case)
+    world.stands(ended)
+    world.deliver(world.noted(result))
+    world.deliver(notice)
+    card, _ = world.chat.messages
+    assert "Fixed" in card.says
+    assert card.edits == 0
+
+
+def test_that_a_run_began_and_what_came_of_it_are_both_told_though_one_overwrites_the_other(
+    world: World,
+) -> None:
+    case, notice = world.asked()
+    world.deliver(notice)
+    ended, result = fixed(case)
+    started = result.model_copy(update={"kind": "run_started"})
+    world.deliver(world.noted(started))
+    world.stands(ended)
+    world.noted(result)
+    world.deliver(started)
+    world.deliver(result)
+    assert len(world.chat.replies(world.chat.messages[0].ts)) == 2
+
+
+def test_a_deleted_message_is_posted_anew(world: World) -> None:
+    case, notice = world.asked()
+    world.deliver(notice)
+    world.chat.delete(world.chat.messages[0].ts)
+    ended, result = fixed(case)
+    world.stands(ended)
+    world.deliver(world.noted(result))
+    card, reply = world.chat.messages
+    assert "Fixed" in card.says
+    assert reply.thread == card.ts
+
+
+def test_a_new_ask_of_the_case_is_a_new_card(world: World) -> None:
+    case, notice = world.asked()
+    world.deliver(notice)
+    assert case.ask
+    again = case.model_copy(update={"ask": case.ask.model_copy(update={"seq": 2}), "asks": 2})
+    assert again.ask
+    world.stands(again)
+    world.deliver(world.noted(notify.asked(again, again.ask)))
+    stale = notify.about_ask(case, case.ask, "stale", START, "the plan changed")
+    world.deliver(world.noted(stale))
+    first, second = world.chat.cards(MAIN)
+    assert first.edits == 1
+    assert first.says != second.says
+    assert len(world.chat.replies(first.ts)) == 1
+
+
+def test_messages_of_a_channel_keep_a_second_between_them(world: World) -> None:
+    """The fake chat refuses what comes sooner; here nothing is refused, and nobody sleeps longer."""
+    for number in range(3):
+        case, notice = world.asked(number)
+        world.deliver(notice)
+        world.deliver(world.noted(_reminder(case)))
+    assert len(world.chat.messages) == 6
+    assert {*world.clock.slept} == {1.0}
+
+
+def test_answers_and_the_dossier_are_read_as_they_stand(world: World) -> None:
+    case, notice = world.asked()
+    assert case.ask
+    no = Answer(
+        by=ANN.identities[0],
+        principal="person:ann",
+        at=START,
+        approve=False,
+        reason="keep it",
+        request_id="r",
+    )
+    world.desk.said[case.id, 1] = Answers(
+        case=case.id, ask=1, plan_hash=case.ask.plan_hash, answers=(no,), version=1
+    )
+    world.deliver(notice)
+    assert "keep it" in world.chat.messages[0].says
+
+
+def test_a_notice_without_a_case_is_one_message(world: World) -> None:
+    report = Notice(
+        id="SWEEP#1", kind="baseline_report", case="", at=START, body={"failing": {"a-control": 7, "b": 1}}
+    )
+    world.noted(report)
+    world.deliver(report)
+    world.deliver(report)
+    world.deliver(report, PEOPLE)
+    world.deliver(report, PEOPLE)
+    (message,) = world.chat.messages
+    assert "a-control: 7 failing" in message.says
+    (mail,) = world.mail.sent
+    assert "a-control: 7 failing" in mail[2]
+    assert {line.state for line in world.lines("SWEEP#1").values()} == {"told"}
+
+
+def test_a_notice_that_is_gone_is_an_error_and_no_success(world: World) -> None:
+    _, notice = world.asked()
+    world.desk.notices.clear()
+    with pytest.raises(StoreError, match="somebody removed it"):
+        world.deliver(notice)
+    assert world.told.items == {}
+
+
+def _reminder(case: Case) -> Notice:
+    assert case.ask
+    return notify.about_ask(case, case.ask, "reminded", START, "half of the time is over")
+
+
+# -- what does not answer ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", [LaterError("ratelimited", 7), AmbiguousError("the line broke", 30)])
+def test_what_is_busy_is_asked_again_and_the_case_says_what_waits(world: World, error: LaterError) -> None:
+    case, notice = world.asked()
+    world.chat.faults = [error]
+    with pytest.raises(LaterError) as raised:
+        world.deliver(notice)
+    assert raised.value.retry_after == error.retry_after
+    line = world.lines(case.id)["slack:C0000MAIN ask"]
+    assert (line.state, line.attempts, line.said) == ("waiting", 1, str(error))
+    found = world.told.deliveries(case.id)
+    assert found
+    assert found.waiting_since == START
+    world.deliver(notice)
+    line = world.lines(case.id)["slack:C0000MAIN ask"]
+    assert (line.state, line.attempts, line.said) == ("told", 2, "")
+    assert len(world.chat.cards(MAIN)) == 1
+
+
+@pytest.mark.parametrize("reason", ["is_archived", "not_in_channel", "token_revoked"])
+def test_a_channel_that_cannot_be_reached_is_waited_for_and_the_fallback_is_told(
+    world: World, reason: str
+) -> None:
+    case, notice = world.asked()
+    world.chat.broken[MAIN] = UnreachableError(reason)
+    world.deliver(notice)
+    lines = world.lines(case.id)
+    assert lines["slack:C0000MAIN ask"].state == "waiting"
+    assert lines["slack:C0000MAIN ask"].said == f"{reason}; meanwhile to slack:C0000ELSE"
+    assert lines["slack:C0000ELSE ask"].state == "waiting"
+    assert [one.destination for one in world.queue.sent] == [FALLBACK]
+    world.drain()
+    assert len(world.chat.cards(ELSE)) == 1
+    assert world.lines(case.id)["slack:C0000ELSE ask"].state == "told"
+    # Found out once, told elsewhere once.
+    world.deliver(notice)
+    assert world.queue.sent == []
+
+
+def test_where_no_channel_can_be_reached_people_get_mail(world: World) -> None:
+    case, notice = world.asked()
+    world.chat.broken = {MAIN: UnreachableError("is_archived"), ELSE: UnreachableError("is_archived")}
+    world.deliver(notice)
+    world.drain()
+    assert world.mail.audiences == ["people"]
+    assert case.target.resource in world.mail.sent[0][2]
+    lines = world.lines(case.id)
+    assert [
+        lines[key].state for key in ("slack:C0000MAIN ask", "slack:C0000ELSE ask", "mail:people ask")
+    ] == [
+        "waiting",
+        "waiting",
+        "told",
+    ]
+
+
+def test_channels_that_are_each_others_fallback_end_at_the_mail(world: World) -> None:
+    routes = (*POLICY.routes, Route(name="else", channel=ELSE, fallback=MAIN))
+    policy = POLICY.model_copy(update={"routes": routes})
+    world.desk.setting = PolicySetting(policy=policy, by="ann", at=START, reason="loop")
+    world.chat.broken = {MAIN: UnreachableError("is_archived"), ELSE: UnreachableError("is_archived")}
+    _, notice = world.asked()
+    world.deliver(notice)
+    world.drain()
+    assert world.mail.audiences == ["people"]
+
+
+def test_a_channel_that_comes_back_gets_what_waited_and_both_cards_show_the_present(world: World) -> None:
+    case, notice = world.asked()
+    world.chat.broken[MAIN] = UnreachableError("not_in_channel")
+    world.deliver(notice)
+    world.drain()
+    world.told.keep(Deliveries(case=daily.name_of(START.date()), version=1))  # there was a digest today
+    world.chat.broken.clear()
+    world.clock.advance(timedelta(minutes=11))
+    world.queue.forget()
+    world.office.sweep()
+    world.drain()
+    assert world.lines(case.id)["slack:C0000MAIN ask"].state == "told"
+    ended, result = fixed(case)
+    world.stands(ended)
+    world.deliver(world.noted(result))
+    world.drain()
+    for channel in (MAIN, ELSE):
+        (card,) = world.chat.cards(channel)
+        assert "Fixed" in card.says
+        assert len(world.chat.replies(card.ts)) == 1
+
+
+def test_after_days_it_is_given_up(world: World) -> None:
+    case, notice = world.asked()
+    world.chat.broken[MAIN] = UnreachableError("is_archived")
+    world.deliver(notice)
+    world.clock.set(START + GIVE_UP_AFTER)
+    world.deliver(notice)
+    assert world.lines(case.id)["slack:C0000MAIN ask"].state == "waiting"
+    world.clock.advance(seconds=1)
+    world.deliver(notice)
+    assert world.lines(case.id)["slack:C0000MAIN ask"].state == "given_up"
+
+
+def test_a_card_that_is_refused_is_a_plain_text_and_the_case_says_so(world: World) -> None:
+    case, notice = world.asked()
+    world.chat.refuses_blocks = True
+    world.deliver(notice)
+    (message,) = world.chat.messages
+    assert message.blocks == []
+    assert case.target.resource in message.text
+    line = world.lines(case.id)["slack:C0000MAIN ask"]
+    assert (line.state, "invalid_blocks" in line.said) == ("given_up", True)
+    ended, result = fixed(case)
+    world.stands(ended)
+    world.deliver(world.noted(result))
+    assert "Fixed" in message.text
+    assert message.edits == 1
+
+
+def test_what_is_refused_even_as_text_is_given_up(world: World) -> None:
+    case, notice = world.asked()
+    world.chat.refuses_all = True
+    world.deliver(notice)
+    line = world.lines(case.id)["slack:C0000MAIN ask"]
+    assert (line.state, line.said) == ("given_up", "invalid_blocks")
+
+
+def test_the_reason_is_cut_and_harmless(world: World) -> None:
+    case, notice = world.asked()
+    world.chat.faults = [LaterError("x\n\u202e" + "y" * 1000, 1)]
+    with pytest.raises(LaterError):
+        world.deliver(notice)
+    said = world.lines(case.id)["slack:C0000MAIN ask"].said
+    assert len(said) == 300
+    assert "\n" not in said
+
+
+def test_what_waits_is_not_forgotten_over_what_is_told_later(world: World) -> None:
+    case, notice = world.asked()
+    world.mail.faults = [UnreachableError("no topic")]
+    world.deliver(notice, PEOPLE)
+    ended, result = fixed(case)
+    world.stands(ended)
+    world.deliver(world.noted(result), PEOPLE)
+    lines = world.lines(case.id)
+    assert lines["mail:people ask"].state == "waiting"
+    assert lines["mail:people run_fixed"].state == "told"
+    world.stands(case)
+    world.deliver(notice, PEOPLE)
+    assert [one.state for one in world.lines(case.id).values()] == ["told"]
+
+
+def test_who_was_slower_comes_again(world: World) -> None:
+    """Somebody else tells of the same case between our reading and our writing."""
+    _, notice = world.asked()
+    once = [True]
+
+    def other() -> None:
+        if once:
+            once.clear()
+            World.deliver(world, notice)
+
+    world.told.before = other
+    with pytest.raises(ConflictError):
+        world.deliver(notice)
+    world.deliver(notice)
+    assert {line.state for line in world.lines(notice.case).values()} == {"told"}
+
+
+# -- a crash at each step ----------------------------------------------------------------------------------------------
+
+
+class Crash(BaseException):
+    """The process is gone."""
+
+
+def _crashing(at: int) -> Callable[[], None]:
+    """Crashes at the call number `at`, counted over everything that the office does outside."""
+    left = [at]
+
+    def step() -> None:
+        left[0] -= 1
+        if left[0] == -1:
+            raise Crash
+
+    return step
+
+
+def _outside(world: World, step: Callable[[], None]) -> Office:
+    """The office of that world, with a step before and after each thing that it does."""
+
+    @dataclass
+    class Around:
+        inner: Any
+
+        def __getattr__(self, name: str) -> Any:
+            def call(*arguments: Any, **named: Any) -> Any:
+                step()
+                answer = getattr(self.inner, name)(*arguments, **named)
+                step()
+                return answer
+
+            return call
+
+    def send(one: Delivery) -> None:
+        step()
+        world.queue.send(one)
+        step()
+
+    return replace(
+        world.office, chat=Around(world.chat), mail=Around(world.mail), told=Around(world.told), send=send
+    )
+
+
+@pytest.mark.parametrize("at", range(66))
+def test_after_a_crash_anywhere_everything_is_told_once_more_at_most(world: World, at: int) -> None:
+    """Five asks (so that there is a digest), one decided; the process dies at one step and the message comes again."""
+    pairs = [world.asked(number) for number in range(5)]
+    ended, result = fixed(pairs[4][0])
+    order = [delivery(notice) for _, notice in pairs] + [delivery(world.noted(result))]
+    crashing = _outside(world, _crashing(at))
+    died = False
+    for one in order:
+        if one.kind == "run_fixed":
+            world.stands(ended)
+        try:
+            crashing.deliver(one)
+        except Crash:
+            died = True
+            world.clock.advance(seconds=360)
+            world.office.deliver(one)
+    world.drain()
+    assert died or at > 40
+    cards = world.chat.cards(MAIN)
+    assert 4 <= len(cards) <= 5
+    shown = "".join(card.says for card in cards)
+    assert all(case.target.resource in shown for case, _ in pairs[:3])
+    (storm,) = world.told.storms
+    assert (len(storm.cards), storm.more, storm.settled) == (3, 2, 1)
+    assert not storms.behind(storm)
+    assert "1 still wait" in cards[-1].says
+    for case, _ in pairs:
+        assert {line.state for line in world.lines(case.id).values()} == {"told"}
+
+
+# -- storms ------------------------------------------------------------------------------------------------------------
+
+
+def test_of_five_hundred_asks_three_are_cards_and_one_digest_counts_the_others(world: World) -> None:
+    world.queue.sent = [delivery(world.asked(number)[1]) for number in range(500)]
+    world.drain()
+    cards = world.chat.cards(MAIN)
+    assert len(cards) == 4
+    assert "497 more" in cards[3].says
+    assert "/approvals?control=" in cards[3].says
+    # The order of the channel is the order of the asks.
+    for number, card in enumerate(cards[:3]):
+        assert sample_case(number).target.resource in card.says
+    (storm,) = world.told.storms
+    assert (storm.more, storm.shown) == (497, 497)
+    for number in range(500):
+        assert {line.state for line in world.lines(sample_case(number).id).values()} == {"told"}
+    # Nobody was told faster than Slack listens: the fake would have refused it.
+    assert world.chat.calls.count("update") <= 3
+
+
+def test_the_digest_is_edited_at_most_every_ten_seconds_and_at_last(world: World) -> None:
+    edits = []
+    for number in range(60):
+        world.queue.sent.append(delivery(world.asked(number)[1]))
+        before = world.chat.calls.count("update")
+        first = world.queue.sent.pop(0)
+        try:
+            world.office.deliver(first)
+        except LaterError as later:
+            world.clock.advance(seconds=later.retry_after)
+            world.queue.sent.insert(0, first)
+        if world.chat.calls.count("update") > before:
+            edits.append(world.clock.now())
+        world.clock.advance(seconds=1)
+    assert all(
+        later - earlier >= timedelta(seconds=10) for earlier, later in zip(edits, edits[1:], strict=False)
+    )
+    assert len(edits) > 2
+    assert any(storms.behind(storm) for storm in world.told.storms)
+    world.drain()
+    assert not any(storms.behind(storm) for storm in world.told.storms)
+    assert "57 more" in world.chat.cards(MAIN)[3].says
+
+
+def test_two_windows_are_two_storms(world: World) -> None:
+    for number in range(5):
+        world.deliver(world.asked(number)[1])
+    world.clock.advance(storms.WINDOW)
+    for number in range(5, 10):
+        case, notice = world.asked(number)
+        later = world.noted(notice.model_copy(update={"at": notice.at + storms.WINDOW}))
+        world.deliver(later)
+    assert len(world.chat.cards(MAIN)) == 8
+    assert [storm.more for storm in world.told.storms] == [2, 2]
+
+
+def test_the_digest_says_how_many_still_wait_and_its_thread_is_silent(world: World) -> None:
+    pairs = [world.asked(number) for number in range(6)]
+    for _, notice in pairs:
+        world.deliver(notice)
+    for case, _ in pairs[4:]:
+        world.clock.advance(seconds=11)
+        ended, result = fixed(case)
+        world.stands(ended)
+        world.deliver(world.noted(result))
+        world.deliver(world.noted(result))
+    digest = world.chat.cards(MAIN)[3]
+    assert "3 more" in digest.says
+    assert "1 still wait" in digest.says
+    assert world.chat.replies(digest.ts) == []
+
+
+def test_an_alarm_is_told_aloud_even_from_behind_a_digest(world: World) -> None:
+    pairs = [world.asked(number) for number in range(4)]
+    for _, notice in pairs:
+        world.deliver(notice)
+    case = pairs[3][0]
+    assert case.ask
+    glass = world.noted(notify.glass(case, case.ask, "ann", START, "production is down"))
+    world.deliver(glass)
+    world.deliver(glass)
+    loud = [card for card in world.chat.cards(MAIN) if "production is down" in card.says]
+    assert len(loud) == 1
+
+
+def test_a_digest_whose_channel_is_gone_is_told_by_mail(world: World) -> None:
+    for number in range(6):
+        world.deliver(world.asked(number)[1])
+    world.chat.broken[MAIN] = UnreachableError("is_archived")
+    world.drain()
+    assert world.mail.audiences == ["people"]
+    assert "3 wait for an answer" in world.mail.sent[0][1]
+    assert "is_archived" in world.mail.sent[0][2]
+
+
+def test_a_member_whose_digest_cannot_be_edited_waits_and_is_told_elsewhere(world: World) -> None:
+    for number in range(4):
+        world.deliver(world.asked(number)[1])
+    world.clock.advance(seconds=11)
+    world.chat.broken[MAIN] = UnreachableError("is_archived")
+    case, notice = world.asked(4)
+    world.deliver(notice)
+    assert world.lines(case.id)["slack:C0000MAIN ask"].state == "waiting"
+    world.drain()
+    assert len(world.chat.cards(ELSE)) == 1
+    world.chat.broken.clear()
+    world.deliver(notice)
+    assert "2 more" in world.chat.cards(MAIN)[3].says
+
+
+def test_a_follow_up_that_nobody_needs_any_more_does_nothing(world: World) -> None:
+    for number in range(5):
+        world.deliver(world.asked(number)[1])
+    (follow,) = world.queue.sent
+    world.drain()
+    calls = [*world.chat.calls]
+    world.office.deliver(follow)
+    world.office.deliver(follow.model_copy(update={"notice": "no such storm"}))
+    assert world.chat.calls == calls
+
+
+def test_a_storm_that_is_gone_is_an_error_and_no_success(world: World) -> None:
+    for number in range(4):
+        world.deliver(world.asked(number)[1])
+    (storm,) = world.told.storms
+    del world.told.items["storm", storm.id]
+    with pytest.raises(StoreError, match="somebody removed it"):
+        world.deliver(world.asked(3)[1])
+
+
+def test_a_control_that_the_catalog_does_not_have_is_called_by_its_id(world: World) -> None:
+    for number in range(4):
+        case = world.stands(sample_case(number, controls=("gone-control",)))
+        assert case.ask
+        world.deliver(world.noted(notify.asked(case, case.ask)))
+    assert "gone-control" in world.chat.cards(MAIN)[3].says
+
+
+# -- mails -------------------------------------------------------------------------------------------------------------
+
+
+def _recorded(world: World, case: Case, results: list[JsonValue]) -> None:
+    """What the ledger has of the case's first run."""
+    intent = samples.draft("intent-1", type=RecordType.INTENT).model_copy(
+        update={
+            "data": {
+                "run": 1,
+                "before": {"ids": ["sgr-1"]},
+                "plan": {"calls": [{"why": "the Internet may not come in"}]},
+            }
+        }
+    )
+    result = samples.draft("result-1", type=RecordType.RESULT).model_copy(
+        update={"data": {"run": 1, "outcome": "fixed", "after": {"ids": []}, "results": results}}
+    )
+    world.desk.chains[case.id] = [*samples.records(case.id, intent, result)]
+
+
+def test_an_owner_is_told_what_was_changed_once(world: World) -> None:
+    case, _ = world.asked()
+    ended, result = fixed(case)
+    world.stands(ended)
+    _recorded(world, case, [{"index": 0}])
+    world.office = replace(
+        world.office,
+        remediations={
+            samples.REMEDIATION: replace(samples.SAMPLE, as_code=lambda _, state: f"keep = {state.ids}")
+        },
+    )
+    world.deliver(world.noted(result), OWNER)
+    world.deliver(result, OWNER)
+    ((audience, subject, text, _),) = world.mail.sent
+    assert audience == "owner:team-a"
+    assert case.target.resource[:20] in subject
+    for part in (
+        "the Internet may not come in",
+        "keep = ('sgr-1',)",
+        f"redress undo {case.id}",
+        "without sgr-1",
+    ):
+        assert part in text
+    assert world.lines(case.id)["mail:owner run_fixed"].state == "told"
+
+
+@pytest.mark.parametrize(
+    "change, says",
+    [
+        ({"owner": ""}, "nobody is known"),
+        ({}, "no call was made"),
+    ],
+)
+def test_where_there_is_nothing_to_tell_an_owner_the_case_says_why(
+    world: World, change: dict[str, Any], says: str
+) -> None:
+    case, _ = world.asked()
+    ended, result = fixed(case)
+    world.stands(ended.model_copy(update=change))
+    _recorded(world, case, [])
+    world.deliver(world.noted(result), OWNER)
+    assert world.mail.sent == []
+    line = world.lines(case.id)["mail:owner run_fixed"]
+    assert (line.state, says in line.said) == ("given_up", True)
+
+
+def test_a_notice_of_no_change_is_no_owners_matter(world: World) -> None:
+    case, notice = world.asked()
+    world.deliver(notice, OWNER)
+    world.deliver(world.noted(notice.model_copy(update={"id": "x#run-1", "case": "gone"})), OWNER)
+    assert world.mail.sent == []
+    assert "nothing of anybody's was changed" in world.lines(case.id)["mail:owner ask"].said
+
+
+@pytest.mark.parametrize("remediations", [{}, {samples.REMEDIATION: samples.SAMPLE}])
+def test_a_change_is_told_without_code_where_there_is_none(world: World, remediations: Any) -> None:
+    case, _ = world.asked()
+    ended, result = fixed(case)
+    world.stands(ended)
+    _recorded(world, case, [{"index": 0}])
+    world.desk.chains[case.id] = [
+        one for one in world.desk.chains[case.id] if one.draft.type == RecordType.RESULT
+    ]
+    strict = {
+        name: replace(one, state=samples.Nothing, as_code=lambda *_: "never")
+        for name, one in remediations.items()
+    }
+    world.desk.chains[case.id] = [
+        *samples.records(
+            case.id,
+            samples.draft("intent-1", type=RecordType.INTENT).model_copy(
+                update={"data": {"run": 1, "before": {"another": "shape"}}}
+            ),
+            samples.draft("result-1", type=RecordType.RESULT).model_copy(
+                update={"data": {"run": 1, "after": None, "results": [{"index": 0}]}}
+            ),
+        )
+    ]
+    world.office = replace(world.office, remediations=strict)
+    world.deliver(world.noted(result), OWNER)
+    assert "Terraform" not in world.mail.sent[0][2]
+    assert "never" not in world.mail.sent[0][2]
+
+
+def test_an_ask_that_is_over_is_no_mail_any_more(world: World) -> None:
+    case, notice = world.asked()
+    world.stands(fixed(case)[0])
+    world.deliver(notice, PEOPLE)
+    assert world.mail.sent == []
+    assert world.lines(case.id)["mail:people ask"].said == "it was over before it could be told"
+
+
+def test_mails_wait_for_a_topic_that_is_not_there(world: World) -> None:
+    case, notice = world.asked()
+    world.mail.faults = [UnreachableError("no topic"), RejectedError("too long"), None]
+    world.deliver(notice, PEOPLE)
+    assert world.lines(case.id)["mail:people ask"].state == "waiting"
+    assert world.queue.sent == []
+    world.deliver(notice, PEOPLE)
+    assert world.lines(case.id)["mail:people ask"].state == "given_up"
+    world.deliver(notice, PEOPLE)
+    assert len(world.mail.sent) == 1
+
+
+# -- tickets -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_ticket_is_brought_as_it_stands(world: World) -> None:
+    opened, closed = samples.ticket(), samples.ticket(state=TicketState.CLOSED)
+    first, last = world.noted(notify.ticket(opened)), notify.ticket(closed)
+    world.deliver(first, JIRA)
+    assert world.tickets == [(opened, "jira")]
+    world.noted(last)
+    world.deliver(first, JIRA)
+    world.deliver(last, JIRA)
+    assert world.tickets[1:] == [(closed, "jira"), (closed, "jira")]
+
+
+def test_a_ticket_waits_for_its_system(world: World) -> None:
+    notice = world.noted(notify.ticket(samples.ticket()))
+    world.ticket_fault = UnreachableError("401: the token is not valid")
+    world.deliver(notice, JIRA)
+    assert world.lines(notice.case)["ticket:jira ticket_open"].state == "waiting"
+    assert world.queue.sent == []
+    world.ticket_fault = LaterError("503", 60)
+    with pytest.raises(LaterError):
+        world.deliver(notice, JIRA)
+    world.ticket_fault = None
+    world.deliver(notice, JIRA)
+    assert world.lines(notice.case)["ticket:jira ticket_open"].state == "told"
+
+
+@pytest.mark.parametrize("policy", [POLICY.model_copy(update={"integrations": ()}), None])
+def test_an_integration_that_is_no_more_is_given_up(world: World, policy: Policy | None) -> None:
+    world.desk.setting = PolicySetting(policy=policy, by="ann", at=START, reason="x") if policy else None
+    notice = world.noted(notify.ticket(samples.ticket()))
+    world.deliver(notice, JIRA)
+    assert world.lines(notice.case)["ticket:jira ticket_open"].state == "given_up"
+    assert world.tickets == []
+
+
+# -- the sweep and the daily digest ------------------------------------------------------------------------------------
+
+
+def test_the_sweep_sends_again_what_is_on_its_way_for_long_and_nothing_else(world: World) -> None:
+    world.clock.set(START.replace(hour=7))
+    case, notice = world.asked()
+    early = notice.model_copy(update={"at": world.clock.now()})
+    world.noted(early)
+    world.chat.faults = [LaterError("busy", 1)]
+    with pytest.raises(LaterError):
+        world.deliver(early)
+    world.deliver(early, PEOPLE)
+    world.clock.set(early.at + timedelta(minutes=10))
+    world.office.sweep()
+    assert world.queue.sent == []
+    world.clock.advance(seconds=1)
+    found = world.told.deliveries(case.id)
+    assert found
+    young = Line(destination=JIRA, notice="n", kind="ticket_open", at=world.clock.now(), state="waiting")
+    world.told.keep(found.model_copy(update={"lines": (*found.lines, young), "version": found.version + 1}))
+    world.office.sweep()
+    assert world.queue.sent == [delivery(early)]
+    world.drain()
+    assert world.lines(case.id)["slack:C0000MAIN ask"].state == "told"
+
+
+def test_the_digest_of_a_day_is_told_everywhere_once(world: World) -> None:
+    case, _ = world.asked()
+    world.clock.set(START.replace(hour=7, minute=59))
+    world.office.sweep()
+    assert world.queue.sent == []
+    world.clock.set(START.replace(hour=8))
+    world.office.sweep()
+    world.office.sweep()
+    assert [one.destination for one in world.queue.sent] == [SLACK, PEOPLE]
+    again = [*world.queue.sent]
+    world.drain()
+    for one in again:
+        world.office.deliver(one)
+    (message,) = world.chat.messages
+    (mail,) = world.mail.sent
+    assert case.target.resource in message.says
+    assert case.target.resource in mail[2]
+    assert {line.state for line in world.lines(daily.name_of(START.date())).values()} == {"told"}
+    world.clock.advance(timedelta(days=1))
+    world.office.sweep()
+    assert len(world.queue.sent) == 2
+
+
+def test_without_a_policy_the_digest_is_a_mail(world: World) -> None:
+    world.desk.setting = None
+    world.office.sweep()
+    assert [one.destination for one in world.queue.sent] == [PEOPLE]
+    world.drain()
+    assert world.mail.audiences == ["people"]
+
+
+def test_a_digest_that_was_not_sent_is_sent_by_a_later_sweep(world: World) -> None:
+    def gone(_: Delivery) -> None:
+        raise StoreError("no queue")
+
+    with pytest.raises(StoreError):
+        replace(world.office, send=gone).sweep()
+    world.clock.advance(timedelta(minutes=11))
+    world.office.sweep()
+    world.drain()
+    assert (len(world.chat.messages), len(world.mail.sent)) == (1, 1)
+
+
+def test_a_channel_without_a_policy_falls_back_to_the_mail(world: World) -> None:
+    world.desk.setting = None
+    world.chat.broken[MAIN] = UnreachableError("is_archived")
+    _, notice = world.asked()
+    world.deliver(notice)
+    assert [one.destination for one in world.queue.sent] == [PEOPLE]

@@ -1,0 +1,108 @@
+"""Routes: every kind of notice to where the policy says, and to people by mail where it says nothing."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from chalicelib.delivery.routes import about_of, destinations, fallbacks
+from chalicelib.domain.delivery import Destination
+from chalicelib.domain.finding import Severity
+from chalicelib.domain.policy import Integration, Person, Policy, Route, Rule
+from chalicelib.domain.ports import Notice
+
+AT = datetime(2026, 8, 3, 12, tzinfo=UTC)
+PROD, TEST = "111111111111", "222222222222"
+SEVERITIES = {"a-low": Severity.LOW, "b-high": Severity.HIGH, "c-medium": Severity.MEDIUM}
+
+POLICY = Policy(
+    people={"ann": Person(name="Ann", identities=("arn:aws:iam::111111111111:user/ann",))},
+    rules=(Rule(name="all", approvers=("ann",)),),
+    routes=(
+        Route(name="high", channel="C0000HIGH", severities=(Severity.HIGH,), accounts=(PROD,)),
+        Route(name="again", channel="C0000HIGH", owners=("team-x",), fallback="C0000ELSE"),
+        Route(name="low", channel="C0000PROD", accounts=(PROD,), fallback="C0000HIGH"),
+    ),
+    integrations=(
+        Integration(name="jira", system="jira", accounts=(PROD,)),
+        Integration(name="ops", system="opscenter"),
+        Integration(name="owned", system="github", owners=("team-x",)),
+    ),
+)
+
+
+def notice(kind: str, *controls: str, account: Any = PROD, owner: Any = "") -> Notice:
+    body = {"account": account, "controls": list(controls), "owner": owner, "resource": "arn"}
+    return Notice(id="n", kind=kind, case="c", at=AT, body=body)
+
+
+def told(one: Notice, policy: Policy | None = POLICY) -> list[str]:
+    return [where.key for where in destinations(one, policy, SEVERITIES)]
+
+
+@pytest.mark.parametrize(
+    "one, expected",
+    [
+        (notice("errand", "a-low"), []),
+        (notice("ask", "a-low"), ["slack:C0000PROD"]),
+        (notice("ask", "b-high"), ["slack:C0000HIGH", "mail:people"]),
+        (notice("ask", "a-low", "b-high"), ["slack:C0000HIGH", "mail:people"]),
+        (notice("ask", "gone-from-the-catalog"), ["slack:C0000PROD", "mail:people"]),
+        (notice("ask", "a-low", account=TEST), ["mail:people"]),
+        (notice("ask", "a-low", account=TEST, owner="team-x"), ["slack:C0000HIGH"]),
+        (notice("ask_progress", "b-high"), ["slack:C0000HIGH"]),
+        (notice("ask_expired", "b-high"), ["slack:C0000HIGH", "mail:people"]),
+        (notice("run_started", "b-high"), ["slack:C0000HIGH"]),
+        (notice("run_started", "a-low", account=TEST), []),
+        (notice("run_fixed", "a-low"), ["slack:C0000PROD", "mail:owner"]),
+        (notice("run_failed", "b-high"), ["slack:C0000HIGH", "mail:people", "mail:owner"]),
+        (notice("run_contained", "a-low", account=TEST), ["mail:people", "mail:owner"]),
+        (notice("run_not_verified", "a-low"), ["slack:C0000PROD", "mail:owner"]),
+        (notice("run_already_compliant", "a-low"), ["slack:C0000PROD"]),
+        (notice("run_declined", "a-low"), ["slack:C0000PROD"]),
+        (notice("undo_fixed", "c-medium"), ["slack:C0000PROD", "mail:owner"]),
+        (notice("undo_refused", "c-medium"), ["slack:C0000PROD"]),
+        (notice("undo_started", "c-medium"), ["slack:C0000PROD"]),
+        (notice("case_news", "a-low"), ["slack:C0000PROD"]),
+        (notice("ticket_open", "a-low"), ["slack:C0000PROD", "ticket:jira", "ticket:ops"]),
+        (notice("ticket_closed", "a-low", account=TEST), ["mail:people", "ticket:ops"]),
+        (
+            notice("ticket_open", "a-low", account=TEST, owner="team-x"),
+            ["slack:C0000HIGH", "ticket:ops", "ticket:owned"],
+        ),
+        (notice("tamper_suspected", "a-low"), ["slack:C0000HIGH", "slack:C0000PROD", "mail:people"]),
+        (notice("break_glass", "a-low"), ["slack:C0000HIGH", "slack:C0000PROD", "mail:people"]),
+        (notice("baseline_report", account=None), ["mail:people"]),
+        (notice("ticket_open", "a-low", account="nowhere"), ["mail:people"]),
+        (notice("ask", "a-low", owner=7), ["slack:C0000PROD"]),
+    ],
+)
+def test_a_notice_goes_where_the_policy_says(one: Notice, expected: list[str]) -> None:
+    assert told(one) == expected
+
+
+@pytest.mark.parametrize(
+    "one, expected",
+    [
+        (notice("ask", "a-low"), ["mail:people"]),
+        (notice("tamper_suspected"), ["mail:people"]),
+        (notice("run_fixed", "a-low"), ["mail:people", "mail:owner"]),
+        (notice("ticket_open", "a-low"), ["mail:people"]),
+        (notice("errand"), []),
+    ],
+)
+def test_without_a_policy_people_are_told_by_mail(one: Notice, expected: list[str]) -> None:
+    assert told(one, None) == expected
+
+
+def test_what_names_no_controls_is_critical() -> None:
+    about = about_of(notice("case_news"), SEVERITIES)
+    assert about is not None
+    assert about.severity is Severity.CRITICAL
+
+
+def test_a_channel_has_the_fallbacks_of_its_routes() -> None:
+    assert fallbacks(POLICY, "C0000HIGH") == (Destination(kind="slack", to="C0000ELSE"),)
+    assert fallbacks(POLICY, "C0000PROD") == (Destination(kind="slack", to="C0000HIGH"),)
+    assert fallbacks(POLICY, "C0000ELSE") == ()
+    assert fallbacks(None, "C0000PROD") == ()

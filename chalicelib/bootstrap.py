@@ -19,15 +19,24 @@ from chalicelib.adapters.telemetry import Telemetry
 from chalicelib.adapters.worker import Worker
 from chalicelib.catalog import Catalog
 from chalicelib.domain.contract import AnyRemediation
-from chalicelib.domain.errors import ContractError
+from chalicelib.domain.errors import ContractError, UnreachableError
 from chalicelib.domain.limits import Limits
 from chalicelib.domain.ports import Aws, Cases, Clock
+from chalicelib.domain.record import stamp
 from chalicelib.flow.pipeline import Engine
 from chalicelib.flow.visit import Home
 from chalicelib.settings import Settings, from_environment
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from chalicelib.adapters.notices import Notices
     from chalicelib.adapters.outbox import Outbox
+    from chalicelib.adapters.secrets import Secrets
+    from chalicelib.console.counter import Console
+    from chalicelib.domain.delivery import TicketSystem
+    from chalicelib.domain.policy import Integration, Policy
+    from chalicelib.flow.answering import Said, Who
     from chalicelib.flow.command import AnyCommand
     from chalicelib.flow.desk import Caller, CommandResult
 
@@ -43,7 +52,7 @@ def engine() -> Worker:
         engine=built,
         queues=SqsQueues(own_client("sqs", settings, lambda: own)),
         telemetry=Telemetry(),
-        prefix=settings.prefix,
+        queue=settings.queue,
     )
 
 
@@ -56,11 +65,154 @@ def undoer() -> Worker:
 @cache
 def outbox() -> "Outbox":
     """The function behind the outbox's stream."""
-    from chalicelib.adapters.outbox import Outbox  # noqa: PLC0415 -- the engine's cold start does without it
+    from chalicelib.adapters.notices import sending  # noqa: PLC0415 -- the engine's cold start does without it
+    from chalicelib.adapters.outbox import Outbox, Policies  # noqa: PLC0415 -- likewise
 
     settings, own = from_environment(), reading_models_once()()
     queues = SqsQueues(own_client("sqs", settings, lambda: own))
-    return Outbox(queues=queues, telemetry=Telemetry(), commands=settings.queue("commands"))
+    store = DynamoSettings(own_client("dynamodb", settings, lambda: own), settings)
+    return Outbox(
+        queues=queues,
+        telemetry=Telemetry(),
+        commands=settings.queue("commands"),
+        send=sending(queues, settings.queue("notices")),
+        policies=Policies(store.policy, SystemClock()),
+        severity_of={control.id: control.severity for control in catalog.load().controls},
+    )
+
+
+@cache
+def notifier() -> "Notices":
+    """The function behind the notices queue."""
+    from chalicelib.adapters.dynamodb import Ledger  # noqa: PLC0415 -- the engine's cold start does without all of these
+    from chalicelib.adapters.mail import SnsMail  # noqa: PLC0415
+    from chalicelib.adapters.notices import Notices, sending  # noqa: PLC0415
+    from chalicelib.adapters.secrets import Secrets  # noqa: PLC0415
+    from chalicelib.adapters.slack import Slack  # noqa: PLC0415
+    from chalicelib.adapters.tickets import system_of  # noqa: PLC0415
+    from chalicelib.adapters.told import DynamoTold  # noqa: PLC0415
+    from chalicelib.adapters.web import Web  # noqa: PLC0415
+    from chalicelib.delivery.office import Office  # noqa: PLC0415
+
+    settings, clock, own = from_environment(), SystemClock(), reading_models_once()()
+    queues = SqsQueues(own_client("sqs", settings, lambda: own))
+    tables = own_client("dynamodb", settings, lambda: own)
+    secrets = Secrets(own_client("secretsmanager", settings, lambda: own), settings.secret("notifier"), clock)
+    told, web = DynamoTold(tables, settings), Web(allow_loopback=settings.emulated)
+
+    def system(integration: "Integration") -> "TicketSystem":
+        credentials = secrets.fields("integrations", integration.name)
+        return system_of(integration, credentials, web, own_client("ssm", settings, lambda: own), clock)
+
+    return Notices(
+        office=Office(
+            told=told,
+            desk=told,
+            books=Ledger(tables, settings),
+            chat=Slack(_token(secrets), settings.slack_api),
+            mail=SnsMail(own_client("sns", settings, lambda: own), settings.people_topic),
+            system=system,
+            send=sending(queues, settings.queue("notices")),
+            controls={control.id: control for control in catalog.load().controls},
+            remediations={one.id: one for one in remediations.discover()},
+            home=settings.account,
+            tenant=f"{settings.account}/{settings.stage}",
+            clock=clock,
+        ),
+        queues=queues,
+        telemetry=Telemetry(),
+    )
+
+
+def _token(secrets: "Secrets") -> "Callable[[], str]":
+    """The bot token, read when it is needed; UnreachableError while nobody has put one there."""
+
+    def token() -> str:
+        found = secrets.texts("slack_token")
+        if not found:
+            raise UnreachableError(
+                "there is no slack_token in our secret yet: docs/slack.md says how it gets there"
+            )
+        return found[0]
+
+    return token
+
+
+@cache
+def console() -> "Console":
+    """The pages, the buttons in Slack, and the webhooks of ticket systems."""
+    from chalicelib.adapters.dynamodb import Ledger  # noqa: PLC0415 -- the engine's cold start does without all of these
+    from chalicelib.adapters.secrets import Secrets  # noqa: PLC0415
+    from chalicelib.adapters.slack import Slack, respond  # noqa: PLC0415
+    from chalicelib.adapters.told import DynamoTold  # noqa: PLC0415
+    from chalicelib.adapters.web import Web  # noqa: PLC0415
+    from chalicelib.console.desk import Desk  # noqa: PLC0415
+    from chalicelib.console.hooks import Heard  # noqa: PLC0415
+    from chalicelib.console.oidc import Oidc  # noqa: PLC0415
+    from chalicelib.console.counter import Console  # noqa: PLC0415
+    from chalicelib.console.session import Sessions  # noqa: PLC0415
+    from chalicelib.console.slack import Counter  # noqa: PLC0415
+    from chalicelib.flow import answering, errand, governing  # noqa: PLC0415
+
+    settings, clock, own = from_environment(), SystemClock(), reading_models_once()()
+    tables = own_client("dynamodb", settings, lambda: own)
+    secrets = Secrets(own_client("secretsmanager", settings, lambda: own), settings.secret("console"), clock)
+    store, web = DynamoSettings(tables, settings), Web(allow_loopback=settings.emulated)
+    slack = Slack(_token(secrets), settings.slack_api, timeout_seconds=1)
+
+    def answer(said: "Said", who: "Who") -> str:
+        return answering.answer(said, who, store, clock, home=settings.account, engine=settings.version)[0]
+
+    def policy() -> "Policy | None":
+        setting = store.policy()
+        return setting.policy if setting else None
+
+    def heard(one: Heard) -> None:
+        ticket = store.ticket(one.ticket)
+        if ticket:
+            name = f"{one.integration}:{one.key}:{stamp(clock.now())}"
+            order = errand.Heard(
+                case=ticket.case, ticket=one.ticket, integration=one.integration, request_id=name
+            )
+            store.send(errand.notice(order, name, ticket.case, clock.now()))
+
+    return Console(
+        desk=Desk(
+            home=settings.account,
+            books=Ledger(tables, settings),
+            store=store,
+            told=DynamoTold(tables, settings),
+            sessions=lambda site: Sessions(
+                secrets.texts("session_keys") or secrets.texts("session_key"), clock, site
+            ),
+            sign_in=Oidc(web, lambda name: secrets.texts("providers", name), clock),
+            clock=clock,
+            controls={control.id: control for control in catalog.load().controls},
+            remediations={one.id: one for one in remediations.discover()},
+            answer=answer,
+            command=commands(),
+            viewed=lambda session, path, request_id: governing.viewed(
+                store,
+                clock,
+                session.identity,
+                path,
+                request_id,
+                home=settings.account,
+                engine=settings.version,
+            ),
+            limits=_limits(settings),
+        ),
+        counter=Counter(
+            secrets=lambda: secrets.texts("slack_signing"),
+            policy=policy,
+            people=slack.person,
+            answer=answer,
+            tell=lambda url, text: respond(url, text, settings.slack_api),
+            clock=clock,
+        ),
+        hook_secrets=lambda name: secrets.texts("hooks", name),
+        heard=heard,
+    )
 
 
 class Commands:
@@ -115,11 +267,7 @@ def engine_of(settings: Settings, cases: Cases, aws: Aws, clock: Clock) -> Engin
             prefix=settings.prefix,
             version=settings.version,
             lease=timedelta(seconds=settings.lease_seconds),
-            limits=Limits(
-                per_control=settings.limit_per_control,
-                per_account=settings.limit_per_account,
-                per_actor=settings.limit_per_actor,
-            ),
+            limits=_limits(settings),
         ),
         controls=MappingProxyType({control.id: control for control in loaded.controls}),
         catalog=loaded,
@@ -127,6 +275,14 @@ def engine_of(settings: Settings, cases: Cases, aws: Aws, clock: Clock) -> Engin
         cases=cases,
         aws=aws,
         clock=clock,
+    )
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        per_control=settings.limit_per_control,
+        per_account=settings.limit_per_account,
+        per_actor=settings.limit_per_actor,
     )
 
 

@@ -65,7 +65,7 @@ class _Server(ThreadingMixIn, WSGIServer):
 
 
 class _Quiet(WSGIRequestHandler):
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 -- the base class calls it so
+    def log_message(self, *_said: object) -> None:
         """Nothing: whoever runs it has its own screen."""
 
 

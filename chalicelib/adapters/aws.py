@@ -54,7 +54,10 @@ from chalicelib.domain.record import stamp
 if TYPE_CHECKING:
     from botocore.client import BaseClient
     from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_secretsmanager import SecretsManagerClient
+    from mypy_boto3_sns import SNSClient
     from mypy_boto3_sqs import SQSClient
+    from mypy_boto3_ssm import SSMClient
 
 T = TypeVar("T")
 
@@ -200,10 +203,18 @@ def own_client(
 ) -> "DynamoDBClient": ...
 @overload
 def own_client(service: Literal["sqs"], deployment: Deployment, sessions: Sessions = ...) -> "SQSClient": ...
+@overload
+def own_client(service: Literal["sns"], deployment: Deployment, sessions: Sessions = ...) -> "SNSClient": ...
+@overload
+def own_client(service: Literal["ssm"], deployment: Deployment, sessions: Sessions = ...) -> "SSMClient": ...
+@overload
+def own_client(
+    service: Literal["secretsmanager"], deployment: Deployment, sessions: Sessions = ...
+) -> "SecretsManagerClient": ...
 def own_client(
     service: str, deployment: Deployment, sessions: Sessions = botocore.session.Session
-) -> "DynamoDBClient | SQSClient":
-    """A client for our own tables or queues, with the function's own role, in the home Region."""
+) -> "DynamoDBClient | SQSClient | SNSClient | SSMClient | SecretsManagerClient":
+    """A client for our own tables, queues, topic and secrets, with the function's own role, in the home Region."""
     # What is sent here is built in these adapters alone, so botocore need not check every parameter again.
     config = _config(deployment, connect=3, read=5, attempts=3).merge(Config(parameter_validation=False))
     client: Any = sessions().create_client(service, region_name=deployment.region, config=config)

@@ -199,8 +199,8 @@ def _answers_key(case_id: str, ask: int) -> str:
     return f"ANSWERS#{case_id}#{ask}"
 
 
-def _ticket_key(ticket: Ticket) -> str:
-    return f"TICKET#{ticket.digest}#{ticket.number}"
+def _ticket_key(ticket_digest: str, number: int | str) -> str:
+    return f"TICKET#{ticket_digest}#{number}"
 
 
 def _lock_key(target: Target) -> str:
@@ -354,7 +354,7 @@ def _still_asked(change: AnswerChange) -> _Check:
 
 def _ticket_item(ticket: Ticket) -> Item:
     return _item(
-        _ticket_key(ticket),
+        _ticket_key(ticket.digest, ticket.number),
         ticket.model_dump_json(),
         state=_TICKET_STATES[ticket.state],
         updated_at=stamp(ticket.updated_at),
@@ -937,6 +937,16 @@ class DynamoSettings(_Told):
     def enrolment(self, account: str) -> Enrolment | None:
         """The account's enrolment, or None; the home account has none and needs none."""
         return self._stands(Enrolment, _enrolment_key(account))
+
+    def ticket(self, name: str) -> Ticket | None:
+        """The ticket of that id as it stands, or None."""
+        ticket_digest, _, number = name.rpartition("-t")
+        key = _ticket_key(ticket_digest, number)
+        return _parsed(Ticket, self._door.get({"cases": [key]}).get(key))
+
+    def send(self, notice: Notice) -> None:
+        """An errand of a machine outside, which changes nothing by itself."""
+        self._door.put(_Put("outbox", _notice_item(notice), _ALWAYS))
 
     def apply(self, change: SettingChange) -> None:
         """The settings, their record and the chain's new head, or none of it and ConflictError."""

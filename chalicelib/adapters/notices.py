@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from chalicelib.adapters.telemetry import Telemetry
 from chalicelib.domain.delivery import Delivery
-from chalicelib.domain.errors import LaterError, MalformedEventError, RedressError
+from chalicelib.domain.errors import ConflictError, LaterError, MalformedEventError, RedressError
 from chalicelib.domain.finding import Model
 from chalicelib.domain.record import stamp
 
@@ -20,11 +20,14 @@ LONGEST_WAIT = 15 * 60
 """Seconds after which it is tried again at the latest, whatever the other side wants. Slack's own are at most a minute or
 so; SQS would hide a message for twelve hours, and everything of its group with it."""
 
+SOON = 2
+"""Seconds until another try when somebody else told of the same case at the same moment."""
+
 
 class Sweep(Model):
     """What the schedule puts on the queue: see to what stays on its way."""
 
-    sweep: Literal[True] = True
+    sweep: Literal[True]
     at: str = ""
     """When it was due: a FIFO queue drops a body that it was sent within the last five minutes."""
 
@@ -98,8 +101,9 @@ class Notices:
             name = str(message["messageId"])
             try:
                 self._take(str(message["body"]))
-            except LaterError as later:
-                wait = min(max(1, later.retry_after), LONGEST_WAIT)
+            except (LaterError, ConflictError) as later:
+                wanted = later.retry_after if isinstance(later, LaterError) else SOON
+                wait = min(max(1, wanted), LONGEST_WAIT)
                 self.telemetry.deferred(str(later), wait)
                 queue = str(message["eventSourceARN"]).rsplit(":", 1)[-1]
                 self.queues.defer(queue, str(message["receiptHandle"]), wait)

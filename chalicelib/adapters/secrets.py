@@ -60,7 +60,6 @@ class Secrets:
     def _read(self) -> dict[str, JsonValue]:
         now = self._clock.now()
         if self._kept is None or not timedelta() <= now - self._kept[0] < KEPT:
-            self._kept = None
             self._kept = now, self._fetched()
         return self._kept[1]
 
@@ -79,7 +78,7 @@ class Secrets:
     def _misshapen(self, path: tuple[str, ...], expected: str) -> NoReturn:
         where = f" at {'.'.join(path)}" if path else ""
         raise StoreError(
-            f"secret {self._name}: what it holds{where} is not {expected}; docs/console.md shows how it looks"
+            f"secret {self._name}: what it holds{where} is not {expected}; docs/operating.md shows how it looks"
         )
 
 

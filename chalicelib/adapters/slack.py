@@ -196,7 +196,7 @@ class Slack:
         except SlackApiError as refused:
             problem = _problem(method, refused)
         except (SlackClientError, ValueError) as odd:
-            problem = LaterError(
+            problem = AmbiguousError(
                 f"Slack, {method}: no answer of Slack's ({type(odd).__name__})", PAUSE_SECONDS
             )
         except (OSError, http.client.HTTPException) as broken:

@@ -5,10 +5,12 @@ from datetime import datetime
 from itertools import islice
 
 from chalicelib.adapters.dynamodb import (
+    _ALWAYS,
     Item,
     _after,
     _chain,
     _dossier_key,
+    _notice_item,
     _parsed,
     _Put,
     _read,
@@ -18,6 +20,7 @@ from chalicelib.adapters.dynamodb import (
 from chalicelib.domain.delivery import Deliveries, Storm, TicketRef
 from chalicelib.domain.dossier import Dossier
 from chalicelib.domain.errors import UnreadableError
+from chalicelib.domain.figures import Figures
 from chalicelib.domain.ports import Notice
 from chalicelib.domain.record import stamp
 
@@ -28,7 +31,8 @@ YES = "yes"
 class DynamoTold(_Told):
     """`delivery.Told` on DynamoDB, and `office.Desk`.
 
-    Rights: `keep` needs dynamodb:PutItem on outbox (keys DELIVERIES#*, STORM#*, TICKETREF#*); `waiting` dynamodb:Query on
+    Rights: `keep` needs dynamodb:PutItem on outbox (keys DELIVERIES#*, STORM#*, TICKETREF#*), for figures on
+    control_state (FIGURES); `hand_on` on outbox (ERRAND#*); `waiting` dynamodb:Query on
     the index by_waiting and dynamodb:BatchGetItem on outbox; `bodies` dynamodb:Query on audit; everything else
     dynamodb:BatchGetItem on outbox, cases or control_state.
     """
@@ -46,7 +50,11 @@ class DynamoTold(_Told):
         """Where the ticket lies in that system, or None when nobody ever tried to bring it there."""
         return _parsed(TicketRef, self._outbox(_reference_key(ticket, integration)))
 
-    def keep(self, *changed: Deliveries | Storm | TicketRef) -> None:
+    def hand_on(self, notice: Notice) -> None:
+        """An errand for the engine, into the outbox."""
+        self._door.put(_Put("outbox", _notice_item(notice), _ALWAYS))
+
+    def keep(self, *changed: Deliveries | Storm | TicketRef | Figures) -> None:
         """All of them in one TransactWriteItems, each after the version before it; ConflictError and none of it otherwise."""
         self._door.transact(map(_put, changed), "what has been told")
 
@@ -100,7 +108,10 @@ def _reference_key(ticket: str, integration: str) -> str:
     return f"TICKETREF#{ticket}#{integration}"
 
 
-def _put(one: Deliveries | Storm | TicketRef) -> _Put:
+def _put(one: Deliveries | Storm | TicketRef | Figures) -> _Put:
+    if isinstance(one, Figures):
+        item = _versioned("FIGURES", one.model_dump_json(), one.version, kind="FIGURES")
+        return _Put("control_state", item, _after(one.version))
     waits: dict[str, str] = {}
     if isinstance(one, Deliveries):
         key = _deliveries_key(one.case)

@@ -126,14 +126,13 @@ class Web:
             except OSError as error:
                 failure = error
                 continue
-            plain.setsockopt(
-                socket.IPPROTO_TCP, socket.TCP_NODELAY, 1
-            )  # head and body leave one after the other
+            # The body does not wait until the head is acknowledged.
+            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             plain.settimeout(max(deadline - time.monotonic(), 0.001))
             if not secure:
                 return plain
-            tls = self._tls or ssl.create_default_context()
-            return tls.wrap_socket(
+            self._tls = self._tls or ssl.create_default_context()  # reads all authorities: once is enough
+            return self._tls.wrap_socket(
                 plain, server_hostname=host, do_handshake_on_connect=False, suppress_ragged_eofs=False
             )
         raise LaterError(f"{host}: no connection ({_kind(failure)})", RETRY_SECONDS) from failure
@@ -186,7 +185,8 @@ def _exchanged(
             content = b""
             while len(content) <= most_bytes and (more := response.read(CHUNK)):
                 content += more
-            whole = not response.length
+            # http.client takes the end of the stream for the end of the head, and notes half a line as a defect.
+            whole = not response.length and not response.headers.defects
             found = {name.lower(): ", ".join(response.headers.get_all(name, [])) for name in response.headers}
             status = response.status
     except (OSError, http.client.HTTPException) as error:

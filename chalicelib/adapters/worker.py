@@ -4,7 +4,7 @@ Anything that is not a clear end raises: Lambda then leaves the message to its q
 dead-letter queue, from which `redress redrive` returns it. Nothing is dropped on an error.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -38,7 +38,7 @@ class Queues(Protocol):
 
 @dataclass(frozen=True)
 class Worker:
-    """Takes messages of the events, the commands and the undo queue; `prefix` names the queues of this deployment.
+    """Takes messages of the events, the commands and the undo queue; `queue` gives the full name of a queue of this deployment.
 
     Which of them reach it, and which roles it can assume, is the deployment's matter: one function has the first two and
     the acting role, another the third and the undo role.
@@ -47,7 +47,7 @@ class Worker:
     engine: Engine
     queues: Queues
     telemetry: Telemetry
-    prefix: str
+    queue: Callable[[str], str]
 
     def handle(self, event: Mapping[str, Any]) -> dict[str, list[dict[str, str]]]:
         """Every record in turn; the answer names those that must come back (ReportBatchItemFailures)."""
@@ -62,9 +62,9 @@ class Worker:
         queue = str(message["eventSourceARN"]).rsplit(":", 1)[-1]
         name = str(message["messageId"])
         try:
-            if queue == f"{self.prefix}-commands":
+            if queue == self.queue("commands"):
                 self._errand(str(message["body"]), name)
-            elif queue == f"{self.prefix}-undo":
+            elif queue == self.queue("undo"):
                 self._undo(str(message["body"]))
             else:
                 body = intake.parse(str(message["body"]))
@@ -90,14 +90,14 @@ class Worker:
             message = f"no such errand: {text[:200]}"
             raise MalformedEventError(message) from error
         if isinstance(order, Redrive):
-            queue = f"{self.prefix}-{order.queue}"
-            self.telemetry.redriven(order.queue, self.queues.redrive(f"{queue}-dlq", queue, order.most))
+            dead, queue = self.queue(f"{order.queue}-dlq"), self.queue(order.queue)
+            self.telemetry.redriven(order.queue, self.queues.redrive(dead, queue, order.most))
             return
         done = errands.carry_out(self.engine, order)
         for further in done.errands:
-            self.queues.send(f"{self.prefix}-commands", further.model_dump_json())
+            self.queues.send(self.queue("commands"), further.model_dump_json())
         for undo_run in done.undos:
-            self.queues.send(f"{self.prefix}-undo", undo_run.model_dump_json())
+            self.queues.send(self.queue("undo"), undo_run.model_dump_json())
         for walked in done.walked:
             self.telemetry.walked(walked)
         for failure in done.failures:

@@ -82,9 +82,31 @@ def deploy(
     if unknown:
         raise DeployError(f"the template has no parameter {', '.join(unknown)}; it has {', '.join(known)}")
     account = str(session.client("sts").get_caller_identity()["Account"])
-    stored = _Stored(_store(session.client("s3"), package, written, stage, account), known)
     stack = _Stack(session.client("cloudformation"), f"redress-{stage}", sleep)
-    return stack.bring_to(stored, chosen, {policies.TAG: stage}, progress)
+    before = stack.described()
+    _say_who_reaches_the_api(written, _values(written, chosen, before))
+    stored = _Stored(_store(session.client("s3"), package, written, stage, account), known)
+    return stack.bring_to(stored, chosen, before, {policies.TAG: stage}, progress)
+
+
+def _values(written: Mapping[str, Any], chosen: Parameters, before: Mapping[str, Any] | None) -> Parameters:
+    """Every parameter's value in the stack to come."""
+    default = {name: str(one.get("Default", "")) for name, one in written["Parameters"].items()}
+    had = {one["ParameterKey"]: one["ParameterValue"] for one in (before or {}).get("Parameters", [])}
+    return {**default, **had, **chosen}
+
+
+def _say_who_reaches_the_api(written: dict[str, Any], values: Parameters) -> None:
+    """Writes it into the API's description, which is part of what SAM makes a deployment of the API for.
+
+    A resource policy holds from the API's next deployment on, and SAM makes one only where the definition reads
+    differently; a parameter's value it does not see. A new AllowedCidrs would be shown, and would not hold
+    (docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-resource-policies-create-attach.html).
+    """
+    definition = written["Resources"].get("RestAPI", {}).get("Properties", {}).get("DefinitionBody")
+    if definition is not None:
+        said = "; ".join(f"{name}: {values[name] or '-'}" for name in template.REACH)
+        definition["info"]["description"] = said
 
 
 # ---------------------------------------------------------------------------------------------------------- artefacts
@@ -202,9 +224,14 @@ class _Stack:
         self._sleep = sleep
 
     def bring_to(
-        self, stored: _Stored, parameters: Parameters, tags: Parameters, progress: Callable[[Event], None]
+        self,
+        stored: _Stored,
+        parameters: Parameters,
+        before: Mapping[str, Any] | None,
+        tags: Parameters,
+        progress: Callable[[Event], None],
     ) -> Deployment:
-        before = self._described()
+        """The stack, which was `before` or did not exist, as `stored` has it."""
         if before is not None:
             self._refuse_stuck(str(before["StackStatus"]))
         token = uuid.uuid4().hex
@@ -224,7 +251,8 @@ class _Stack:
             raise DeployError(f"CloudFormation refused the stack {self._name}: {_said(error)}") from error
         return self._watched(str(answer["StackId"]), token, progress)
 
-    def _described(self) -> dict[str, Any] | None:
+    def described(self) -> dict[str, Any] | None:
+        """What CloudFormation tells of the stack; None when there is none."""
         try:
             return dict(self._client.describe_stacks(StackName=self._name)["Stacks"][0])
         except ClientError as error:

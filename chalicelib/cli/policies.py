@@ -52,7 +52,7 @@ and the undoer write every other and none of these."""
 ERRANDS = ("ERRAND#*",)
 """The notices of `outbox` that the HTTP function writes (flow/errand.py)."""
 
-TOLD = ("DELIVERIES#*", "DIGEST#*", "STORM#*", "TICKETREF#*")
+TOLD = ("DELIVERIES#*", "STORM#*", "TICKETREF#*")
 """The items of `outbox` in which the notifier remembers what was told to whom. It writes these and, when somebody
 closed a ticket of ours by hand, an errand that has the engine look again."""
 
@@ -190,10 +190,11 @@ def outbox() -> Document:
 def notifier() -> Document:
     """Tells people: reads cases and settings, and writes nothing but what it told, and errands.
 
-    It decides nothing: no answer, no case and no setting is within its reach.
+    It decides nothing: no answer, no case and no setting is within its reach. It keeps the figures of the overview.
     """
     read = [table(name) for name in ("audit", "cases", "control-state", "outbox")]
     searched = (
+        "audit",
         "audit/index/by_account",
         "cases/index/by_state",
         "control-state/index/by_kind",
@@ -204,6 +205,7 @@ def notifier() -> Document:
         allow("Look", ("dynamodb:BatchGetItem",), read),
         allow("Search", ("dynamodb:Query",), [table(name) for name in searched]),
         _keyed("Remember", table("outbox"), (*TOLD, *ERRANDS)),
+        _keyed("Count", table("control-state"), ("FIGURES",)),
         allow("Secret", ("secretsmanager:GetSecretValue",), [secret("notifier")]),
         allow("Mail", ("sns:Publish",), [arn("sns", "redress-${Stage}-people")]),
         # Neither names its resource: one has none yet, the other looks for it.

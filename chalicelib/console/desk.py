@@ -283,6 +283,11 @@ class Visit:
         filters = sorted((name, value) for name, value in self.request.query.items() if name != "place")
         return json.dumps([self.request.path, filters])
 
+    def called(self, identity: str) -> str:
+        """Whoever has that identity, by the policy's name for them where it has one."""
+        person = self.policy.who(identity)
+        return self.policy.people[person].name if person else identity
+
     def asked(self, name: str, most: int = 200) -> str:
         """A filter from the address, cut to what an honest one has."""
         return self.request.query.get(name, "")[:most].strip()

@@ -6,7 +6,7 @@ Event handlers are never declared here: Chalice would run them past app.py's mid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol
 
 from chalice.app import Blueprint, Response
 from chalice.app import Request as ChaliceRequest
@@ -21,6 +21,14 @@ from chalicelib.domain.errors import StoreError
 
 FORM = "application/x-www-form-urlencoded"
 PRESSES, HOOKS = "/slack/interactions", "/hooks/{integration}"
+
+
+class Replies(Protocol):
+    """What answers requests: a `Console`."""
+
+    def reply(self, request: Request) -> Reply:
+        """What the request deserves."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -52,7 +60,7 @@ class Console:
             return render.plain(None, 503, "Not now; send it again.")
 
 
-def routes(console: Callable[[], Console]) -> Blueprint:
+def routes(console: Callable[[], Replies]) -> Blueprint:
     """The blueprint that app.py registers; `console` is `bootstrap.console`, asked for at the first request."""
     blueprint = Blueprint(__name__)
     addresses: dict[tuple[str, str], None] = {("GET", "/static/{name}"): None}
@@ -66,9 +74,9 @@ def routes(console: Callable[[], Console]) -> Blueprint:
 
 
 def _register(
-    blueprint: Blueprint, console: Callable[[], Console], method: str, path: str, content_type: str
+    blueprint: Blueprint, console: Callable[[], Replies], method: str, path: str, content_type: str
 ) -> None:
-    def view(*_parts: str) -> Response:
+    def view(**_parts: str) -> Response:
         return response_of(console().reply(request_of(blueprint.current_request, path)))
 
     more = {"content_types": [content_type]} if content_type else {}
@@ -83,7 +91,7 @@ def request_of(request: ChaliceRequest, path: str) -> Request:
         method=request.method,
         path=path.format(**(request.uri_params or {})),
         query=_once(event.get("multiValueQueryStringParameters")),
-        headers=_once(event.get("multiValueHeaders")) or _lowered(event.get("headers")),
+        headers=_once(_every(event)),
         body=body if isinstance(body, bytes) else body.encode(),
         request_id=str(request.context.get("requestId", "")),
     )
@@ -98,9 +106,11 @@ def _once(given: object) -> Mapping[str, str]:
     return MappingProxyType({name: values[0] for name, values in found.items() if len(values) == 1})
 
 
-def _lowered(given: object) -> Mapping[str, str]:
-    """Headers of a front door that tells of each only once, as Chalice's own server does."""
-    return _once({name: [value] for name, value in given.items()}) if isinstance(given, dict) else {}
+def _every(event: Mapping[str, Any]) -> object:
+    """All values of each header. Chalice's own server tells of one only; API Gateway of all."""
+    if event.get("multiValueHeaders") is not None:
+        return event["multiValueHeaders"]
+    return {name: [value] for name, value in event["headers"].items()}
 
 
 def response_of(reply: Reply) -> Response:

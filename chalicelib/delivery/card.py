@@ -7,7 +7,7 @@ object holds our own words, dates and mentions, and nothing else. Limits: https:
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
 
@@ -88,7 +88,7 @@ class CardView:
     """What a card shows, as it stands. All texts are as they came; `card` makes them harmless.
 
     `standing` is in our own words, `because` in somebody's. `ask` is the one that waits, and None when none does, or not
-    the one that the card is about. `mentions` are Slack's ids of whom it calls. Without `url` there is no console to link to.
+    the one that the card is about. `names` is what the policy calls identities, `mentions` are Slack's ids of whom it calls. Without `url` there is no console to link to.
     """
 
     case: str
@@ -99,6 +99,7 @@ class CardView:
     standing: str
     because: str
     facts: tuple[tuple[str, str], ...]
+    names: Mapping[str, str]
     reach: tuple[tuple[str, str], ...] = ()
     ask: Ask | None = None
     approvals: str = ""
@@ -136,7 +137,7 @@ def view_of(
         case=case.id,
         resource=case.target.resource,
         url=f"{policy.console_url}/cases/{case.id}" if policy and policy.console_url else "",
-        heading=f"{'Undo asked' if undo else 'Fails'}: {titles}",
+        heading=f"{'Undo asked' if undo else 'Fails'}: {titles}" if waits else titles,
         severity=severity,
         standing=standing,
         because=because,
@@ -145,24 +146,29 @@ def view_of(
         ask=waits,
         approvals=_approvals(policy, about, given) if waits and given else "",
         mentions=_mentions(policy, route, now) if policy and route and severity in STRICT else (),
+        names={one: known.name for known in policy.people.values() for one in known.identities}
+        if policy
+        else {},
         buttons=rule is not None and Door.SLACK in rule.doors and severity not in STRICT,
     )
 
 
 def card(view: CardView) -> Card:
     """The message that stands in the channel: all that a decision needs while it waits, the outcome afterwards."""
-    heading = f"{view.severity.value.upper()} · {view.heading}"
+    severity = view.severity.value.upper()
     calls = "".join(f"{mention} " for mention in view.mentions)
-    blocks = [_header(f"{_DOT[view.severity]} {heading}")]
     ask = view.ask
     if ask is None:
-        blocks += [
-            _section(_mrkdwn(f"*{view.standing}*")),
+        heading = f"{view.standing} · {severity}: {view.heading}"
+        blocks = [
+            _header(heading),
             *([_section(_plain(view.because, VALUE))] if view.because else []),
             *_fields((("Resource", view.resource), *view.facts)),
         ]
     else:
-        blocks += [
+        heading = f"{_DOT[view.severity]} {severity} · {view.heading}"
+        blocks = [
+            _header(heading),
             _section(_mrkdwn(f"{calls}*{view.standing}* until {_date(ask.expires_at)}")),
             *_fields((("Resource", view.resource), *view.facts)),
             *_listed("Would do", (call.why for call in ask.plan.calls), LINES),
@@ -182,7 +188,8 @@ def card(view: CardView) -> Card:
                 "elements": [_mrkdwn(f"`redress plan {view.case}` shows all; then `redress approve`")],
             }
         )
-    return Card(escape.mrkdwn(f"{heading} · {view.standing}: {view.resource}", TEXT), blocks)
+    waits = f" · {view.standing}" if ask else ""
+    return Card(escape.mrkdwn(f"{heading}{waits}: {view.resource}", TEXT), blocks)
 
 
 def reply(kind: str, body: Mapping[str, JsonValue], view: CardView) -> Card | None:
@@ -278,7 +285,7 @@ def _facts(
         ("Owner", case.owner or "nobody is named"),
     ]
     if newest:
-        rows.append(("Changed by", f"{newest.actor.arn or newest.actor.type} · {stamp(newest.at)[:16]}Z"))
+        rows.append(("Changed by", f"{newest.actor.arn or newest.actor.type} · {_utc(newest.at)}"))
     rows.append(
         ("Control", f"{', '.join(case.controls)} → {' · '.join(dict.fromkeys(criteria)) or 'no criterion'}")
     )
@@ -365,10 +372,10 @@ def _notes(ask: Ask) -> Iterable[str]:
 
 def _said(kind: str, body: Mapping[str, JsonValue], view: CardView) -> tuple[str, tuple[str, ...]] | None:
     """A label of ours, and lines in others' words."""
-    by, reason = _str(body, "by"), _str(body, "reason")
+    by, reason = _named(body, "by", view), _str(body, "reason")
     happened, _, result = kind.partition("_")
     if happened in {"run", "undo"}:
-        return _ran(happened, result, body)
+        return _ran(happened, result, body, view)
     if kind.startswith("ticket_"):
         ticket = mapping(body.get("ticket"))
         label = "🎫 A ticket stands" if result == "open" else "✅ The ticket is closed"
@@ -390,8 +397,10 @@ def _said(kind: str, body: Mapping[str, JsonValue], view: CardView) -> tuple[str
     return labels.get(kind)
 
 
-def _ran(happened: str, result: str, body: Mapping[str, JsonValue]) -> tuple[str, tuple[str, ...]] | None:
-    reason, by = _str(body, "reason"), _str(body, "approved_by")
+def _ran(
+    happened: str, result: str, body: Mapping[str, JsonValue], view: CardView
+) -> tuple[str, tuple[str, ...]] | None:
+    reason, by = _str(body, "reason"), _named(body, "approved_by", view)
     undo = "Undo: " if happened == "undo" else ""
     approved = f"approved by {by}" if by else ""
     if result == "started":
@@ -401,6 +410,11 @@ def _ran(happened: str, result: str, body: Mapping[str, JsonValue]) -> tuple[str
     if result not in {*Outcome}:
         return None
     return f"{undo}{_OUTCOMES[Outcome(result)]}", (approved, reason)
+
+
+def _named(body: Mapping[str, JsonValue], key: str, view: CardView) -> str:
+    """Identities that a notice names, by what the policy calls them."""
+    return ", ".join(view.names.get(one, one) for one in _str(body, key).split(", "))
 
 
 def _str(body: Mapping[str, JsonValue], key: str) -> str:
@@ -427,14 +441,8 @@ def _links(view: CardView) -> list[Block]:
         value = canonical({"case": view.case, "ask": ask.seq, "plan_hash": ask.plan_hash})
         changes = f"{len(ask.plan.calls)} call(s) on {view.resource}"
         found += [
-            _decides(APPROVE, "Approve", value, f"This lets it be done: {changes}", primary=True),
-            _decides(
-                DENY,
-                "Deny",
-                value,
-                f"Nothing is changed, and this is not asked again: {changes}",
-                primary=False,
-            ),
+            _decides(APPROVE, "Approve", value, f"This lets it be done: {changes}"),
+            _decides(DENY, "Deny", value, f"Nothing is changed, and this is not asked again: {changes}"),
         ]
     return found
 
@@ -444,20 +452,17 @@ def _link(action: str, label: str, url: str, *, primary: bool = False) -> Block:
     return {**button, "style": "primary"} if primary else button
 
 
-def _decides(action: str, label: str, value: str, what: str, *, primary: bool) -> Block:
-    style = "primary" if primary else "danger"
+def _decides(action: str, label: str, value: str, what: str) -> Block:
     return {
         "type": "button",
         "action_id": action,
         "text": _plain(label, BUTTON),
         "value": value,
-        "style": style,
         "confirm": {
             "title": _plain(f"{label}?", CONFIRM_TITLE),
             "text": _plain(what, CONFIRM_TEXT),
             "confirm": _plain(label, 30),
             "deny": _plain("Back", 30),
-            "style": style,
         },
     }
 
@@ -509,4 +514,8 @@ def _date(at: datetime) -> str:
 
     https://docs.slack.dev/messaging/formatting-message-text#date-formatting
     """
-    return f"<!date^{int(at.timestamp())}^{{date_short_pretty}} {{time}}|{stamp(at)}>"
+    return f"<!date^{int(at.timestamp())}^{{date_short_pretty}} {{time}}|{_utc(at)}>"
+
+
+def _utc(at: datetime) -> str:
+    return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")

@@ -21,6 +21,7 @@ from chalicelib.domain.figures import Day, Figures, counted
 from chalicelib.domain.policy import Policy
 from chalicelib.domain.ports import Enrolment, Exemption, Freeze
 from chalicelib.domain.record import RecordType
+from chalicelib.domain.ticket import Ticket, TicketState
 
 KIND = "digest"
 PERIOD = timedelta(days=1)
@@ -69,6 +70,14 @@ class Books(Protocol):
         """The member accounts."""
         ...
 
+    def tickets(self, state: TicketState) -> Iterator[Ticket]:
+        """Our tickets in that state."""
+        ...
+
+    def figures(self) -> Figures | None:
+        """The figures as last counted, or None before they ever were."""
+        ...
+
 
 @dataclass(frozen=True)
 class Facts:
@@ -104,8 +113,9 @@ def facts_of(books: Books, told: Told, home: str, until: datetime) -> Facts:
     """The facts of the day before `until`, of the home account and every member."""
     since = until - PERIOD
     accounts = dict.fromkeys([home, *(one.account for one in books.enrolments())])
-    bodies = [json.loads(one.body) for account in accounts for one in books.records(account, since, until)]
-    # A record is counted from the moment behind `counted_until` on, so that no moment belongs to two days.
+    found = [json.loads(one.body) for account in accounts for one in books.records(account, since, until)]
+    # The books begin with `since` itself, which belongs to the day before.
+    bodies = [body for body in found if datetime.fromisoformat(body["recorded_at"]) > since]
     figures = counted(Figures(counted_from=since, counted_until=since), bodies, until, {})
     return Facts(
         until=until,

@@ -28,6 +28,9 @@ SCHEMA = "redress.ticket/1"
 RECURRENCE = "recurrence_of"
 """Where a ticket's evidence names the remote ticket before it: `{"key": …, "url": …}`, both of our own making."""
 
+NOTHING = "–"
+"""Where nothing is said. A hyphen would begin a list."""
+
 LEFT_OUT = "Not everything fits here. The rest stands in Redress, under the case named above."
 STILL = "Closed here, and yet an assessment since then still finds what it is about. As it stands now:"
 CHANGED = f"Signs that cannot be shown stand as {UNSEEN}: do not paste what follows, take it from Redress."
@@ -146,7 +149,7 @@ def _node(part: Part) -> dict[str, Any]:
         link = {"type": "link", "attrs": {"href": part.said}}
         return {"type": "paragraph", "content": [{**_said(part.said), "marks": [link]}]}
     name = [{**_said(f"{part.name}: "), "marks": [{"type": "strong"}]}] if part.name else []
-    return {"type": "paragraph", "content": [*name, _said(plain(part.said, LONGEST_SAID) or "-")]}
+    return {"type": "paragraph", "content": [*name, _said(plain(part.said, LONGEST_SAID) or NOTHING)]}
 
 
 def _said(said: str) -> dict[str, Any]:
@@ -171,7 +174,7 @@ def _block(part: Part) -> str:
     if part.kind == "link":
         return f"<{part.said}>"
     name = f"**{part.name}:** " if part.name else ""
-    return f"{name}{markdown(part.said, LONGEST_SAID) or '-'}"
+    return f"{name}{markdown(part.said, LONGEST_SAID) or NOTHING}"
 
 
 # -- plain text --------------------------------------------------------------------------------------------------------
@@ -188,7 +191,7 @@ def _lines(part: Part) -> str:
         shown = "\n".join(f"    {line}" for line in part.said.split("\n"))
     else:
         name = f"{part.name}: " if part.name else ""
-        shown = f"{name}{plain(part.said, LONGEST_SAID) or '-'}"
+        shown = f"{name}{plain(part.said, LONGEST_SAID) or NOTHING}"
     return _CODE_TAG.sub("(", shown)
 
 

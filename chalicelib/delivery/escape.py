@@ -8,6 +8,7 @@ sign, and what is too long ends in an ellipsis. Every result is one line and no 
 import re
 import unicodedata
 from collections.abc import Iterable
+from types import MappingProxyType
 
 ELLIPSIS = "…"
 UNSEEN = "\ufffd"
@@ -23,8 +24,10 @@ _INVISIBLE = frozenset(
 MOST_MARKS = 3
 """Marks on one letter. More would climb over the lines above it."""
 
-_MRKDWN = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "`": "\N{MODIFIER LETTER GRAVE ACCENT}"}
-_FORMATS = {"*": "\N{ASTERISK OPERATOR}", "_": "\N{MODIFIER LETTER LOW MACRON}", "~": "\N{TILDE OPERATOR}"}
+_MRKDWN = MappingProxyType({"&": "&amp;", "<": "&lt;", ">": "&gt;", "`": "\N{MODIFIER LETTER GRAVE ACCENT}"})
+_FORMATS = MappingProxyType(
+    {"*": "\N{ASTERISK OPERATOR}", "_": "\N{MODIFIER LETTER LOW MACRON}", "~": "\N{TILDE OPERATOR}"}
+)
 _RATIO = "\N{RATIO}"
 
 _NAME = r"(?P<kept>\b(?:arn:aws[a-z-]*:(?:ec2|iam|s3|sts):(?:[a-z]{2,4}(?:-[a-z]+)+-[0-9]{1,2})?:[0-9]*:|AWS::::Account:))"

@@ -73,8 +73,8 @@ class Ran:
     """What a run did, as its records tell: what each call was for, the state before, and after as far as it was read."""
 
     whys: tuple[str, ...] = ()
-    before: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
-    after: Mapping[str, Any] | None = None
+    before: dict[str, Any] = field(default_factory=dict[str, Any])
+    after: dict[str, Any] | None = None
     called: bool = True
 
 
@@ -89,9 +89,9 @@ def ran(bodies: Iterable[str], run: int) -> Ran:
         if said.get("type") in {RecordType.INTENT, RecordType.UNDO_INTENT}:
             calls = sequence(mapping(data.get("plan")).get("calls"))
             whys = tuple(str(mapping(call).get("why", "")) for call in calls)
-            found = Ran(whys, mapping(data.get("before")), found.after, found.called)
+            found = Ran(whys, {**mapping(data.get("before"))}, found.after, found.called)
         elif said.get("type") in {RecordType.RESULT, RecordType.UNDO_RESULT}:
-            after = mapping(data.get("after")) or None
+            after = {**mapping(data.get("after"))} or None
             found = Ran(found.whys, found.before, after, called=bool(sequence(data.get("results"))))
     return found
 

@@ -8,15 +8,17 @@ What cannot be told is noted at the case, with what it waits for, and sent again
 """
 
 import hashlib
+import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+from itertools import islice
 from typing import Literal, Protocol
 
 from pydantic import ValidationError
 
-from chalicelib.delivery import daily, mails, routes, storms
+from chalicelib.delivery import daily, mails, routes, storms, tickets
 from chalicelib.delivery.card import Card, card, digest_card, reply, sheet, view_of
 from chalicelib.delivery.escape import plain
 from chalicelib.domain.approval import Answers
@@ -33,24 +35,42 @@ from chalicelib.domain.delivery import (
     Mail,
     Post,
     Storm,
+    TicketSystem,
     Told,
 )
 from chalicelib.domain.dossier import Dossier
-from chalicelib.domain.errors import LaterError, RejectedError, StoreError, UnreachableError
+from chalicelib.domain.errors import (
+    ConflictError,
+    LaterError,
+    MessageGoneError,
+    RejectedError,
+    StoreError,
+    UnreachableError,
+)
+from chalicelib.domain.figures import SETTLES, Figures, counted
+from chalicelib.domain.finding import Severity
 from chalicelib.domain.policy import Integration, Policy, PolicySetting
 from chalicelib.domain.ports import Clock, Notice
+from chalicelib.domain.record import stamp
 from chalicelib.domain.shape import mapping
-from chalicelib.domain.ticket import Ticket
+from chalicelib.domain.ticket import Ticket, TicketState
+from chalicelib.flow import errand, notify
 
 PACE = 1.0
 """Seconds between two messages in one channel (https://docs.slack.dev/apis/web-api/rate-limits). Nobody else posts there
 meanwhile: the queue hands out one message of a channel at a time."""
+
+ATTEMPTS = 5
+"""How often it is noted that something was told, while others note what they told. A message is not told twice for it."""
 
 RESENT_AFTER = timedelta(minutes=10)
 """For so long a message of the queue is left to itself. Then the sweep sends another."""
 
 GIVE_UP_AFTER = timedelta(days=3)
 """For so long it is tried to reach a destination: no ask stays open longer (`policy.Rule.expires_after_hours`)."""
+
+MOST_POLLED = 1000
+"""How many open tickets are asked about in a day; a webhook tells of the others."""
 
 SETTLED, WAITS = "settled", "waits"
 """What is shown of a case that stands behind a digest."""
@@ -92,19 +112,30 @@ class _Page:
         self.now = told.deliveries(name) or Deliveries(case=name)
 
     def keep(self, *others: Storm, lines: Iterable[Line] = (), post: Post | None = None) -> None:
-        """Note these lines and this post, and store all with the `others`; ConflictError when somebody was quicker.
+        """Note these lines and this post, and store all with the `others`.
 
-        A destination has the line of what it was told last, and one for each notice that is still on its way there.
+        A destination has the line of what it was told last, and one for each notice that is still on its way there. Where
+        somebody else told another destination meanwhile, both is noted; ConflictError only when that goes on and on, or
+        when there are `others`, about which somebody may have decided otherwise.
         """
-        kept, posts = self.now.lines, self.now.posts
-        for line in lines:
-            kept = (*(one for one in kept if _stays(one, line)), line)
-        if post:
-            posts = (*(one for one in posts if (one.channel, one.ask) != (post.channel, post.ask)), post)
-        changed = {"lines": kept, "posts": posts, "version": self.now.version + 1}
-        after = self.now.model_copy(update=changed)
-        self._told.keep(after, *others)
-        self.now = after
+        for _ in range(ATTEMPTS):
+            kept, posts = self.now.lines, self.now.posts
+            for line in lines:
+                kept = (*(one for one in kept if _stays(one, line)), line)
+            if post:
+                posts = (*(one for one in posts if (one.channel, one.ask) != (post.channel, post.ask)), post)
+            changed = {"lines": kept, "posts": posts, "version": self.now.version + 1}
+            after = self.now.model_copy(update=changed)
+            try:
+                self._told.keep(after, *others)
+            except ConflictError:
+                if others:
+                    raise
+                self.now = self._told.deliveries(after.case) or Deliveries(case=after.case)
+                continue
+            self.now = after
+            return
+        raise ConflictError(f"what was told of {self.now.case} is being written by others all the time")
 
     def post(self, channel: str, ask: int) -> Post | None:
         """The message about that ask that stands in the channel."""
@@ -140,7 +171,7 @@ class _Voice:
             return self.say(channel, shows)
         try:
             self._change(channel, ts, shows)
-        except UnreachableError:
+        except MessageGoneError:
             return self.say(channel, shows)
         return ts
 
@@ -163,18 +194,22 @@ class _Voice:
 
 @dataclass(frozen=True)
 class Office:
-    """Everything that telling needs. `bring` keeps a ticket in somebody's system, `send` puts a delivery on the queue."""
+    """Everything that telling needs. `system` is a ticket system with its credentials, `send` puts a delivery on the queue.
+
+    `tenant` names this deployment, for ticket systems that two of them share.
+    """
 
     told: Told
     desk: Desk
     books: daily.Books
     chat: Chat
     mail: Mail
-    bring: Callable[[Ticket, Integration], object]
+    system: Callable[[Integration], TicketSystem]
     send: Callable[[Delivery], None]
     controls: Mapping[str, Control]
     remediations: Mapping[str, AnyRemediation]
     home: str
+    tenant: str
     clock: Clock
 
     def deliver(self, delivery: Delivery) -> None:
@@ -209,6 +244,40 @@ class Office:
             self.told.keep(Deliveries(case=name, lines=lines, version=1))
             for line in lines:
                 self.send(_again(name, line))
+            self._poll(policy, now)
+        self._count(now)
+
+    def _poll(self, policy: Policy | None, now: datetime) -> None:
+        """Once a day, have every system asked about our open tickets: a webhook may have been lost, or never set up."""
+        asked = [one for one in policy.integrations if one.system != "webhook"] if policy else []
+        for ticket in islice(self.books.tickets(TicketState.OPEN), MOST_POLLED) if asked else ():
+            about = routes.about_of(notify.ticket(ticket), self._severities())
+            for one in asked:
+                if policy and about and policy.fits(one, about):
+                    self.send(
+                        Delivery(
+                            notice=notify.ticket(ticket).id,
+                            kind=routes.HEARD,
+                            case=ticket.case,
+                            at=now,
+                            destination=Destination(kind="ticket", to=one.name),
+                        )
+                    )
+
+    def _count(self, now: datetime) -> None:
+        """The figures of the overview, up to what is settled by now."""
+        until = now - SETTLES
+        figures = self.books.figures() or Figures(counted_from=until, counted_until=until)
+        accounts = dict.fromkeys([self.home, *(one.account for one in self.books.enrolments())])
+        bodies = [
+            json.loads(one.body)
+            for account in accounts
+            for one in self.books.records(account, figures.counted_until, until)
+        ]
+        self.told.keep(counted(figures, bodies, until, self._severities()))
+
+    def _severities(self) -> dict[str, Severity]:
+        return {control.id: control.severity for control in self.controls.values()}
 
     # -- one destination -----------------------------------------------------------------------------------------------
 
@@ -238,7 +307,7 @@ class Office:
             message = f"there is no notice {delivery.notice}, though it was to be told: somebody removed it"
             raise StoreError(message)
         if where.kind == "ticket":
-            return self._ticket(notice, where.to, policy)
+            return self._ticket(notice, delivery.kind, where.to, policy)
         found = parts_of(notice.case)
         case = self.desk.case(*found) if found else None
         if where.kind == "mail":
@@ -286,15 +355,32 @@ class Office:
         else:
             self._post(told, delivery.destination, "people", daily.mail_of(facts, policy), page)
 
-    def _ticket(self, notice: Notice, name: str, policy: Policy | None) -> str:
+    def _ticket(self, notice: Notice, kind: str, name: str, policy: Policy | None) -> str:
         """The ticket as it stands: when it has been closed meanwhile, as a closed one."""
         integration = next((one for one in policy.integrations if one.name == name), None) if policy else None
         if integration is None:
             return f"the policy has no integration {name} any more"
         ticket = _ticket_of(notice)
         closed = self.desk.notice(f"{ticket.id}#closed") if ticket.is_open else None
-        self.bring(_ticket_of(closed) if closed else ticket, integration)
+        ticket, system = _ticket_of(closed) if closed else ticket, self.system(integration)
+        if kind == routes.HEARD:
+            self._look(ticket, name, system)
+        else:
+            tickets.bring(ticket, integration, system, self.told, self.clock, tenant=self.tenant)
         return ""
+
+    def _look(self, ticket: Ticket, name: str, system: TicketSystem) -> None:
+        """Ask the system what was done to the ticket there; the engine hears of it before we remember that it knows."""
+        ref, now = self.told.reference(ticket.id, name), self.clock.now()
+        moved = tickets.looked(ticket, ref, system, now) if ref else None
+        if moved is None:
+            return
+        if moved.closed:
+            order = errand.ClosedThere(
+                case=ticket.case, ticket=ticket.id, integration=name, key=moved.key, at=now
+            )
+            self.told.hand_on(errand.notice(order, f"{ticket.id}:{name}:{stamp(now)}", ticket.case, now))
+        self.told.keep(moved)
 
     def _mail(
         self, notice: Notice, case: Case | None, where: Destination, page: _Page, policy: Policy | None
@@ -368,13 +454,14 @@ class Office:
         if post and post.storm:
             post = self._behind(post, page, policy, voice, waits=waits)
         elif post is None or post.shown != _shown(shows):
-            ts = voice.show(channel, post.ts if post else "", shows)
-            replies = post.replies if post else ()
-            post = Post(channel=channel, ask=ask, ts=ts, shown=_shown(shows), replies=replies)
-            page.keep(post=post)
+            post = _put(post or Post(channel=channel, ask=ask, ts="", shown=""), shows, page, voice)
         said, key = reply(notice.kind, notice.body, view), _key(notice)
         if said and key not in post.replies and (notice.kind in routes.ALARMS or not post.storm):
-            voice.say(channel, said, post.ts or None)
+            try:
+                voice.say(channel, said, post.ts or None)
+            except MessageGoneError:  # somebody deleted the card, which has nothing new to show
+                post = _put(post.model_copy(update={"ts": ""}), shows, page, voice)
+                voice.say(channel, said, post.ts)
             page.keep(post=post.model_copy(update={"replies": (*post.replies, key)}))
         for other in page.now.posts:
             stands = other.ask == ask and other.ts and other.channel != channel
@@ -477,6 +564,14 @@ def _line(delivery: Delivery, page: _Page, state: State, said: str) -> Line:
         attempts=(before.attempts if before else 0) + 1,
         said=_said(said),
     )
+
+
+def _put(post: Post, shows: Card, page: _Page, voice: _Voice) -> Post:
+    """The message of the post shows this now, wherever that is, and it is noted."""
+    ts = voice.show(post.channel, post.ts, shows)
+    after = post.model_copy(update={"ts": ts, "shown": _shown(shows)})
+    page.keep(post=after)
+    return after
 
 
 def _said(text: str) -> str:

@@ -21,6 +21,9 @@ ALARMS = frozenset({"tamper_suspected", "break_glass"})
 
 TICKETS = frozenset({"ticket_open", "ticket_closed"})
 
+HEARD = "ticket_heard"
+"""Something was done to a ticket elsewhere: a question for that one system, and no news for people yet."""
+
 CHANGED = frozenset(
     f"{what}_{outcome.value}"
     for what in ("run", "undo")
@@ -38,6 +41,8 @@ def destinations(
     """Where the notice is told, without repetition; nowhere for an errand, which is none of people's business."""
     if notice.kind == NOTICE:
         return ()
+    if notice.kind == HEARD:
+        return (Destination(kind="ticket", to=str(notice.body["integration"])),)
     about = about_of(notice, severity_of)
     if notice.kind in ALARMS:
         return (*_channels(policy.routes if policy else ()), PEOPLE)

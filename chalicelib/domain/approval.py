@@ -142,7 +142,13 @@ _SSO = re.compile(r"arn:[a-z-]+:sts::[0-9]{12}:assumed-role/AWSReservedSSO_[^/]+
 
 
 def principal(arn: str) -> str:
-    """Whom an ARN means, for telling people apart. An Identity Center user is one person under every permission set."""
+    """Whom an identity means, for telling people apart. An Identity Center user is one person under every permission set.
+
+    Names of AWS and mail addresses are one in capitals and without; what a sign-in provider calls a subject is not
+    (OpenID Connect Core, section 2).
+    """
+    if arn.startswith("oidc:"):
+        return arn.strip()
     folded = unicodedata.normalize("NFKC", arn).casefold().strip()
     match = _SSO.fullmatch(unicodedata.normalize("NFKC", arn).strip())
     return f"identity-center:{match['person'].casefold()}" if match else folded

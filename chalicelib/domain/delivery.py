@@ -9,7 +9,9 @@ from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import StringConstraints
 
+from chalicelib.domain.figures import Figures
 from chalicelib.domain.finding import Model
+from chalicelib.domain.ports import Notice
 from chalicelib.domain.ticket import Ticket
 
 LONGEST_SAID = 300
@@ -181,8 +183,12 @@ class Told(Protocol):
         """What has been told of the case; None before anything was to be told."""
         ...
 
-    def keep(self, *changed: "Deliveries | Storm | TicketRef") -> None:
+    def keep(self, *changed: Deliveries | Storm | TicketRef | Figures) -> None:
         """All of them at their new versions or none; ConflictError when somebody else was quicker."""
+        ...
+
+    def hand_on(self, notice: Notice) -> None:
+        """An errand for the engine, which changes nothing by itself."""
         ...
 
     def storm(self, name: str) -> Storm | None:

@@ -5,10 +5,12 @@ goes by it. Until one is set, IAM alone says who may answer: through the command
 A policy that cannot be read approves nothing.
 """
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -23,7 +25,8 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0
 Identity = Annotated[
     str,
     StringConstraints(
-        pattern=r"^(arn:aws[a-z-]*:(iam|sts):|oidc:https://|email:https://|slack:[TE])[\x21-\x7e]{1,500}$"
+        pattern=r"^(arn:aws[a-z-]*:(iam|sts):|(oidc|email):(https://|http://(127\.0\.0\.1|localhost)[:/#])|slack:[TE])"
+        r"[\x21-\x7e]{1,500}$"
     ),
 ]
 """How somebody is known from outside, as a front door authenticates it:
@@ -113,6 +116,15 @@ class Rule(Scope):
     mfa: bool = False
     login_within_minutes: int | None = Field(default=None, ge=1, le=60)
     expires_after_hours: int = Field(default=8, ge=1, le=72)
+
+    @model_validator(mode="after")
+    def _owners_are_not_asked(self) -> Self:
+        if self.owners:
+            message = (
+                f"{self.name}: whoever changes a resource may choose its owner tag, so no rule goes by owners"
+            )
+            raise ValueError(message)
+        return self
 
     @model_validator(mode="after")
     def _weak_doors_decide_little(self) -> Self:
@@ -268,13 +280,16 @@ class Policy(Model):
         return frozenset(found)
 
     def who(self, identity: str) -> str | None:
-        """The id of the person who has that identity, or None when the policy knows nobody by it."""
-        wanted = principal(identity)
+        """The id of the person who has that identity, or None when the policy knows nobody by it.
+
+        An identity with other characters than ASCII's is nobody's: folding it would make a look-alike the person.
+        """
+        wanted = _same(identity) if identity.isascii() else None
         return next(
             (
                 person
                 for person, known in self.people.items()
-                if any(principal(one) == wanted for one in known.identities)
+                if any(_same(one) == wanted for one in known.identities)
             ),
             None,
         )
@@ -282,7 +297,8 @@ class Policy(Model):
     def names(self, person: str) -> frozenset[str]:
         """Everything by which the person may be on record: every identity, name and mail address."""
         known = self.people[person]
-        spoken = {called(person), called(known.name), *([called(known.email)] if known.email else [])}
+        mails = {one.rpartition("#")[2] for one in known.identities if one.startswith("email:")}
+        spoken = {called(one) for one in (person, known.name, known.email, *mails) if one}
         return frozenset(
             {f"person:{person}", *spoken, *(name for one in known.identities for name in named(one))}
         )
@@ -345,7 +361,7 @@ def _shared_identities(policy: Policy) -> Iterable[str]:
     """An identity means one person: else nobody could say who decided, and one person might count twice."""
     seen: dict[str, str] = {}
     for name, person in policy.people.items():
-        for identity in {principal(one) for one in person.identities}:
+        for identity in {_same(one) for one in person.identities}:
             other = seen.setdefault(identity, name)
             if other != name:
                 yield f"{identity} is said to be both {other} and {name}"
@@ -366,16 +382,30 @@ def _unreachable_quorums(policy: Policy) -> Iterable[str]:
             )
 
 
-_IDENTITIES_OF: dict[Door, tuple[str, ...]] = {
-    Door.CLI: ("arn:",),
-    Door.CONSOLE: ("oidc:", "email:", "slack:"),
-    Door.SLACK: ("slack:",),
-}
+_IDENTITIES_OF: Mapping[Door, re.Pattern[str]] = MappingProxyType(
+    {
+        # A role's session may call itself anything, and root is nobody: neither answers.
+        Door.CLI: re.compile(
+            r"arn:[a-z-]+:(iam::[0-9]{12}:user/|sts::[0-9]{12}:assumed-role/AWSReservedSSO_)"
+        ),
+        Door.CONSOLE: re.compile("oidc:|email:|slack:"),
+        Door.SLACK: re.compile("slack:"),
+    }
+)
 
 
 def usable(person: Person, rule: Rule) -> bool:
-    """True when the person has an identity with which one of the rule's doors lets them in."""
-    return any(one.startswith(_IDENTITIES_OF[door]) for door in rule.doors for one in person.identities)
+    """True when the person has an identity with which one of the rule's doors lets them in.
+
+    Of a sign-in and a second factor only the console can tell.
+    """
+    told = {Door.CONSOLE} if rule.mfa or rule.login_within_minutes else {*Door}
+    return any(_IDENTITIES_OF[door].match(one) for door in told & {*rule.doors} for one in person.identities)
+
+
+def _same(identity: str) -> str:
+    """By what two spellings of an identity are one. A provider's subject is case-sensitive (OpenID Connect Core, 2)."""
+    return identity if identity.startswith("oidc:") else principal(identity)
 
 
 # -- what answers amount to --------------------------------------------------------------------------------------------
@@ -459,7 +489,7 @@ def _against(policy: Policy, rule: Rule, about: About, person: str, ask: Ask, an
     """Why the rule does not take this answer of that person."""
     if answer.door not in rule.doors:
         return f"the rule {rule.name} takes no answer through this door ({answer.door.value}); open the link instead"
-    if not answer.approve:
+    if not answer.approve or answer.withdrawn:
         may = _may_deny(policy, rule, about, person)
         return "" if may else f"the rule {rule.name} does not let you decide this"
     if person not in policy.members(rule.approvers):
@@ -474,8 +504,9 @@ def consent(policy: Policy | None, about: About, ask: Ask, answers: Answers | No
     last = {answer.principal: answer for answer in (answers.answers if answers else ())}
     counted = [
         answer
-        for answer in last.values()
-        if not answer.withdrawn
+        for answer in (answers.answers if answers else ())
+        if answer is last[answer.principal]
+        and not answer.withdrawn
         and answer.principal == principal_of(policy, answer.by)
         and not problem_with(policy, about, ask, answer)
     ]
@@ -491,16 +522,16 @@ def consent(policy: Policy | None, about: About, ask: Ask, answers: Answers | No
 def _may_deny(policy: Policy, rule: Rule, about: About, person: str) -> bool:
     """Approvers, operators, and whoever answers for the resource."""
     known = policy.people[person]
-    owns = bool(about.owner) and called(about.owner) in {
-        called(known.email),
-        called(known.name),
-        called(person),
-    }
     return (
-        owns
+        _owns(policy.names(person), about.owner)
         or person in policy.members(rule.approvers)
         or bool({Role.APPROVER, Role.OPERATOR} & {*known.roles})
     )
+
+
+def _owns(mine: frozenset[str], owner: str) -> bool:
+    """True when whoever is called all of `mine` is the owner, who may be written as a name, an address or an ARN."""
+    return bool(owner) and bool({called(owner), principal(owner)} & mine)
 
 
 def _too_weak(rule: Rule, answer: Answer) -> str:
@@ -516,7 +547,7 @@ def _too_weak(rule: Rule, answer: Answer) -> str:
 
 
 def _barred(ask: Ask, mine: frozenset[str], owner: str = "") -> str:
-    if ask.bars(mine) or (owner and called(owner) in mine):
+    if ask.bars(mine) or _owns(mine, owner):
         return (
             "who made the change, wants it taken back, answers for the resource or would own the exemption does not "
             "approve it: ask somebody else. To deny it is yours too"

@@ -35,6 +35,9 @@ from chalicelib.flow import errand
 ATTEMPTS = 5
 """How often an answer is tried while others answer, or the engine moves the case on."""
 
+MOST_CHANGES_OF_MIND = 10
+"""How often one person approves one ask: the answers lie in one item, and nobody fills it up so that others cannot answer."""
+
 LONGEST_TEXT = 500
 _DIRECTION_MARKS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
@@ -279,6 +282,8 @@ def _nothing_to_add(answers: Answers, given: Answer) -> str:
         return "" if stands else "you have not approved it, so there is nothing to take back"
     if stands and given.approve and not given.break_glass:
         return f"you approved it already, at {stamp(mine[-1].at)}; somebody else has to as well"
+    if given.approve and not given.break_glass and sum(one.withdrawn for one in mine) >= MOST_CHANGES_OF_MIND:
+        return "you took it back too often: deny it, or leave it to others"
     return ""
 
 

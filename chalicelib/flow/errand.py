@@ -73,14 +73,24 @@ class News(Model):
 
 
 class Heard(Model):
-    """A ticket system says that somebody closed or reopened a ticket there: look whether it is so, and at the target."""
+    """A ticket system says that something was done to a ticket of ours: have it asked whether that is so."""
 
     errand: Literal["heard"] = "heard"
     case: str
     ticket: str
     integration: str
-    closed: bool
     request_id: str
+
+
+class ClosedThere(Model):
+    """A ticket system, asked, says that our open ticket is closed there: on record, and the target is looked at."""
+
+    errand: Literal["closed_there"] = "closed_there"
+    case: str
+    ticket: str
+    integration: str
+    key: str
+    at: datetime
 
 
 class Sweep(Model):
@@ -109,7 +119,9 @@ class Tick(Model):
     at: datetime | None = None
 
 
-AnyErrand = Redrive | Answered | UndoWanted | Look | Exempted | News | Heard | Sweep | SweepPart | Tick
+AnyErrand = (
+    Redrive | Answered | UndoWanted | Look | Exempted | News | Heard | ClosedThere | Sweep | SweepPart | Tick
+)
 ERRAND: TypeAdapter[AnyErrand] = TypeAdapter(Annotated[AnyErrand, Field(discriminator="errand")])
 """Reads an errand: strict, every unknown key is an error."""
 

@@ -56,6 +56,8 @@ def carry_out(  # noqa: C901, PLR0911 -- one way out for each errand
             return Done(_news(engine, order))
         case errand.Heard():
             return Done(_heard(engine, order))
+        case errand.ClosedThere():
+            return Done(_closed_there(engine, order))
         case errand.Sweep():
             walked, parts = sweep.begin(engine, order)
             return Done((walked,), parts)
@@ -102,32 +104,56 @@ def _exempted(engine: Engine, order: errand.Exempted) -> tuple[Walked, ...]:
 
 def _news(engine: Engine, order: errand.News) -> tuple[Walked, ...]:
     """Those who follow the case are told. Of a case that has moved on meanwhile nobody needs to be."""
-    case = engine.case(order.case)
-    if case is None:
-        return ()
-    now = engine.clock.now()
-    with contextlib.suppress(ConflictError):
-        engine.commit(case, now, (), notices=(notify.news(case, order.request_id, now, order.says),))
-    return (Walked(order.case, "told", "news", order.says, case=order.case),)
+    for _ in range(asking.ATTEMPTS):
+        case, now = engine.case(order.case), engine.clock.now()
+        if case is None:
+            break
+        with contextlib.suppress(ConflictError):
+            engine.commit(case, now, (), notices=(notify.news(case, order.request_id, now, order.says),))
+            return (Walked(order.case, "told", "news", order.says, case=order.case),)
+    return (Walked(order.case, "nothing", "no current case", "nobody follows it now", case=order.case),)
 
 
 def _heard(engine: Engine, order: errand.Heard) -> tuple[Walked, ...]:
-    """Somebody closed a ticket elsewhere: that is on record, and no proof. The target is looked at, and only that closes ours.
+    """Whoever keeps our tickets in that system is to ask it: a message from outside proves nothing."""
+    case = _with_ticket(engine, order.case, order.ticket)
+    if case and case.ticket:
+        notice = notify.heard(case, case.ticket, order.integration, order.request_id, engine.clock.now())
+        engine.commit(case, engine.clock.now(), (), notices=(notice,))
+    return (Walked(order.case, "told" if case else "nothing", "ticket", order.ticket, case=order.case),)
 
-    What still fails then is told there again.
+
+def _closed_there(engine: Engine, order: errand.ClosedThere) -> tuple[Walked, ...]:
+    """Somebody closed our ticket elsewhere: that is on record, and no proof. The target is looked at, and only that closes ours.
+
+    What still fails then is told there again, as newer than what was closed.
     """
-    case, now = engine.case(order.case), engine.clock.now()
-    ticket = case.ticket if case else None
-    if case is None or ticket is None or ticket.id != order.ticket or not ticket.is_open or not order.closed:
+    case, now = _with_ticket(engine, order.case, order.ticket), engine.clock.now()
+    if case is None or case.ticket is None:
         return (Walked(order.case, "nothing", "no open ticket", "ours is not open", case=order.case),)
-    key = f"heard:{order.integration}:{order.request_id}"
-    draft = record.ticket_closed_externally(case, ticket, key, order.integration, now)
-    engine.commit(case, now, (draft,))
-    walked = engine.all([engine.about(case, key, Origin.WAKE, now)])
-    after = engine.case(order.case)
-    if after and after.ticket and after.ticket.id == ticket.id and after.ticket.is_open:
-        engine.commit(after, now, (), notices=(notify.ticket(after.ticket, again=order.request_id),))
+    key = f"closed:{order.integration}:{order.ticket}:{stamp(order.at)}"
+    visit = engine.about(case, key, Origin.WAKE, now)
+    if not engine.gate(visit, visit.ids).seen:
+        closed = record.ticket_closed_externally(case, case.ticket, key, order.integration, order.key, now)
+        engine.commit(case, now, (closed,))
+    walked = engine.all([visit])
+    after = _with_ticket(engine, order.case, order.ticket)
+    if after and after.ticket:
+        newer = after.ticket.model_copy(update={"updated_at": engine.clock.now()})
+        told = notify.ticket(newer, again=stamp(order.at))
+        still = after.model_copy(update={"ticket": newer})
+        engine.commit(still, engine.clock.now(), (), notices=(told,), ticket=newer)
     return walked
+
+
+def _with_ticket(engine: Engine, name: str, ticket: str) -> Case | None:
+    """The case that stands for that target now, if that very ticket is open there."""
+    named = engine.case(name)
+    if named is None:
+        return None
+    visit = engine.about(named, f"ticket:{ticket}", Origin.WAKE, engine.clock.now())
+    case = engine.gate(visit, visit.ids).case
+    return case if case and case.ticket and case.ticket.id == ticket and case.ticket.is_open else None
 
 
 def _tick(engine: Engine) -> Done:

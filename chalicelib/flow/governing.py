@@ -2,17 +2,26 @@
 
 import hashlib
 from datetime import datetime, timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Protocol
 
 from pydantic import Field, StringConstraints
 
 from chalicelib.domain.contract import canonical
 from chalicelib.domain.errors import RefusedCommandError
-from chalicelib.domain.finding import AccountId, Model
+from chalicelib.domain.finding import GLOBAL, AccountId, Actor, Model
 from chalicelib.domain.policy import LONGEST_ENGAGEMENT, Engagement, Identity, Name, Policy, PolicySetting
-from chalicelib.domain.record import RecordType, stamp
+from chalicelib.domain.ports import Clock
+from chalicelib.domain.record import Draft, Head, Record, RecordType, seal, stamp
 from chalicelib.flow.answering import Line
 from chalicelib.flow.desk import CommandResult, Desk, Wanted, plain
+
+
+class Notes(Protocol):
+    """What putting a look on record needs of the store."""
+
+    def note(self, record: Record) -> bool:
+        """A chain of one record; False when it already stands."""
+        ...
 
 
 class SetPolicy(Model):
@@ -128,3 +137,22 @@ def uninvite(desk: Desk, command: Uninvite) -> CommandResult:
         )
 
     return desk.change(desk.home, "uninvite", command.reason, draw)
+
+
+def viewed(
+    notes: Notes, clock: Clock, identity: str, path: str, request_id: str, *, home: str, engine: str
+) -> None:
+    """Put on record that an auditor looked at a page: a chain of one record; StoreError, and no page, when it cannot be."""
+    now = clock.now()
+    draft = Draft(
+        type=RecordType.VIEWED,
+        source_id=f"view:{request_id}",
+        step="viewed",
+        occurred_at=now,
+        account=home,
+        region=GLOBAL,
+        actor=Actor(type="Person", arn=identity),
+        data={"path": path},
+    )
+    (record,) = seal(f"SYS#VIEW#{request_id}", Head(), (draft,), now, engine)
+    notes.note(record)

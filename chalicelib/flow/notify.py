@@ -89,20 +89,31 @@ def _about(case: Case, controls: Iterable[str]) -> dict[str, JsonValue]:
 
 def ticket(one: Ticket, again: str = "") -> Notice:
     """A ticket, whole: whoever brings it to a ticket system needs nothing else. `again` names why it is told once more."""
+    state = one.state.value
     return Notice(
-        id=f"{one.id}#{one.state.value}{f'#{again}' if again else ''}",
-        kind=f"ticket_{one.state.value}",
+        id=f"{one.id}#{state}{f'#{again}' if again else ''}",
+        kind=f"ticket_{state}",
         case=one.case,
         at=one.updated_at,
-        body={
-            "account": one.target.account,
-            "region": one.target.region,
-            "resource": one.resource,
-            "controls": list(one.controls),
-            "owner": one.owner,
-            "ticket": one.model_dump(mode="json"),
-        },
+        body=_of_ticket(one),
     )
+
+
+def heard(case: Case, one: Ticket, integration: str, request_id: str, at: datetime) -> Notice:
+    """Something was done to the ticket in that system, as it says itself: whoever keeps it there asks."""
+    body = {**_of_ticket(one), "integration": integration}
+    return Notice(id=f"{one.id}#heard-{request_id}", kind="ticket_heard", case=case.id, at=at, body=body)
+
+
+def _of_ticket(one: Ticket) -> dict[str, JsonValue]:
+    return {
+        "account": one.target.account,
+        "region": one.target.region,
+        "resource": one.resource,
+        "controls": list(one.controls),
+        "owner": one.owner,
+        "ticket": one.model_dump(mode="json"),
+    }
 
 
 def run_state(case: Case, run: Run, at: datetime, outcome: Outcome | None, reason: str) -> Notice:

@@ -167,7 +167,9 @@ def ticket(case: Case, one: Ticket, key: str) -> Draft:
     )
 
 
-def ticket_closed_externally(case: Case, one: Ticket, key: str, integration: str, at: datetime) -> Draft:
+def ticket_closed_externally(
+    case: Case, one: Ticket, key: str, integration: str, remote: str, at: datetime
+) -> Draft:
     """A ticket system says that somebody closed our ticket there. That is a word, and ours stays as it is."""
     return _draft(
         RecordType.TICKET_CLOSED_EXTERNALLY,
@@ -176,7 +178,7 @@ def ticket_closed_externally(case: Case, one: Ticket, key: str, integration: str
         f"ticket-{one.number}-closed-externally",
         at,
         controls=one.controls,
-        data={"ticket": one.id, "integration": integration},
+        data={"ticket": one.id, "integration": integration, "remote": remote},
     )
 
 

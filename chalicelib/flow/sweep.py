@@ -303,7 +303,8 @@ def _change(engine: "Engine", sweep: Sweep, now: datetime) -> SweepChange:
         data=data,
     )
     (record,) = seal(f"SWEEP#{sweep.id}", Head(), (draft,), now, engine.home.version)
-    report = Notice(id=f"SWEEP#{sweep.id}", kind="baseline_report", case="", at=now, body=data)
+    body: dict[str, JsonValue] = {"account": sweep.account, "controls": [*sorted(failing)], **data}
+    report = Notice(id=f"SWEEP#{sweep.id}", kind="baseline_report", case="", at=now, body=body)
     return SweepChange(
         sweep=sweep,
         baselines=_baselines(engine, sweep, now),

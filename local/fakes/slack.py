@@ -27,6 +27,7 @@ from urllib.parse import parse_qs, parse_qsl, quote, urlencode, urlsplit
 TEAM = "T0REDRESS"
 APP = "A0REDRESS"
 BOT = "B0REDRESS"
+MINUTE = 60
 CRAWLER = "Slackbot-LinkExpanding 1.0 (+https://api.slack.com/robots)"
 PER_MINUTE = MappingProxyType(
     {
@@ -350,10 +351,10 @@ class FakeSlack:
             if method == "chat.postMessage" and now - self._last_post.get(channel, 0.0) < 1:
                 return 1
             calls = self._calls.setdefault(method, deque())
-            while calls and now - calls[0] >= 60:  # noqa: PLR2004 -- a minute
+            while calls and now - calls[0] >= MINUTE:
                 calls.popleft()
             if len(calls) >= PER_MINUTE[method]:
-                return max(1, round(60 - (now - calls[0])))
+                return max(1, round(MINUTE - (now - calls[0])))
             calls.append(now)
             if method == "chat.postMessage":
                 self._last_post[channel] = now
@@ -710,7 +711,7 @@ class _Handler(BaseHTTPRequestHandler):
         kind = self.headers.get("Content-Type", "").partition(";")[0]
         try:
             if kind == "application/json" and method not in FORM_ONLY:
-                arguments = json.loads(body)
+                arguments = json.loads(body or b"{}")
             else:
                 arguments = dict(parse_qsl(body.decode(), strict_parsing=bool(body)))
         except ValueError:
@@ -732,8 +733,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         for name, value in {"Content-Type": kind, "Content-Length": str(len(body)), **headers}.items():
             self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(body)
+        with suppress(ConnectionError):  # whoever asked waits no longer
+            self.end_headers()
+            self.wfile.write(body)
 
 
 # -- the page for people -----------------------------------------------------------------------------------------------
@@ -833,7 +835,8 @@ def _mrkdwn_html(text: str) -> str:
     for place, part in enumerate(parts):
         if place % 2:
             target, _, label = part.partition("|")
-            said = html.escape(html.unescape(label or target))
+            mentioned = target.replace("!subteam^", "@").replace("!", "@")
+            said = html.escape(html.unescape(label or mentioned))
             link = target.startswith(("http://", "https://"))
             shown.append(f'<a href="{html.escape(target)}">{said}</a>' if link else f"<b>{said}</b>")
         else:

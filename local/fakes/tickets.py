@@ -574,7 +574,9 @@ class _ServiceNow(_Room):
         whole = {**one.sent, "state": one.status, **said}
         state = whole["state"]
         if state == "6" and (whole.get("close_code") not in CLOSE_CODES or not whole.get("close_notes")):
-            why = "Data Policy Exception: The following fields are mandatory: Resolution code, Resolution notes"
+            why = (
+                "Data Policy Exception: The following fields are mandatory: Resolution code, Resolution notes"
+            )
             raise RefusedError(403, why)
         one.status, one.sent = state, whole
         one.comments += [said["work_notes"]] if "work_notes" in said else []

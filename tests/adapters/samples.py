@@ -20,8 +20,10 @@ from chalicelib.domain.contract import (
     RunRecord,
     State,
 )
+from chalicelib.domain.dossier import Dossier, Incident
 from chalicelib.domain.finding import Actor, Severity, Target
 from chalicelib.domain.limits import Reservation, Spent
+from chalicelib.domain.policy import Engagement, Person, Policy, PolicySetting, Rule
 from chalicelib.domain.ports import (
     AnswerChange,
     DeploymentRole,
@@ -222,6 +224,31 @@ def answer(
     return AnswerChange(
         case=to.id, ask=asked, at=at, answers=after, record=record, notice=notice(f"ERRAND#{by}", "errand")
     )
+
+
+def policy(reason: str = "the first") -> PolicySetting:
+    ann = Person(name="Ann", identities=(str(PERSON.arn), "oidc:https://idp.example#ann"))
+    stands = Policy(people={"ann": ann}, rules=(Rule(name="all", approvers=("ann",)),))
+    return PolicySetting(policy=stands, by="ann", at=START, reason=reason)
+
+
+def engagement(name: str = "soc2", *, revoked: bool = False) -> Engagement:
+    return Engagement(
+        id=name,
+        name="Eva",
+        identity="email:https://idp.example#eva@audit.example",
+        accounts=(HOME,),
+        by="ann",
+        at=START,
+        until=START + timedelta(days=90),
+        reason="SOC 2",
+        revoked=revoked,
+    )
+
+
+def dossier(holder: str = "ann") -> Dossier:
+    incident = Incident(declared=True, root_cause="a leaked key", reason="seen", by="ann", at=START)
+    return Dossier(case=case().id, holder=holder, held_since=START, incident=incident)
 
 
 # --------------------------------------------------------------------------------------------------- tickets and sweeps

@@ -1,22 +1,28 @@
-"""The function behind the outbox's stream: errands are brought in order, other notices left, failures named."""
+"""The function behind the outbox's stream: errands and notices are brought in order to where they belong, failures named."""
 
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from pydantic import JsonValue
 
 from chalicelib import bootstrap
 from chalicelib.adapters.aws import own_client
 from chalicelib.adapters.dynamodb import _notice_item
-from chalicelib.adapters.outbox import Outbox
+from chalicelib.adapters.outbox import REMEMBERED, Outbox, Policies
 from chalicelib.adapters.telemetry import Telemetry
+from chalicelib.domain.delivery import Deliveries, Delivery
 from chalicelib.domain.errors import StoreError
+from chalicelib.domain.finding import Severity
+from chalicelib.domain.policy import Person, Policy, PolicySetting, Route, Rule
 from chalicelib.domain.ports import Notice
 from chalicelib.flow import errand
+from tests.adapters.stores import Dynamo
 from tests.fakes.aws import DEPLOYMENT
+from tests.fakes.clock import FakeClock
 from tests.fakes.models import quick_session
 
 if TYPE_CHECKING:
@@ -26,12 +32,37 @@ AT = datetime(2031, 5, 7, 12, tzinfo=UTC)
 ANSWERED = errand.Answered(case="c-1", ask=2)
 
 
+PERSON = Person(name="Ann", identities=("arn:aws:iam::123456789012:user/ann",))
+POLICY = Policy(
+    people={"ann": PERSON},
+    rules=(Rule(name="all", approvers=("ann",)),),
+    routes=(Route(name="all", channel="C0000001"),),
+)
+
+
 @dataclass
 class Queues:
-    """The commands queue, remembered; it refuses a body that holds `refuses`."""
+    """The commands queue and the notices queue, remembered; the first refuses a body that holds `refuses`.
+
+    It is the policy's table besides, which can be unreadable.
+    """
 
     sent: list[tuple[str, errand.AnyErrand]] = field(default_factory=list)
+    told: list[Delivery] = field(default_factory=list)
     refuses: str = "\x00"
+    setting: PolicySetting | None = None
+    unreadable: bool = False
+    reads: int = 0
+    clock: FakeClock = field(default_factory=FakeClock)
+
+    def __post_init__(self) -> None:
+        self.policies = Policies(self.policy, self.clock)
+
+    def policy(self) -> PolicySetting | None:
+        self.reads += 1
+        if self.unreadable:
+            raise StoreError("the policy cannot be read")
+        return self.setting
 
     def send(self, queue: str, body: str) -> None:
         if self.refuses in body:
@@ -46,7 +77,14 @@ def queues() -> Queues:
 
 def handled(queues: Queues, *changes: dict[str, Any]) -> list[str]:
     """The numbers that must come again."""
-    outbox = Outbox(queues=queues, telemetry=Telemetry(), commands="redress-test-commands")
+    outbox = Outbox(
+        queues=queues,
+        telemetry=Telemetry(),
+        commands="redress-test-commands",
+        send=queues.told.append,
+        policies=queues.policies,
+        severity_of={"a-control": Severity.HIGH},
+    )
     return [one["itemIdentifier"] for one in outbox.handle({"Records": list(changes)})["batchItemFailures"]]
 
 
@@ -67,13 +105,57 @@ def test_errands_arrive_as_they_were_written_and_in_order(queues: Queues) -> Non
     assert queues.sent == [("redress-test-commands", ANSWERED), ("redress-test-commands", second)]
 
 
-def test_every_other_notice_is_left_and_so_is_what_was_removed(queues: Queues) -> None:
-    other = _notice_item(
-        Notice(id="RESULT#1", kind="result", case="c-1", at=AT, body=ANSWERED.model_dump(mode="json"))
-    )
-    strange = {"pk": {"S": "x"}}
-    assert handled(queues, change(1, other), change(2, None, "REMOVE"), change(3, strange)) == []
+def other(number: int = 1) -> Any:
+    """A notice for people as the store writes it."""
+    body: dict[str, JsonValue] = {"account": "123456789012", "controls": ["a-control"], "resource": "arn"}
+    return _notice_item(Notice(id=f"n{number}", kind="ask", case="c-1", at=AT, body=body))
+
+
+def test_every_other_notice_goes_wherever_people_are_told(queues: Queues) -> None:
+    queues.setting = PolicySetting(policy=POLICY, by="ann", at=AT, reason="first")
+    assert handled(queues, change(1, other()), change(2, other(2), "MODIFY")) == []
     assert queues.sent == []
+    assert [(one.notice, one.destination.key) for one in queues.told] == [
+        ("n1", "slack:C0000001"),
+        ("n1", "mail:people"),
+        ("n2", "slack:C0000001"),
+        ("n2", "mail:people"),
+    ]
+    assert (queues.told[0].kind, queues.told[0].case, queues.told[0].at) == ("ask", "c-1", AT)
+
+
+def test_without_a_policy_people_get_mail(queues: Queues) -> None:
+    assert handled(queues, change(1, other())) == []
+    assert [one.destination.key for one in queues.told] == ["mail:people"]
+
+
+def test_what_delivery_remembers_and_what_was_removed_is_left(queues: Queues) -> None:
+    kept = {"pk": {"S": "DELIVERIES#c-1"}, "body": {"S": Deliveries(case="c-1", version=1).model_dump_json()}}
+    assert handled(queues, change(1, kept), change(2, None, "REMOVE"), change(3, {"pk": {"S": "x"}})) == []
+    assert (queues.sent, queues.told, queues.reads) == ([], [], 0)
+
+
+def test_the_policy_is_read_once_a_minute(queues: Queues) -> None:
+    handled(queues, change(1, other()), change(2, other()))
+    queues.setting = PolicySetting(policy=POLICY, by="ann", at=AT, reason="first")
+    queues.clock.advance(REMEMBERED - timedelta(seconds=1))
+    handled(queues, change(3, other()))
+    assert queues.reads == 1
+    queues.clock.advance(seconds=1)
+    handled(queues, change(4, other()))
+    assert queues.reads == 2
+    assert queues.told[-2].destination.key == "slack:C0000001"
+
+
+def test_a_policy_that_cannot_be_read_lets_notices_wait_whatever_was_read_before(queues: Queues) -> None:
+    assert handled(queues, change(1, other())) == []
+    queues.unreadable = True
+    queues.clock.advance(REMEMBERED)
+    assert handled(queues, change(1, stored(ANSWERED)), change(2, other()), change(3, other())) == ["2"]
+    assert handled(queues, change(2, other())) == ["2"]
+    assert (len(queues.sent), len(queues.told)) == (1, 1)
+    queues.unreadable = False
+    assert handled(queues, change(2, other())) == []
 
 
 def test_the_first_that_cannot_be_brought_comes_again_with_all_behind_it(
@@ -95,10 +177,11 @@ def test_an_errand_that_cannot_be_read_is_a_failure_and_no_success(queues: Queue
 
 
 @pytest.fixture
-def commands(aws: None, monkeypatch: pytest.MonkeyPatch) -> Iterator["SQSClient"]:
-    """The commands queue of the deployment `test`, and the environment of its functions."""
+def sqs(dynamo: Dynamo, monkeypatch: pytest.MonkeyPatch) -> Iterator["SQSClient"]:
+    """The queues and tables of the deployment `test`, and the environment of its functions."""
     client = own_client("sqs", DEPLOYMENT, quick_session)
     client.create_queue(QueueName="redress-test-commands")
+    client.create_queue(QueueName="redress-test-notices.fifo", Attributes={"FifoQueue": "true"})
     for name, value in (("STAGE", "test"), ("ACCOUNT", DEPLOYMENT.account)):
         monkeypatch.setenv(f"REDRESS_{name}", value)
     monkeypatch.setenv("AWS_REGION", DEPLOYMENT.region)
@@ -107,9 +190,15 @@ def commands(aws: None, monkeypatch: pytest.MonkeyPatch) -> Iterator["SQSClient"
     bootstrap.outbox.cache_clear()
 
 
-def test_the_function_that_is_deployed_sends_to_the_deployments_own_queue(commands: "SQSClient") -> None:
-    event = {"Records": [change(1, stored(ANSWERED))]}
+def test_the_function_that_is_deployed_sends_to_the_deployments_own_queues(sqs: "SQSClient") -> None:
+    event = {"Records": [change(1, stored(ANSWERED)), change(2, other())]}
     assert bootstrap.outbox().handle(event) == {"batchItemFailures": []}
-    url = commands.get_queue_url(QueueName="redress-test-commands")["QueueUrl"]
-    (message,) = commands.receive_message(QueueUrl=url)["Messages"]
-    assert errand.ERRAND.validate_json(message["Body"]) == ANSWERED
+
+    def body(queue: str) -> str:
+        url = sqs.get_queue_url(QueueName=queue)["QueueUrl"]
+        (message,) = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10)["Messages"]
+        return message["Body"]
+
+    assert errand.ERRAND.validate_json(body("redress-test-commands")) == ANSWERED
+    told = Delivery.model_validate_json(body("redress-test-notices.fifo"))
+    assert (told.notice, told.destination.key) == ("n1", "mail:people")

@@ -147,10 +147,10 @@ def test_what_only_a_person_mends_says_how(
 
 
 def test_a_token_that_is_not_taken_says_what_to_do(fake: FakeSlack, slack: Slack) -> None:
-    with pytest.raises(UnreachableError, match="invalid_auth: .*secret"):
+    with pytest.raises(UnreachableError, match=r"invalid_auth: .*secret"):
         Slack(lambda: "xoxb-old", fake.api).post(CHANNEL, "x", BLOCKS)
     fake.revoked = True
-    with pytest.raises(UnreachableError, match="token_revoked: .*install"):
+    with pytest.raises(UnreachableError, match=r"token_revoked: .*install"):
         slack.post(CHANNEL, "x", BLOCKS)
 
 

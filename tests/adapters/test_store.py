@@ -26,7 +26,9 @@ from tests.adapters.samples import (
     case,
     completed,
     deployment_role,
+    dossier,
     draft,
+    engagement,
     enrolment,
     exemption,
     freeze,
@@ -34,6 +36,7 @@ from tests.adapters.samples import (
     mode,
     notice,
     owner,
+    policy,
     question,
     records,
     reserved,
@@ -606,6 +609,10 @@ def test_settings_that_nobody_made_are_absent(store: Store) -> None:
     assert store.settings.enrolment(MEMBER) is None
     assert store.settings.owner(HOME) is None
     assert store.settings.deployment_role(HOME, deployment_role().role_arn) is None
+    assert store.settings.policy() is None
+    assert store.cases.policy() is None
+    assert store.settings.engagement("soc2") is None
+    assert store.settings.dossier(case().id) is None
 
 
 def test_a_setting_its_record_and_the_chain_move_together(store: Store) -> None:
@@ -634,6 +641,56 @@ def test_a_setting_its_record_and_the_chain_move_together(store: Store) -> None:
     assert store.settings.owner(HOME) == owner()
     assert store.bodies() == bodies_of(change.record)
     assert store.notices() == {"notice-1": notice()}
+
+
+def test_the_policy_stands_alone_and_both_who_answers_and_the_engine_read_it(store: Store) -> None:
+    store.settings.apply(setting(policy=policy()))
+    assert store.settings.policy() == store.cases.policy() == policy()
+    later = policy("the second")
+    store.settings.apply(setting(store.settings.head(CHAIN), "two", policy=later))
+    assert store.settings.policy() == store.cases.policy() == later
+    late = setting(Head(), "late", policy=policy("the third"), engagement=engagement(), dossier=dossier())
+    with pytest.raises(ConflictError):
+        store.settings.apply(late)
+    assert store.settings.policy() == later
+    assert store.settings.engagement("soc2") is None
+    assert store.settings.dossier(case().id) is None
+
+
+def test_invitations_and_dossiers_stand_under_their_own_names(store: Store) -> None:
+    store.settings.apply(setting(engagement=engagement()))
+    store.settings.apply(setting(store.settings.head(CHAIN), "two", engagement=engagement("iso")))
+    store.settings.apply(setting(store.settings.head(CHAIN), "three", dossier=dossier()))
+    ended = engagement(revoked=True)
+    store.settings.apply(setting(store.settings.head(CHAIN), "four", engagement=ended))
+    store.settings.apply(setting(store.settings.head(CHAIN), "five", dossier=dossier("bert")))
+    assert store.settings.engagement("soc2") == ended
+    assert store.settings.engagement("iso") == engagement("iso")
+    assert store.settings.dossier(case().id) == dossier("bert")
+    assert store.settings.dossier(case(episode=2).id) is None
+
+
+@pytest.mark.parametrize(
+    "part, pk, name",
+    [
+        ("policy", "POLICY", ("POLICY",)),
+        ("engagement", "ENGAGEMENT#soc2", ("ENGAGEMENT", "soc2")),
+        ("dossier", f"DOSSIER#{case().id}", ("DOSSIER", case().id)),
+    ],
+)
+def test_what_people_agreed_on_and_cannot_be_read_is_an_error_and_never_absent(
+    part: str, pk: str, name: tuple[str, ...], store: Store
+) -> None:
+    store.settings.apply(setting(policy=policy(), engagement=engagement(), dossier=dossier()))
+    store.spoil("control_state", pk, name)
+    reads = {
+        "policy": (store.settings.policy, store.cases.policy),
+        "engagement": (lambda: store.settings.engagement("soc2"),),
+        "dossier": (lambda: store.settings.dossier(case().id),),
+    }
+    for read in reads[part]:
+        with pytest.raises(StoreError, match=pk):
+            read()
 
 
 def test_whoever_read_an_older_end_of_the_chain_changes_nothing(store: Store) -> None:

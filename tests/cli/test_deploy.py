@@ -320,6 +320,7 @@ def test_the_artefacts_lie_in_a_closed_bucket_of_our_own(clients: Clients, built
 def test_a_bucket_that_is_somebody_elses_is_not_written_to(clients: Clients, built: package.Package) -> None:
     s3 = boto3.client("s3", region_name="us-east-1")
     s3.create_bucket(Bucket=BUCKET)
+    no_stack(clients)
     refusing = Refusing(clients)
     with pytest.raises(deploy.DeployError, match="belongs to another account"):
         deploy.deploy(refusing, built, "dev", {}, lambda _: None)

@@ -298,3 +298,11 @@ def test_a_cursor_is_ours_or_none(sessions: Sessions) -> None:
 def test_ids_are_not_repeated() -> None:
     assert len({new_id() for _ in range(1000)}) == 1000
     assert min(len(new_id()) for _ in range(100)) >= 43
+
+
+def test_the_signature_is_sha256s(sessions: Sessions) -> None:
+    for signature in (
+        sessions.csrf(ANNA, "decide"),
+        sessions.cookie_of(ANNA).partition(";")[0].rpartition(".")[2],
+    ):
+        assert len(base64.urlsafe_b64decode(signature + "=")) == 32

@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from html import unescape
 from html.parser import HTMLParser
+from threading import Lock
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
@@ -38,6 +40,7 @@ from tests.adapters.tables import create_tables
 from tests.fakes.aws import DEPLOYMENT
 from tests.fakes.cases import HOME
 from tests.fakes.clock import FakeClock
+from tests.fakes.ear import Ear
 from tests.fakes.models import quick_session
 
 MEMBER = "222222222222"
@@ -490,9 +493,12 @@ def _query(text: str) -> dict[str, str]:
 def world() -> Iterator[World]:
     """A console with a policy and nothing else."""
     with mock_aws():
-        client = own_client("dynamodb", DEPLOYMENT, quick_session)
-        create_tables(client, DEPLOYMENT)
-        one = World(client)
+        ear, one_at_a_time = Ear(), Lock()
+        # DynamoDB isolates transactions; moto copies its tables for each, and must be alone meanwhile.
+        ear.on("before-send.dynamodb.*", lambda **_: one_at_a_time.acquire() and None)
+        ear.on("response-received.dynamodb.*", lambda **_: one_at_a_time.release())
+        create_tables(own_client("dynamodb", DEPLOYMENT, quick_session), DEPLOYMENT)
+        one = World(own_client("dynamodb", DEPLOYMENT, ear.session))
         one.set_policy()
         yield one
 
@@ -538,4 +544,4 @@ class Forms(HTMLParser):
 
 def text_of(reply: Reply) -> str:
     """What a page says, without its tags."""
-    return " ".join(re.sub(r"<[^>]+>", " ", reply.body).split())
+    return unescape(" ".join(re.sub(r"<[^>]+>", " ", reply.body).split()))

@@ -20,8 +20,10 @@ from chalicelib.domain.delivery import Deliveries, Destination, Line
 from chalicelib.domain.policy import Person, Policy, Route, Rule
 from chalicelib.domain.record import RecordType
 from tests.adapters import samples
-from tests.adapters.samples import HOME, MEMBER, START
+from tests.adapters.samples import MEMBER
+from tests.fakes.cases import HOME
 from tests.fakes.chat import FakeDesk, FakeTold
+from tests.fakes.clock import START
 
 UNTIL = START + timedelta(days=1)
 POLICY = Policy(

@@ -18,6 +18,7 @@ from chalicelib.domain.contract import Step
 from chalicelib.domain.finding import Severity
 from chalicelib.domain.ticket import Ticket, TicketState
 from tests.adapters import samples
+from tests.fakes.cases import HOME
 
 SPECS = Path(__file__).resolve().parents[2] / "local/fakes/specs"
 ADF = Draft4Validator(json.loads((SPECS / "adf.json").read_text(encoding="utf-8")))
@@ -75,7 +76,7 @@ def ways(of: Ticket) -> tuple[tuple[Part, ...], ...]:
 
 def said_in(node: Any) -> str:
     if isinstance(node, dict):
-        return node.get("text", "") + said_in(node.get("content", []))
+        return str(node.get("text", "")) + said_in(node.get("content", []))
     return "\n".join(said_in(one) for one in node)
 
 
@@ -181,7 +182,7 @@ def test_everything_that_a_person_needs_is_in_every_form() -> None:
         "the whole world may come in",
         "SEC-1",
         whole.resource,
-        samples.HOME,
+        HOME,
         "eu-west-1",
         "high",
         samples.CONTROL,

@@ -1,6 +1,5 @@
 """Mails: what they say, that they say nothing that somebody else wrote into them, and what they find on record."""
 
-from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -29,7 +28,7 @@ from chalicelib.domain.ports import Notice
 from chalicelib.domain.record import RecordType
 from chalicelib.flow import notify
 from tests.adapters import samples
-from tests.adapters.samples import START
+from tests.fakes.clock import START
 
 CONTROLS = {control.id: control for control in load().controls}
 KNOWN = next(iter(CONTROLS))
@@ -132,7 +131,7 @@ def test_every_kind_that_is_known_says_something_of_its_own() -> None:
     assert (
         len({*SAYS.values()}) >= len(SAYS) - 1
     )  # an undo that was refused and one that was declined say the same
-    assert CHANGED <= SAYS.keys()
+    assert not CHANGED - SAYS.keys()
     assert says_of(result("something_new")) == "something new"
 
 
@@ -142,10 +141,8 @@ def test_every_kind_that_is_known_says_something_of_its_own() -> None:
 def test_an_owner_is_told_what_why_by_whom_the_difference_the_code_and_the_way_back() -> None:
     done = Ran(
         whys=("the port is closed",),
-        before=MappingProxyType(
-            {"open": True, "rules": ["a", "b"], "deep": {"n": 1, "same": 2}, "gone": "x"}
-        ),
-        after=MappingProxyType({"open": False, "rules": ["b", {"c": 1}], "deep": {"n": 2, "same": 2}}),
+        before=({"open": True, "rules": ["a", "b"], "deep": {"n": 1, "same": 2}, "gone": "x"}),
+        after=({"open": False, "rules": ["b", {"c": 1}], "deep": {"n": 2, "same": 2}}),
     )
     notice = result(approved_by="arn:aws:iam::123456789012:user/ann", reason="it holds")
     text = owners(notice, done, as_code='resource "x" "y" {\n  open = false\n\n}\n')
@@ -185,7 +182,7 @@ def test_what_is_not_on_record_is_said_to_be_missing() -> None:
 
 
 def test_what_looks_the_same_afterwards_is_said_to() -> None:
-    assert "nothing that was read again differs" in owners(result(), Ran(after=MappingProxyType({})))
+    assert "nothing that was read again differs" in owners(result(), Ran(after=({})))
 
 
 def test_a_control_that_is_gone_is_named_all_the_same() -> None:
@@ -283,7 +280,7 @@ def test_no_name_writes_a_line_of_its_own(attack: str, outcome: str) -> None:
             says=word,
             resource=word,
         )
-        done = Ran((word,), MappingProxyType({"k": word}), MappingProxyType({"k": "now"}))
+        done = Ran((word,), ({"k": word}), ({"k": "now"}))
         mail = to_people(notice, samples.case(), POLICY)
         assert mail
         return [mail.text, owners(notice, done, as_code=f"a = {word!r}")]

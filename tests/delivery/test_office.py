@@ -1,16 +1,18 @@
 """The office: what stands in a channel, a mail box and a ticket system is what the case is, whatever breaks on the way."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
 from pydantic import JsonValue
 
+from chalicelib.adapters.slack import Slack
 from chalicelib.catalog import load
 from chalicelib.delivery import daily, storms
-from chalicelib.delivery.office import GIVE_UP_AFTER, Office
+from chalicelib.delivery.office import GIVE_UP_AFTER, Office, _Page
 from chalicelib.domain.approval import Answer, Answers
 from chalicelib.domain.case import Case, CaseState
 from chalicelib.domain.contract import Outcome
@@ -29,10 +31,11 @@ from chalicelib.domain.ports import Notice
 from chalicelib.domain.record import RecordType
 from chalicelib.domain.ticket import Ticket, TicketState
 from chalicelib.flow import notify
+from local.fakes.slack import FakeSlack
 from tests.adapters import samples
-from tests.adapters.samples import HOME, START
+from tests.fakes.cases import HOME
 from tests.fakes.chat import FakeChat, FakeDesk, FakeMail, FakeQueue, FakeTold
-from tests.fakes.clock import FakeClock
+from tests.fakes.clock import START, FakeClock
 
 MAIN, ELSE = "C0000MAIN", "C0000ELSE"
 SLACK, FALLBACK = Destination(kind="slack", to=MAIN), Destination(kind="slack", to=ELSE)
@@ -230,6 +233,17 @@ def test_a_deleted_message_is_posted_anew(world: World) -> None:
     card, reply = world.chat.messages
     assert "Fixed" in card.says
     assert reply.thread == card.ts
+
+
+def test_a_reply_to_a_deleted_message_brings_the_card_back(world: World) -> None:
+    case, notice = world.asked()
+    world.deliver(notice)
+    world.chat.delete(world.chat.messages[0].ts)
+    world.deliver(world.noted(_reminder(case)))
+    card, reply = world.chat.messages
+    assert case.target.resource in card.says
+    assert reply.thread == card.ts
+    assert [one.state for one in world.lines(case.id).values()] == ["told"]
 
 
 def test_a_new_ask_of_the_case_is_a_new_card(world: World) -> None:
@@ -474,6 +488,59 @@ def test_who_was_slower_comes_again(world: World) -> None:
     assert {line.state for line in world.lines(notice.case).values()} == {"told"}
 
 
+def test_two_destinations_told_at_once_are_both_noted_and_told_once(world: World) -> None:
+    """While the card is on its way to its note, another process mails people of the same notice."""
+    case, notice = world.asked()
+    world.stands(case)
+    keeps = [0]
+
+    def other() -> None:
+        keeps[0] += 1
+        if keeps[0] == 2:  # the first is the storm's
+            World.deliver(world, notice, PEOPLE)
+
+    world.told.before = other
+    world.deliver(notice)
+    assert (len(world.chat.messages), len(world.mail.sent)) == (1, 1)
+    assert {key: line.state for key, line in world.lines(case.id).items()} == {
+        "slack:C0000MAIN ask": "told",
+        "mail:people ask": "told",
+    }
+
+
+def test_who_is_always_slower_gives_way(world: World) -> None:
+    case, notice = world.asked()
+    page = _Page(world.told, case.id)
+
+    def other() -> None:
+        world.told.before = lambda: None
+        stands = world.told.deliveries(case.id) or Deliveries(case=case.id)
+        world.told.keep(stands.model_copy(update={"version": stands.version + 1}))
+        world.told.before = other
+
+    world.told.before = other
+    with pytest.raises(ConflictError, match="all the time"):
+        page.keep(lines=[Line(destination=SLACK, notice=notice.id, kind="ask", at=START, state="told")])
+
+
+def test_who_joins_a_storm_while_others_tell_of_the_case_decides_anew(world: World) -> None:
+    for number in range(3):
+        world.deliver(world.asked(number)[1])
+    _, notice = world.asked(3)
+
+    def other() -> None:
+        world.told.before = lambda: None
+        World.deliver(world, notice, PEOPLE)
+
+    world.told.before = other
+    with pytest.raises(ConflictError):
+        world.deliver(notice)
+    world.deliver(notice)
+    assert [storm.more for storm in world.told.storms] == [1]
+    assert len(world.chat.cards(MAIN)) == 4
+    assert len(world.mail.sent) == 1
+
+
 # -- a crash at each step ----------------------------------------------------------------------------------------------
 
 
@@ -555,6 +622,13 @@ def test_after_a_crash_anywhere_everything_is_told_once_more_at_most(world: Worl
 
 def test_of_five_hundred_asks_three_are_cards_and_one_digest_counts_the_others(world: World) -> None:
     world.queue.sent = [delivery(world.asked(number)[1]) for number in range(500)]
+    world.chat.faults = [
+        None,
+        LaterError("ratelimited", 7),
+        None,
+        LaterError("503", 30),
+        LaterError("ratelimited", 1),
+    ]
     world.drain()
     cards = world.chat.cards(MAIN)
     assert len(cards) == 4
@@ -585,9 +659,7 @@ def test_the_digest_is_edited_at_most_every_ten_seconds_and_at_last(world: World
         if world.chat.calls.count("update") > before:
             edits.append(world.clock.now())
         world.clock.advance(seconds=1)
-    assert all(
-        later - earlier >= timedelta(seconds=10) for earlier, later in zip(edits, edits[1:], strict=False)
-    )
+    assert all(later - earlier >= timedelta(seconds=10) for earlier, later in pairwise(edits))
     assert len(edits) > 2
     assert any(storms.behind(storm) for storm in world.told.storms)
     world.drain()
@@ -600,7 +672,7 @@ def test_two_windows_are_two_storms(world: World) -> None:
         world.deliver(world.asked(number)[1])
     world.clock.advance(storms.WINDOW)
     for number in range(5, 10):
-        case, notice = world.asked(number)
+        _, notice = world.asked(number)
         later = world.noted(notice.model_copy(update={"at": notice.at + storms.WINDOW}))
         world.deliver(later)
     assert len(world.chat.cards(MAIN)) == 8
@@ -925,3 +997,58 @@ def test_a_channel_without_a_policy_falls_back_to_the_mail(world: World) -> None
     _, notice = world.asked()
     world.deliver(notice)
     assert [one.destination for one in world.queue.sent] == [PEOPLE]
+
+
+# -- against a Slack that validates every block, limits every channel and crawls every link ----------------------------
+
+
+@pytest.fixture
+def slack(world: World) -> Iterator[FakeSlack]:
+    with FakeSlack(clock=lambda: world.clock.now().timestamp()) as fake:
+        fake.add_channel(MAIN)
+        fake.add_channel(ELSE)
+        world.office = replace(world.office, chat=Slack(lambda: fake.token, fake.api))
+        yield fake
+
+
+def test_a_storm_of_five_hundred_reaches_slack_as_three_cards_and_a_digest(
+    world: World, slack: FakeSlack
+) -> None:
+    slack.fail("500", "lost", "dead")
+    slack.pause(20)
+    pairs = [world.asked(number) for number in range(500)]
+    world.queue.sent = [delivery(notice) for _, notice in pairs]
+    world.drain()
+    cards = [one for one in slack.messages(MAIN) if not one.thread]
+    # The one whose answer was lost stands there twice, which decides nothing.
+    assert len(cards) <= 5
+    assert "497 more" in cards[-1].text
+    for case, _ in pairs:
+        assert {line.state for line in world.lines(case.id).values()} == {"told"}
+
+
+def test_slack_revoked_archived_or_left_is_waited_for_and_repaired_by_the_sweep(
+    world: World, slack: FakeSlack
+) -> None:
+    world.told.keep(Deliveries(case=daily.name_of(START.date()), version=1))
+    case, notice = world.asked()
+    slack.revoked = True
+    world.deliver(notice)
+    world.drain()
+    lines = world.lines(case.id)
+    assert {key: line.state for key, line in lines.items()} == {
+        "slack:C0000MAIN ask": "waiting",
+        "slack:C0000ELSE ask": "waiting",
+        "mail:people ask": "told",
+    }
+    assert "token" in lines["slack:C0000MAIN ask"].said
+    slack.revoked = False
+    for archived in (True, False):
+        slack.add_channel(MAIN, archived=archived)
+        world.clock.advance(timedelta(minutes=11))
+        world.queue.forget()
+        world.office.sweep()
+        world.drain()
+    assert {line.state for line in world.lines(case.id).values()} == {"told"}
+    assert [len(slack.messages(channel)) for channel in (MAIN, ELSE)] == [1, 1]
+    assert len(world.mail.sent) == 1

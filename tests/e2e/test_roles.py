@@ -82,7 +82,7 @@ def test_the_session_of_a_plan_that_revokes_can_do_nothing_else(stage: Stage) ->
     assert "AccessDenied" in refusal(tables.scan, TableName=stage.settings.table("cases"))
 
 
-@pytest.mark.parametrize("role", ["act", "read", "undo", "engine", "http"])
+@pytest.mark.parametrize("role", ["act", "read", "undo", "engine", "http", "notifier", "outbox"])
 def test_no_person_takes_on_a_role_of_ours_even_with_the_right_to_assume_any(stage: Stage, role: str) -> None:
     arn = f"arn:aws:iam::{stage.world.account}:role/{stage.settings.role(role)}"
     nosy = stage.world.create_user(f"nina-nosy-{role}", MAY_ASSUME)
@@ -97,11 +97,12 @@ def test_the_engine_takes_on_no_role_but_those_that_read_and_act(stage: Stage, r
         assert "AccessDenied" in refusal(stage.world.assume, arn, credentials=engine)
 
 
+@pytest.mark.parametrize("function", ["http", "notifier"])
 @pytest.mark.parametrize("role", ["act", "read", "undo", "engine"])
-def test_the_http_function_takes_on_no_role(stage: Stage, role: str) -> None:
+def test_who_talks_to_people_takes_on_no_role(stage: Stage, role: str, function: str) -> None:
     arn = f"arn:aws:iam::{stage.world.account}:role/{stage.settings.role(role)}"
-    with as_function(stage, "http") as http:
-        assert "AccessDenied" in refusal(stage.world.assume, arn, credentials=http)
+    with as_function(stage, function) as talker:
+        assert "AccessDenied" in refusal(stage.world.assume, arn, credentials=talker)
 
 
 # -- the tables -------------------------------------------------------------------------------------------------------
@@ -177,10 +178,54 @@ NOT_FOR_THE_ENGINE = (
     ("audit", "SYS#111111111111#202611"),
     *(
         ("control_state", f"{kind}#forged")
-        for kind in ("MODE", "FREEZE", "ENROLMENT", "OWNER", "DEPLOYER", "CHAIN")
+        for kind in (
+            "MODE",
+            "FREEZE",
+            "ENROLMENT",
+            "OWNER",
+            "DEPLOYER",
+            "CHAIN",
+            "ENGAGEMENT",
+            "DOSSIER",
+        )
     ),
+    ("control_state", "POLICY"),
 )
 """What people said and set: whoever carries it out cannot make it up. (An exemption of its own is the undo's right.)"""
+
+
+NOT_FOR_THE_NOTIFIER = (
+    ("cases", f"CASE#{CASE}"),
+    ("cases", f"ANSWERS#{CASE}-1#1"),
+    ("outbox", f"ASK#{CASE}-1#1"),
+    ("audit", f"ANSWER#{CASE}-1#1"),
+    ("audit", "SYS#111111111111#202611"),
+    ("audit", f"{CASE}-1"),
+    *(
+        ("control_state", f"{kind}#forged")
+        for kind in ("MODE", "FREEZE", "EXEMPTION", "ENGAGEMENT", "DOSSIER")
+    ),
+    ("control_state", "POLICY"),
+)
+"""Whoever talks to Slack all day can decide nothing, not even what Slack may decide."""
+
+
+@pytest.mark.parametrize("table, pk", NOT_FOR_THE_NOTIFIER)
+def test_the_notifier_writes_only_what_it_told(stage: Stage, table: str, pk: str) -> None:
+    with as_function(stage, "notifier") as notifier:
+        assert set(attempts(stage, notifier, table, pk).values()) == {"AccessDeniedException"}
+
+
+@pytest.mark.parametrize(
+    "pk", ["DELIVERIES#forged", "STORM#forged", "TICKETREF#forged#jira", "DIGEST#forged"]
+)
+def test_what_the_notifier_told_it_remembers_and_nobody_else_says_it_did(stage: Stage, pk: str) -> None:
+    with as_function(stage, "notifier") as notifier:
+        ended = attempts(stage, notifier, "outbox", pk)
+    assert {what for what, how in ended.items() if how == "done"} == {"put", "transaction"}
+    _forget(stage, pk, "outbox")
+    with as_function(stage, "http") as http:
+        assert set(attempts(stage, http, "outbox", pk).values()) == {"AccessDeniedException"}
 
 
 @pytest.mark.parametrize("table, pk", NOT_FOR_HTTP)
@@ -198,12 +243,96 @@ def test_whoever_carries_out_what_people_said_cannot_say_it(
         assert set(attempts(stage, function, table, pk).values()) == {"AccessDeniedException"}
 
 
-@pytest.mark.parametrize("queue", ["events", "commands", "undo"])
+def sending(stage: Stage, who: Credentials, queue: str) -> str:
+    """How it ends when somebody sends to a queue: `done`, or the code of the refusal."""
+    order = {"MessageGroupId": "g", "MessageDeduplicationId": "d"} if queue == "notices" else {}
+    sqs = stage.world.client("sqs", who, quiet=True)
+    try:
+        sqs.send_message(QueueUrl=stage.queue_url(queue), MessageBody='{"sweep": true}', **order)
+    except ClientError as error:
+        return str(error.response["Error"]["Code"])
+    return "done"
+
+
+@pytest.mark.parametrize("queue", ["events", "commands", "undo", "notices"])
 def test_the_http_function_sends_to_no_queue(stage: Stage, queue: str) -> None:
     with as_function(stage, "http") as http:
-        sqs = stage.world.client("sqs", http, quiet=True)
-        refused = refusal(sqs.send_message, QueueUrl=stage.queue_url(queue), MessageBody="{}")
+        assert "AccessDenied" in sending(stage, http, queue)
+
+
+@pytest.mark.parametrize("queue", ["events", "commands", "undo"])
+def test_the_notifier_sends_to_its_own_queue_alone(stage: Stage, queue: str) -> None:
+    with as_function(stage, "notifier") as notifier:
+        assert "AccessDenied" in sending(stage, notifier, queue)
+        assert sending(stage, notifier, "notices") == "done"
+
+
+def test_no_person_sends_a_notice_though_he_may_send_to_any_queue(stage: Stage) -> None:
+    anything = {
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Action": ["sqs:*", "sns:*", "secretsmanager:*"], "Resource": "*"}],
+    }
+    person = stage.world.create_user("paula-power-user", anything)
+    assert "AccessDenied" in sending(stage, person, "notices")
+
+
+# -- secrets and mails ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("secret, reader", [("console", "http"), ("notifier", "notifier")])
+def test_a_secret_is_read_by_its_function_and_by_nobody_else(stage: Stage, secret: str, reader: str) -> None:
+    """Whoever had the session keys could sign in as anybody: also somebody with every right in Secrets Manager."""
+    anything = {
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Action": "secretsmanager:*", "Resource": "*"}],
+    }
+    person = stage.world.create_user(f"sam-secrets-{secret}", anything)
+    name = stage.settings.secret(secret)
+    refused = refusal(
+        stage.world.client("secretsmanager", person, quiet=True).get_secret_value, SecretId=name
+    )
     assert "AccessDenied" in refused
+    for function in ("engine", "http", "notifier", "outbox", "undoer"):
+        with as_function(stage, function) as credentials:
+            client = stage.world.client("secretsmanager", credentials, quiet=True)
+            if function == reader:
+                assert json.loads(client.get_secret_value(SecretId=name)["SecretString"])
+            else:
+                assert "AccessDenied" in refusal(client.get_secret_value, SecretId=name)
+            assert "AccessDenied" in refusal(client.put_secret_value, SecretId=name, SecretString="{}")
+
+
+def test_the_first_session_key_is_long_and_random(stage: Stage) -> None:
+    with as_function(stage, "http") as http:
+        client = stage.world.client("secretsmanager", http, quiet=True)
+        value = json.loads(client.get_secret_value(SecretId=stage.settings.secret("console"))["SecretString"])
+    assert len(value.pop("session_key")) == 64
+    assert value == {"providers": {}, "slack_signing": [], "hooks": {}}
+
+
+@pytest.mark.parametrize("function", ["notifier", "engine", "http", "outbox", "undoer"])
+def test_only_the_notifier_mails_people(stage: Stage, function: str) -> None:
+    topic = stage.deployment.outputs["PeopleTopicArn"]
+    with as_function(stage, function) as credentials:
+        sns = stage.world.client("sns", credentials)
+        if function == "notifier":
+            sns.publish(TopicArn=topic, Subject="Fixed", Message="x")
+            assert stage.world.mails()[-1].role == stage.settings.role("notifier")
+        else:
+            assert "Authorization" in refusal(sns.publish, TopicArn=topic, Subject="Fixed", Message="x")
+
+
+def test_nobody_else_mails_people_in_our_name(stage: Stage) -> None:
+    anything = {
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Action": "sns:*", "Resource": "*"}],
+    }
+    person = stage.world.create_user("phil-phisher", anything)
+    topic = stage.deployment.outputs["PeopleTopicArn"]
+    refused = refusal(
+        stage.world.client("sns", person).publish, TopicArn=topic, Subject="Approve", Message="x"
+    )
+    assert "Authorization" in refused
 
 
 @pytest.mark.parametrize(
@@ -214,7 +343,7 @@ def test_no_function_changes_or_removes_a_record(stage: Stage, role: str, chain:
         ended = attempts(stage, function, "audit", chain)
     # It may add a record: the chain shows what was added out of place.
     assert {what for what, how in ended.items() if how == "done"} == {"put", "transaction"}
-    _forget(stage, chain)
+    _forget(stage, chain, "audit")
 
 
 @pytest.mark.parametrize("role", ["act", "read"])
@@ -226,6 +355,6 @@ def test_the_roles_in_the_account_know_nothing_of_our_tables(stage: Stage, role:
         assert set(attempts(stage, session, table).values()) == {"AccessDeniedException"}
 
 
-def _forget(stage: Stage, chain: str) -> None:
-    table = stage.world.client("dynamodb", quiet=True)
-    table.delete_item(TableName=stage.settings.table("audit"), Key=key("audit", chain))
+def _forget(stage: Stage, pk: str, table: str) -> None:
+    client = stage.world.client("dynamodb", quiet=True)
+    client.delete_item(TableName=stage.settings.table(table), Key=key(table, pk))

@@ -11,7 +11,13 @@ from chalicelib.domain.approval import Answers
 from chalicelib.domain.case import Case, CaseState
 from chalicelib.domain.delivery import Deliveries, Delivery, Storm, TicketRef
 from chalicelib.domain.dossier import Dossier
-from chalicelib.domain.errors import ConflictError, LaterError, RejectedError, UnreachableError
+from chalicelib.domain.errors import (
+    ConflictError,
+    LaterError,
+    MessageGoneError,
+    RejectedError,
+    UnreachableError,
+)
 from chalicelib.domain.policy import PolicySetting
 from chalicelib.domain.ports import Enrolment, Exemption, Freeze, Notice
 from chalicelib.domain.record import Record
@@ -60,7 +66,7 @@ class FakeChat:
     def post(self, channel: str, text: str, blocks: list[dict[str, Any]], thread: str | None = None) -> str:
         self._checked("post", channel, text, blocks)
         if thread is not None and thread not in {one.ts for one in self.messages if one.channel == channel}:
-            raise RejectedError("thread_not_found")
+            raise MessageGoneError("thread_not_found")
         last = self._last.get(channel)
         if last and (self.clock.now() - last).total_seconds() < 1:
             raise LaterError("ratelimited", 1)
@@ -76,7 +82,7 @@ class FakeChat:
         self._checked("update", channel, text, blocks)
         message = next((one for one in self.messages if (one.channel, one.ts) == (channel, ts)), None)
         if message is None:
-            raise UnreachableError("message_not_found")
+            raise MessageGoneError("message_not_found")
         message.text, message.blocks = text, blocks
         message.edits += 1
 

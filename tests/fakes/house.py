@@ -13,10 +13,12 @@ from hypothesis.strategies import SearchStrategy
 from moto import mock_aws
 
 from chalicelib.bootstrap import engine_of
+from chalicelib.domain.approval import Door
 from chalicelib.domain.case import Case
 from chalicelib.domain.contract import Mode, Params, State
 from chalicelib.domain.errors import TransientError
 from chalicelib.domain.finding import Actor, Target
+from chalicelib.domain.policy import Policy, PolicySetting
 from chalicelib.domain.ports import FREEZE_ALL, Freeze, ModeSetting
 from chalicelib.domain.record import broken_at
 from chalicelib.flow import answering, errands, undo
@@ -111,20 +113,42 @@ class House:
 
     # -- people and time ----------------------------------------------------------------------------------------------
 
+    def set_policy(self, policy: Policy) -> None:
+        """What `redress policy set` leaves behind."""
+        self.cases.set(PolicySetting(policy=policy, by="olga", at=self.clock.now(), reason="tested"))
+
     def answer(
-        self, *, approve: bool = True, by: str = ANNA, case: Case | None = None, plan_hash: str | None = None
+        self,
+        *,
+        approve: bool = True,
+        by: str = ANNA,
+        case: Case | None = None,
+        plan_hash: str | None = None,
+        door: Door = Door.CLI,
+        withdraw: bool = False,
+        break_glass: bool = False,
+        mfa: bool = False,
+        logged_in_at: datetime | None = None,
     ) -> str:
-        """What `redress approve` or `deny` does, through the one function that takes answers; what it says."""
+        """What a person says at one of the doors, through the one function that takes answers; what it says."""
         case = case or self.only_case()
         said = Said(
             case=case.id,
             plan_hash=plan_hash or (case.ask.plan_hash if case.ask else "0" * 64),
             approve=approve,
             reason="looked at it",
+            withdraw=withdraw,
+            break_glass=break_glass,
         )
         self._asked_for += 1
         who = Who(
-            by, known=True, actor=Actor(type="IAMUser", arn=by), request_id=f"answer-{self._asked_for}"
+            by,
+            known=True,
+            actor=Actor(type="IAMUser" if door is Door.CLI else "Person", arn=by),
+            request_id=f"answer-{self._asked_for}",
+            door=door,
+            logged_in_at=logged_in_at,
+            mfa=mfa,
         )
         says, _ = answering.answer(said, who, self.cases, self.clock, home=ACCOUNT, engine="test")
         return says

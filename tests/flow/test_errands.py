@@ -1,5 +1,6 @@
 """Errands: what time alone brings about, whoever fails beside it; looking again; and what is handed on to others."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -14,7 +15,7 @@ from chalicelib.domain.errors import BusyError, RefusedCommandError
 from chalicelib.domain.finding import Origin, Target
 from chalicelib.domain.ports import Aws, Exemption, Owner
 from chalicelib.flow import errands, undo
-from chalicelib.flow.errand import Answered, Exempted, Look, Redrive, Tick, UndoRun
+from chalicelib.flow.errand import Answered, ClosedThere, Exempted, Heard, Look, News, Redrive, Tick, UndoRun
 from chalicelib.flow.errands import Done
 from tests.fakes.cases import Item
 from tests.fakes.faults import Crash, Faults, Kind
@@ -273,6 +274,151 @@ def test_dead_letters_are_not_the_engines(built: House, group: Group) -> None:
     records = built.cases.records
     assert built.run(Redrive(queue="events", most=1)) == Done()
     assert built.cases.records == records
+
+
+# -- what ticket systems say, and what people say beside deciding --------------------------------------------------------
+
+
+def ticketed(built: House, group: Group) -> tuple[Case, str]:
+    """Port 22 is open, and a ticket tells of it; with the rule's id."""
+    built.raise_to(Mode.TICKET, SSH)
+    rule = group.open(22)
+    assert built.walk(group.event((22, rule))).verdict == "ticket"
+    return built.only_case(), rule
+
+
+def closed_there(case: Case, at: timedelta = timedelta(), **changes: Any) -> ClosedThere:
+    assert case.ticket
+    said = ClosedThere(
+        case=case.id, ticket=case.ticket.id, integration="ops", key="OPS-7", at=case.ticket.opened_at + at
+    )
+    return said.model_copy(update=changes)
+
+
+def told(built: House, kind: str) -> list[str]:
+    return [notice.id for notice in built.cases.notices if notice.kind == kind]
+
+
+def test_a_ticket_that_somebody_closed_elsewhere_stays_open_while_the_target_fails(
+    built: House, group: Group
+) -> None:
+    case, _ = ticketed(built, group)
+    (first,) = told(built, "ticket_open")
+    for _ in range(2):  # a queue delivers at least once
+        built.carry_out(closed_there(case))
+        built.clock.advance(timedelta(seconds=30))
+    assert built.kinds().count("TICKET_CLOSED_EXTERNALLY") == 1
+    (ticket,) = built.cases.tickets
+    closed = {"ticket": ticket.id, "integration": "ops", "remote": "OPS-7"}
+    assert built.record("TICKET_CLOSED_EXTERNALLY") == closed
+    assert (ticket.state, built.only_case().state, built.only_case().ticket) == ("open", "ticketed", ticket)
+    assert told(built, "ticket_open") == [first, f"{first}#2026-08-03T12:00:00.000Z"], (
+        "told there again, once"
+    )
+    assert built.aws.writes == []
+    built.carry_out(closed_there(case, timedelta(hours=1)))
+    assert built.kinds().count("TICKET_CLOSED_EXTERNALLY") == 2, "closed again is another word"
+
+
+def test_a_ticket_that_somebody_closed_elsewhere_ends_once_the_target_is_seen_to_be_repaired(
+    built: House, group: Group
+) -> None:
+    case, rule = ticketed(built, group)
+    group.close(rule)
+    for _ in range(2):
+        built.carry_out(closed_there(case))
+    assert built.kinds().count("TICKET_CLOSED") == 1
+    assert built.kinds().count("TICKET_CLOSED_EXTERNALLY") == 1
+    assert [one.state for one in built.cases.tickets] == ["closed"]
+    assert built.only_case().state == "closed"
+    assert len(told(built, "ticket_open")) == 1
+
+
+def test_a_ticket_of_an_episode_that_has_passed_is_still_heard_of(built: House, group: Group) -> None:
+    built.sweep()
+    asked(built, group)
+    built.clock.advance(EXPIRES_AFTER + SETTLED_AFTER)
+    built.tick()
+    first = built.only_case()
+    built.clock.advance(DAY)
+    built.sweep()
+    now = built.only_case()
+    assert (now.episode, now.ticket) == (2, first.ticket)
+    built.carry_out(hint(first))
+    assert len(told(built, "ticket_heard")) == 1
+    built.carry_out(closed_there(first))
+    assert built.kinds().count("TICKET_CLOSED_EXTERNALLY") == 1, "in the chain of the case that stands"
+    again = built.only_case()
+    assert again.ticket
+    assert (again.episode, again.state, again.ticket.is_open) == (2, "waiting", True)
+
+
+def hint(case: Case, **changes: Any) -> Heard:
+    assert case.ticket
+    said = Heard(case=case.id, ticket=case.ticket.id, integration="ops", request_id="h-1")
+    return said.model_copy(update=changes)
+
+
+def test_a_message_from_a_ticket_system_has_it_asked_and_is_no_closing(built: House, group: Group) -> None:
+    case, _ = ticketed(built, group)
+    for _ in range(2):
+        assert [one.verdict for one in built.carry_out(hint(case))] == ["told"]
+    (notice,) = (notice for notice in built.cases.notices if notice.kind == "ticket_heard")
+    assert (notice.case, notice.body["integration"]) == (case.id, "ops")
+    assert "TICKET_CLOSED_EXTERNALLY" not in built.kinds()
+    assert [one.state for one in built.cases.tickets] == ["open"]
+
+
+@pytest.mark.parametrize("forged", [{"case": "no case"}, {"case": "b" * 20 + "-1"}, {"ticket": "another"}])
+@pytest.mark.parametrize("said", [hint, closed_there])
+def test_what_was_forged_does_nothing(
+    built: House, group: Group, said: Callable[..., Heard | ClosedThere], forged: dict[str, str]
+) -> None:
+    case, _ = ticketed(built, group)
+    before = dict(built.cases.items)
+    (walked,) = built.carry_out(said(case).model_copy(update=forged))
+    assert (walked.verdict, built.cases.items) == ("nothing", before)
+
+
+def test_a_closing_of_what_we_have_closed_does_nothing(built: House, group: Group) -> None:
+    case, rule = ticketed(built, group)
+    group.close(rule)
+    built.carry_out(look(case, requested=False))
+    assert [one.state for one in built.cases.tickets] == ["closed"]
+    before = dict(built.cases.items)
+    assert [one.verdict for one in built.carry_out(hint(case), closed_there(case))] == ["nothing", "nothing"]
+    assert built.cases.items == before
+
+
+def test_news_is_told_once_to_those_who_follow_the_case(built: House, group: Group) -> None:
+    case = asked(built, group)
+    news = News(case=case.id, says="anna took it on", request_id="n-1")
+    for _ in range(2):
+        assert [one.verdict for one in built.carry_out(news)] == ["told"]
+    (notice,) = (notice for notice in built.cases.notices if notice.kind == "case_news")
+    assert (notice.case, notice.body["says"], notice.body["controls"]) == (case.id, "anna took it on", [SSH])
+    assert built.only_case().ask == case.ask, "nothing about the case is changed"
+
+
+def test_news_is_told_though_the_case_moves_on_meanwhile(built: House, group: Group) -> None:
+    case = asked(built, group)
+    other = group.event((22, group.open(22, "1.2.3.4/32")), event_id="event-2")
+    engine = meddling(built, "cases.commit", lambda: built.walk(other))
+    done = errands.carry_out(engine, News(case=case.id, says="hers", request_id="n-1"))
+    assert [one.verdict for one in done.walked] == ["told"]
+    assert len(told(built, "case_news")) == 1
+
+
+def test_news_of_what_nobody_follows_any_more_is_no_news(built: House, group: Group) -> None:
+    (walked,) = built.carry_out(News(case="b" * 20 + "-1", says="s", request_id="n-1"))
+    assert walked.verdict == "nothing"
+    first = repaired(built, group)
+    built.clock.advance(timedelta(minutes=5))
+    second = repaired(built, group, "event-2")
+    assert (first.episode, second.episode) == (1, 2)
+    (walked,) = built.carry_out(News(case=first.id, says="s", request_id="n-1"))
+    assert walked.verdict == "nothing"
+    assert (told(built, "case_news"), built.only_case()) == ([], second)
 
 
 # -- what permitted it then must permit it still ------------------------------------------------------------------------

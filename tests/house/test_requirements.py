@@ -14,7 +14,20 @@ SHIPPED = "requirements.txt"
 DEMO = "local/requirements.txt"
 DEV = "tests/requirements.txt"
 FILES = (SHIPPED, DEMO, DEV)
-ALLOWED_TO_SHIP = frozenset({"aws-lambda-powertools", "jmespath", "pydantic"})
+ALLOWED_TO_SHIP = frozenset(
+    {
+        "aws-lambda-powertools",
+        "itsdangerous",
+        "jinja2",
+        "jmespath",
+        "joserfc",
+        "markupsafe",
+        "pydantic",
+        "slack-sdk",
+        "tzdata",
+        "urllib3",
+    }
+)
 IN_THE_RUNTIME = frozenset({"boto3", "botocore", "chalice"})
 OURS = frozenset({"chalicelib", "remediations"})
 PIN = re.compile(r"(?P<name>[A-Za-z0-9._-]+)(?:\[[a-z0-9_,-]+\])?==(?P<version>\d[A-Za-z0-9.]*)")

@@ -227,7 +227,7 @@ class Ear(BaseHTTPRequestHandler):
 
     heard: list[tuple[str, str, dict[str, str], bytes]]
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 -- the base class calls it so
         pass
 
     def _hear(self) -> None:
@@ -237,7 +237,7 @@ class Ear(BaseHTTPRequestHandler):
         self.send_header("Content-Length", "0")
         self.end_headers()
 
-    do_GET = do_HEAD = do_POST = _hear  # noqa: N815
+    do_GET = do_HEAD = do_POST = _hear  # noqa: N815 -- http.server looks for these names
 
 
 @pytest.fixture

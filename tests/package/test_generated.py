@@ -13,7 +13,7 @@ from policy_sentry.querying.actions import get_action_data
 
 import remediations
 from chalicelib import catalog
-from chalicelib.adapters import dynamodb
+from chalicelib.adapters import dynamodb, told
 from chalicelib.cli import generate, patterns, policies
 from chalicelib.domain.control import Status
 from chalicelib.domain.record import system_chain
@@ -303,6 +303,12 @@ def test_who_may_write_which_settings_follows_the_keys_of_the_store() -> None:
         assert all(any(fits(key, [form]) for key in keys) for form in forms), "a right that nobody needs"
 
 
+def test_what_was_told_is_kept_under_the_keys_that_the_notifier_may_write() -> None:
+    keys = (told._deliveries_key("c-1"), told._storm_key("s"), told._reference_key("t", "jira"))
+    assert all(fits(key, policies.TOLD) for key in keys)
+    assert not any(fits(key, policies.ERRANDS) for key in keys)
+
+
 def test_peoples_answers_are_the_only_items_of_cases_with_such_keys() -> None:
     assert fits(dynamodb._answers_key("c-1", 1), policies.ANSWERS)
     for key in (dynamodb._case_key("c", 1), dynamodb._seen_key("ANSWERS#c", "c")):
@@ -338,6 +344,7 @@ def test_what_each_function_may_read(root: Path) -> None:
     assert read("notifier") == {
         *everything,
         *lists,
+        ("Query", "audit"),
         ("Query", "audit/index/by_account"),
         ("Query", "outbox/index/by_waiting"),
     }

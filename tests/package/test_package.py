@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from chalicelib.adapters.dynamodb import _notice_item
-from chalicelib.cli import package
+from chalicelib.cli import deploy, package
 from chalicelib.flow import errand
 from chalicelib.flow.errand import NOTICE
 from local.emulator import names
@@ -218,7 +218,8 @@ def test_every_log_group_is_the_one_its_function_writes_to(template: dict[str, A
         for resource in template["Resources"].values()
         if resource["Type"] == "AWS::Logs::LogGroup"
     }
-    assert found == {f"/aws/lambda/{name}": 400 for name in (ENGINE, HTTP, NOTIFIER, OUTBOX, UNDOER)}
+    functions = {f"/aws/lambda/{name}": 400 for name in (ENGINE, HTTP, NOTIFIER, OUTBOX, UNDOER)}
+    assert found == {**functions, "/aws/apigateway/redress-${Stage}": 400}
 
 
 def test_the_functions_are_ours_by_name_role_and_time(template: dict[str, Any]) -> None:
@@ -364,8 +365,6 @@ def test_a_policy_of_the_api_admits_every_page_and_no_command(template: dict[str
         "Inside": None,
         "Elsewhere": {"StringNotEquals": {"aws:SourceVpce": endpoints}},
     }
-    # What a policy says holds from the next deployment of the API on.
-    assert api["AlwaysDeploy"] is True
     assert api["EndpointConfiguration"]["Type"] == {"Ref": "ApiEndpoint"}
 
 
@@ -396,24 +395,52 @@ def test_a_web_acl_is_one_of_ours_or_somebodys_or_none(template: dict[str, Any])
         assert any(f"/api{path}".startswith(start) for start in starts) is machine, path
 
 
-def test_what_sam_makes_of_it_is_within_cloudformations_limits(template: dict[str, Any]) -> None:
+def test_a_change_of_who_may_reach_the_api_deploys_it_anew(light: package.Package) -> None:
+    """A resource policy holds from the next deployment on, and SAM does not see a parameter's value."""
+
+    def deployments(given: dict[str, str], before: dict[str, Any] | None) -> list[str]:
+        written = template_of(light)
+        deploy._say_who_reaches_the_api(written, deploy._values(written, given, before))
+        return [
+            name
+            for name, resource in expanded(written)["Resources"].items()
+            if resource["Type"] == "AWS::ApiGateway::Deployment"
+        ]
+
+    some = {"AllowedCidrs": "192.0.2.0/24"}
+    stands = {"Parameters": [{"ParameterKey": key, "ParameterValue": value} for key, value in some.items()]}
+    anybody, few = deployments({}, None), deployments(some, None)
+    assert len(anybody) == len(few) == 1
+    assert anybody != few
+    assert deployments({}, stands) == few, "what is not given again stays"
+    assert deployments({"AllowedCidrs": ""}, stands) == anybody
+    assert deployments({"LimitPerActor": "7"}, None) == anybody
+
+
+def expanded(template: dict[str, Any]) -> dict[str, Any]:
+    """The template as SAM leaves it."""
     # SAM's translator ships no annotations.
     translator = import_module("samtranslator.translator.transform")
     loader = import_module("samtranslator.translator.managed_policy_translator").ManagedPolicyLoader(None)
     for resource in template["Resources"].values():
         if resource["Type"] == "AWS::Serverless::Function":
             resource["Properties"]["CodeUri"] = "s3://bucket/key"
-    expanded = translator.transform(template, {}, loader, None)
-    kinds = [resource["Type"] for resource in expanded["Resources"].values()]
+    made: dict[str, Any] = translator.transform(template, {}, loader, None)
+    return made
+
+
+def test_what_sam_makes_of_it_is_within_cloudformations_limits(template: dict[str, Any]) -> None:
+    written = expanded(template)
+    kinds = [resource["Type"] for resource in written["Resources"].values()]
     assert len(kinds) <= 500
-    assert len(expanded["Outputs"]) <= 200
+    assert len(written["Outputs"]) <= 200
     assert kinds.count("AWS::ApiGateway::Stage") == 1
     assert kinds.count("AWS::IAM::Role") == 8
     # What the association of a web ACL waits for.
-    assert expanded["Resources"]["RestAPIapiStage"]["Type"] == "AWS::ApiGateway::Stage"
+    assert written["Resources"]["RestAPIapiStage"]["Type"] == "AWS::ApiGateway::Stage"
     started = sorted(
         (one["Properties"]["FunctionName"]["Ref"], *one["Properties"]["EventSourceArn"]["Fn::GetAtt"])
-        for one in expanded["Resources"].values()
+        for one in written["Resources"].values()
         if one["Type"] == "AWS::Lambda::EventSourceMapping"
     )
     assert started == [
@@ -426,7 +453,7 @@ def test_what_sam_makes_of_it_is_within_cloudformations_limits(template: dict[st
     # Nothing else starts a function: no service but API Gateway has leave to, and only the HTTP function's.
     permitted = [
         (one["Properties"]["FunctionName"]["Ref"], one["Properties"]["Principal"])
-        for one in expanded["Resources"].values()
+        for one in written["Resources"].values()
         if one["Type"] == "AWS::Lambda::Permission"
     ]
     assert permitted == [("APIHandler", "apigateway.amazonaws.com")]

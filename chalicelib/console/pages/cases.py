@@ -2,7 +2,7 @@
 
 import difflib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -207,7 +207,6 @@ def story(visit: Visit, case: Case, *, status: int = 200, refused: str = "") -> 
         broken=broken,
         undoable=[] if case.ask or case.run else _undoable(entries),
         dossier=desk.store.dossier(case.id),
-        holder=lambda identity: sentences.called(identity, policy),
         barred=lambda name: sentences.barred(name, policy),
         deliveries=desk.told.deliveries(case.id),
         ticket=ticket,
@@ -254,7 +253,7 @@ def _decision(visit: Visit, case: Case, answers: Answers | None) -> Decision | N
         amounts=consent(policy, about, ask, answers),
         rule=rule,
         approvers=_approvers(visit.policy, ask, rule, about),
-        answers=tuple((one, sentences.called(one.by, policy)) for one in given),
+        answers=tuple((one, visit.called(one.by)) for one in given),
         problem=problem,
         denial_problem=mine(approve=False),
         glass=not mine(approve=True, glass=True),
@@ -313,7 +312,7 @@ def _undoable(entries: list[Entry]) -> list[int]:
 def _difference(case: Case, entries: list[Entry]) -> Difference | None:
     """What the last run changed, as it was read before and after; while people are asked, what the calls say they would."""
     if case.ask:
-        return _expected(case.ask)
+        return _expected(case, case.ask)
     before: dict[int, Any] = {}
     last: tuple[Any, Any] | None = None
     for one in entries:
@@ -333,36 +332,57 @@ def _difference(case: Case, entries: list[Entry]) -> Difference | None:
     return Difference(tuple(lines[:MOST_LINES]), observed=True, cut=len(lines) > MOST_LINES)
 
 
-def _expected(ask: Ask) -> Difference:
-    """The state that the plan rests on; marked is what the calls name, and settings get the value that a call gives them."""
+def _expected(case: Case, ask: Ask) -> Difference:
+    """The state that the plan rests on; marked is what the calls name, and switches get the value that a call gives them."""
     names: set[str] = set()
-    settings: dict[str, Any] = {}
+    switches: dict[str, bool] = {}
     for call in ask.plan.calls:
-        _gather(call.params, names, settings)
-    lines: list[Line] = []
-    for text in render.pretty(ask.before):
-        key, _, rest = text.strip().partition('": ')
-        name, value = key.removeprefix('"'), rest.removesuffix(",")
-        becomes = json.dumps(settings[name]) if name in settings else value
-        if rest and name in settings and becomes != value:
-            comma = "," if text.endswith(",") else ""
-            indent = text[: len(text) - len(text.lstrip())]
-            lines += [Line("-", text), Line("+", f'{indent}"{name}": {becomes}{comma}')]
-        else:
-            said = (value or key).strip('",')
-            lines.append(Line(">" if said in names else " ", text))
+        _gather(call.params, names, switches)
+    lines = [*_lines(ask.before, names - {case.target.id}, switches)]
     return Difference(tuple(lines[:MOST_LINES]), observed=False, cut=len(lines) > MOST_LINES)
 
 
-def _gather(value: object, names: set[str], settings: dict[str, Any]) -> None:
+def _gather(value: object, names: set[str], switches: dict[str, bool]) -> None:
     """The names that a call's parameters speak of, and the switches that it sets."""
     if is_mapping(value):
-        for name, inner in value.items():
-            if isinstance(inner, bool):
-                settings[name] = inner
-            _gather(inner, names, settings)
+        switches |= {name: inner for name, inner in value.items() if isinstance(inner, bool)}
+        for inner in value.values():
+            _gather(inner, names, switches)
     elif is_sequence(value):
         for inner in value:
-            _gather(inner, names, settings)
+            _gather(inner, names, switches)
     elif isinstance(value, str) and len(value) > 3:  # noqa: PLR2004 -- shorter words stand everywhere
         names.add(value)
+
+
+def _lines(
+    value: object,
+    names: set[str],
+    switches: Mapping[str, bool],
+    before: str = "",
+    after: str = "",
+    mark: str = " ",
+) -> Iterator[Line]:
+    """JSON, line by line, between what stands before and after it; an object with a name in it is marked as a whole."""
+    indent = " " * (len(before) - len(before.lstrip()))
+    if is_mapping(value) and value:
+        mark = ">" if any(isinstance(inner, str) and inner in names for inner in value.values()) else mark
+        parts = [(f"{json.dumps(name)}: ", name, inner) for name, inner in sorted(value.items())]
+        opens, closes = "{", "}"
+    elif is_sequence(value) and value:
+        parts = [("", "", inner) for inner in value]
+        opens, closes = "[", "]"
+    else:
+        said = json.dumps(value, ensure_ascii=False)
+        yield Line(">" if isinstance(value, str) and value in names else mark, f"{before}{said}{after}")
+        return
+    yield Line(mark, f"{before}{opens}")
+    for place, (label, name, inner) in enumerate(parts, 1):
+        lead, comma = f"{indent}  {label}", "," if place < len(parts) else ""
+        becomes = switches.get(name, inner)
+        if isinstance(inner, bool) and becomes != inner:
+            yield Line("-", f"{lead}{json.dumps(inner)}{comma}")
+            yield Line("+", f"{lead}{json.dumps(becomes)}{comma}")
+        else:
+            yield from _lines(inner, names, switches, lead, comma, mark)
+    yield Line(mark, f"{indent}{closes}{after}")

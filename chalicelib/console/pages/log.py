@@ -13,7 +13,7 @@ from chalicelib.console.web import Reply
 from chalicelib.domain.finding import is_account_id
 from chalicelib.domain.record import RecordType, body_of, digest_of
 
-ON_A_PAGE = 40
+ON_A_PAGE = 25
 LOOKS_BACK = timedelta(days=30)
 """How far the log reaches without a `since`."""
 

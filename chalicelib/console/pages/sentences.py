@@ -31,6 +31,8 @@ def entry(body: Mapping[str, Any], policy: Policy) -> Entry:
     data = mapping(body["data"])
     by = _who(body, data, policy)
     say = _SAYS.get(kind)
+    if data.get("approved_by"):
+        data = {**data, "approved_by": _named(str(data["approved_by"]), policy)}
     return Entry(
         at=datetime.fromisoformat(body["recorded_at"]),
         type=kind,
@@ -41,12 +43,6 @@ def entry(body: Mapping[str, Any], policy: Policy) -> Entry:
         seq=int(body["seq"]),
         by=by,
     )
-
-
-def called(identity: str, policy: Policy | None) -> str:
-    """Whoever has that identity, by the policy's name for them where it has one."""
-    person = policy.who(identity) if policy else None
-    return policy.people[person].name if policy and person else identity
 
 
 def barred(name: str, policy: Policy) -> str:
@@ -61,7 +57,13 @@ def _who(body: Mapping[str, Any], data: Mapping[str, Any], policy: Policy) -> st
     by = data.get("by")
     identity = mapping(by).get("arn") or (by if isinstance(by, str) else "")
     actor = mapping(body.get("actor"))
-    return called(str(identity or actor.get("arn") or actor.get("type") or ""), policy)
+    return _named(str(identity or actor.get("arn") or actor.get("type") or ""), policy)
+
+
+def _named(identities: str, policy: Policy) -> str:
+    """Whoever is meant, by the policy's names where it has them; several stand with commas between."""
+    people = ((one, policy.who(one)) for one in identities.split(", "))
+    return ", ".join(policy.people[person].name if person else one for one, person in people)
 
 
 def _tone(kind: str, data: Mapping[str, Any]) -> str:

@@ -5,7 +5,6 @@ from datetime import datetime
 
 from chalicelib.console import render
 from chalicelib.console.desk import Visit
-from chalicelib.console.pages import sentences
 from chalicelib.console.web import Reply
 from chalicelib.domain.contract import AnyRemediation, Mode
 from chalicelib.domain.control import Control
@@ -115,7 +114,6 @@ def people(visit: Visit) -> Reply:
         visit=visit,
         now=visit.now,
         policy=policy,
-        set_by=sentences.called(visit.setting.by, policy),
         rules=[(rule, _able(policy, rule)) for rule in policy.rules],
         engagements=visit.desk.books.engagements(),
     )

@@ -1,0 +1,264 @@
+"""The pages of cases: what a person reads before deciding, and that what others chose stays text."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+
+from chalicelib.domain.case import CaseState
+from chalicelib.domain.contract import Call, Plan
+from chalicelib.domain.delivery import TicketRef
+from chalicelib.domain.dossier import Dossier, Incident
+from chalicelib.domain.finding import Actor, Severity
+from chalicelib.domain.policy import Integration
+from tests.console.world import (
+    ANNA,
+    BEN,
+    BUCKET,
+    HOSTILE,
+    MALLORY,
+    OLGA,
+    SSH,
+    Forms,
+    World,
+    bucket,
+    minutes,
+    text_of,
+    world,
+)
+
+
+@pytest.fixture
+def console() -> Iterator[World]:
+    with world() as one:
+        yield one
+
+
+def test_what_waits_is_listed_with_the_most_urgent_first(console: World) -> None:
+    low = console.asked(1, severity=Severity.LOW)
+    console.clock.advance(minutes(1))
+    later, first = console.asked(2, severity=Severity.CRITICAL), None
+    console.clock.advance(minutes(1))
+    first = console.asked(3, severity=Severity.CRITICAL)
+    page = console.get("/approvals").body
+    places = [page.index(f"/cases/{case.id}") for case in (later, first, low)]
+    assert places == sorted(places)
+    assert "0 of 2 approved" in page
+    assert "ends in 7 h 58 min" in page
+
+
+@pytest.mark.parametrize(
+    "query, seen",
+    [
+        ("account=222222222222", {2}),
+        ("severity=high", {1, 2}),
+        ("severity=low", {3}),
+        ("control=other", set()),
+        ("severity=high&account=111111111111", {1}),
+    ],
+)
+def test_the_filters_are_the_address(console: World, query: str, seen: set[int]) -> None:
+    cases = {
+        1: console.asked(1),
+        2: console.asked(2, account="222222222222"),
+        3: console.asked(3, severity=Severity.LOW),
+    }
+    page = console.get(f"/approvals?{query}").body
+    assert {number for number, case in cases.items() if case.id in page} == seen
+
+
+def test_a_case_says_what_why_where_how_far_and_until_when(console: World) -> None:
+    case = console.asked(requesters=("called:ben okoro",))
+    said = text_of(console.get(f"/cases/{case.id}"))
+    assert case.ask
+    for part in (
+        "No security group admits the whole Internet to port 22",
+        case.target.resource,
+        "platform · 111111111111 · production",
+        "Close port 22 to the whole Internet",
+        "Medium risk",
+        "yes, from here",
+        "US$ 0.00 a month",
+        "in 8 h",
+        "0 of 1 approved",
+        case.ask.plan_hash,
+        "The group is used by 3 network interfaces.",
+        "ec2:RevokeSecurityGroupIngress",
+        "aws ec2 revoke-security-group-ingress",
+        "Ben Okoro may not",
+        "2 records in the case's chain",
+    ):
+        assert part in said, part
+
+
+def test_an_object_that_a_call_names_is_marked_as_a_whole(console: World) -> None:
+    page = console.get(f"/cases/{console.asked().id}").body
+    marked = [row for row in page.split("<tr")[1:] if 'class="named"' in row.partition(">")[0]]
+    assert len(marked) == 7
+    assert any("0.0.0.0/0" in row for row in marked)
+    assert not any("10.0.0.0/8" in row for row in marked)
+
+
+def test_a_switch_that_a_call_sets_is_shown_as_it_is_and_as_it_would_be(console: World) -> None:
+    case = console.asked()
+    assert case.ask
+    plan = Plan(
+        calls=(
+            Call(
+                service="s3",
+                operation="PutPublicAccessBlock",
+                params={"PublicAccessBlockConfiguration": {"BlockPublicAcls": True, "Kept": True}},
+                why="Block public ACLs",
+            ),
+        )
+    )
+    ask = case.ask.model_copy(
+        update={"plan": plan, "before": {"block": {"BlockPublicAcls": False, "Kept": True}, "none": []}}
+    )
+    console.keep(case.model_copy(update={"ask": ask}))
+    said = text_of(console.get(f"/cases/{case.id}"))
+    assert '\N{MINUS SIGN} "BlockPublicAcls": false' in said
+    assert '+ "BlockPublicAcls": true' in said
+    assert '+ "Kept"' not in said
+
+
+def test_a_repair_shows_what_was_read_before_and_after(console: World) -> None:
+    page = console.get(f"/cases/{console.fixed().id}", OLGA).body
+    assert "Both as they were read" in page
+    was = [row for row in page.split("<tr")[1:] if 'class="was"' in row.partition(">")[0]]
+    assert any("0.0.0.0/0" in row for row in was)
+    assert 'class="is"' not in page
+    assert "approved by Anna Berg" in text_of(console.get(f"/cases/{console.fixed(51).id}"))
+    assert "/undo#main" in page
+
+
+def test_records_of_other_chains_about_the_case_are_part_of_its_story(console: World) -> None:
+    case, other = console.asked(1), console.asked(2)
+    cookie = console.signed_in(ANNA)
+    for number, one in enumerate((case, other)):
+        path = f"/cases/{one.id}"
+        hidden = Forms(console.get(path, cookie=cookie).body).of(f"{path}/comment")
+        console.post(f"{path}/comment", {**hidden, "words": f"I know number {number}"}, cookie)
+    said = text_of(console.get(f"/cases/{case.id}"))
+    assert "Anna Berg says: I know number 0" in said
+    assert "number 1" not in said
+
+
+def test_a_broken_chain_is_told(console: World) -> None:
+    case = console.asked()
+    console.keep(case.model_copy(update={"head": case.head.model_copy(update={"seq": 7})}))
+    assert "The chain of records does not hold" in console.get(f"/cases/{case.id}").body
+
+
+def test_a_ticket_is_shown_with_where_it_lies_and_what_waits_since_when(console: World) -> None:
+    integration = Integration(name="jira", system="jira", project="SEC")
+    console.set_policy({"integrations": [integration.model_dump(mode="json")]})
+    case = console.ticketed()
+    assert case.ticket
+    console.told.references[case.ticket.id, "jira"] = TicketRef(
+        ticket=case.ticket.id, integration="jira", reserved_at=console.clock.now(), key="SEC-1"
+    )
+    said = text_of(console.get(f"/cases/{case.id}"))
+    assert "In jira: SEC-1" in said
+    assert "Waiting since 3 Aug 2026, 12:00 UTC : Slack does not answer" in said.replace("UTC:", "UTC :")
+
+
+def test_the_dossier_is_shown(console: World) -> None:
+    case, now = console.asked(), console.clock.now()
+    incident = Incident(declared=True, root_cause="a script", reason="data left", by=OLGA, at=now)
+    console.set(dossier=Dossier(case=case.id, holder=BEN, held_since=now, incident=incident))
+    said = text_of(console.get(f"/cases/{case.id}"))
+    assert "Ben Okoro , since 3 Aug 2026" in said
+    assert "Root cause: a script" in said
+
+
+def test_whoever_may_not_approve_reads_why_and_finds_no_button(console: World) -> None:
+    case = console.asked(requesters=("called:anna berg",))
+    page = console.get(f"/cases/{case.id}", ANNA)
+    answers = [hidden["answer"] for _, hidden in Forms(page.body).forms if "answer" in hidden]
+    assert answers == ["deny"]
+    assert "ask somebody else" in page.body
+    assert "sign in again" not in page.body.lower()
+
+
+def test_a_sign_in_that_is_too_old_is_offered_anew(console: World) -> None:
+    case = console.asked(severity=Severity.CRITICAL)
+    old = console.signed_in(ANNA, mfa=True, logged_in_at=console.clock.now() - timedelta(minutes=6))
+    page = console.get(f"/cases/{case.id}", cookie=old).body
+    assert f"/api/login/corp?to=%2Fcases%2F{case.id}&amp;fresh=1" in page
+    new = console.signed_in(ANNA, mfa=True)
+    assert "Sign in again" not in console.get(f"/cases/{case.id}", cookie=new).body
+
+
+def test_nobody_decides_what_no_rule_is_for(console: World) -> None:
+    console.set_policy({"rules": [{"name": "low", "severities": ["low"], "approvers": ["anna"]}]})
+    page = console.get(f"/cases/{console.asked().id}").body
+    assert "nobody may approve it" in page
+    assert not [hidden for _, hidden in Forms(page).forms if "answer" in hidden]
+
+
+def test_an_ask_that_has_ended_offers_nothing(console: World) -> None:
+    case = console.asked()
+    console.clock.advance(timedelta(hours=8))
+    page = console.get(f"/cases/{case.id}").body
+    assert "it has ended" in page
+    assert not [hidden for _, hidden in Forms(page).forms if "answer" in hidden]
+    assert "ended; being closed" in console.get("/approvals").body
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/approvals", "/cases?state=waiting", "/tickets", "/log", "case", "ticket"]
+)
+def test_what_others_chose_stays_text_and_hides_nothing(console: World, path: str) -> None:
+    hostile = Actor(type=HOSTILE, arn=HOSTILE, role_arn=HOSTILE, session=HOSTILE)
+    case = console.asked(reason=HOSTILE, owner=HOSTILE, actor=hostile)
+    ticket = console.ticketed(why=HOSTILE)
+    page = console.get({"case": f"/cases/{case.id}", "ticket": f"/cases/{ticket.id}"}.get(path, path), OLGA)
+    assert page.status == 200
+    assert "<script" not in page.body
+    assert "<img" not in page.body
+    assert "\u202e" not in page.body
+    assert ">49<" not in page.body
+    if path != "/":
+        assert "&lt;script&gt;" in page.body or path in {"/approvals", "/cases?state=waiting"}
+
+
+def test_cases_are_listed_by_state_and_page_by_page(console: World) -> None:
+    for number in range(30):
+        console.keep(console.new(bucket(number), BUCKET, "s3_block_public_access"))
+        console.clock.advance(seconds=1)
+    first = console.get("/cases")
+    assert first.body.count("<tr>") == 26
+    following = first.body.partition('rel="next"')[0].rpartition('href="')[2].partition('"')[0]
+    second = console.get(following.removeprefix("/api").replace("&amp;", "&"))
+    assert second.body.count("<tr>") == 6
+    assert 'rel="next"' not in second.body
+    assert "shop-assets-29" in first.body
+    assert "shop-assets-29<" not in second.body
+    assert "No case is exempt here" in text_of(console.get("/cases?state=exempt"))
+    assert console.get("/cases?state=nonsense").body.count("<tr>") == 26
+
+
+def test_a_place_of_another_list_or_of_nobodys_making_is_the_first_page(console: World) -> None:
+    for number in range(30):
+        console.keep(console.new(bucket(number), BUCKET, "s3_block_public_access"))
+    sessions = console.sessions()
+    forged = sessions.cursor(['["/approvals", []]', "2026|CASE#x"])
+    for place in (forged, "nonsense", sessions.cursor("word"), sessions.cursor([1, 2])):
+        assert console.get(f"/cases?place={place}").body.count("<tr>") == 26
+
+
+def test_a_case_without_an_ask_takes_the_severity_of_its_worst_control(console: World) -> None:
+    known = console.keep(console.new(bucket(1), SSH, "ec2_revoke_open_ingress"))
+    gone = console.keep(console.new(bucket(2), "retired-long-ago", "gone", actor=MALLORY))
+    assert "High" in text_of(console.get(f"/cases/{known.id}"))
+    page = console.get(f"/cases/{gone.id}", OLGA)
+    assert page.status == 200
+    assert "Critical" in text_of(page)
+
+
+def test_a_case_that_sleeps_says_until_when(console: World) -> None:
+    case = console.new(bucket(3), BUCKET, "s3_block_public_access", state=CaseState.EXEMPT)
+    wakes = console.clock.now() + timedelta(days=2)
+    console.keep(case.model_copy(update={"wakes_at": wakes, "reason": "snoozed"}))
+    assert "looked at again 5 Aug 2026" in text_of(console.get(f"/cases/{case.id}"))

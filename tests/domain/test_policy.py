@@ -1,0 +1,513 @@
+"""The policy: which rule and route are for what, who is who, whose answer counts, and what answers amount to."""
+
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+from pydantic_core import to_json
+
+from chalicelib.domain.approval import EVERYBODY, Answer, Answers, Ask, Door, Kind, Undone, principal
+from chalicelib.domain.contract import NOTHING_TO_DO
+from chalicelib.domain.finding import Severity
+from chalicelib.domain.policy import (
+    About,
+    Person,
+    Policy,
+    Rule,
+    able,
+    about_of,
+    askable,
+    consent,
+    names_of,
+    principal_of,
+    problem_with,
+    usable,
+)
+
+AT = datetime(2031, 5, 7, 12, tzinfo=UTC)
+ACCOUNT, OTHER = "111122223333", "444455556666"
+IDP = "https://idp.example"
+ANNA, ANNA_SSO, ANNA_OIDC, ANNA_SLACK = (
+    f"arn:aws:iam::{ACCOUNT}:user/staff/anna",
+    f"arn:aws:sts::{ACCOUNT}:assumed-role/AWSReservedSSO_Admin_0123456789abcdef/anna.a@example.com",
+    f"oidc:{IDP}#00uAnna",
+    "slack:T0TEAM/U0ANNA",
+)
+BERT, BERT_MAIL = f"arn:aws:iam::{ACCOUNT}:user/bert", f"email:{IDP}#bert@example.com"
+CARL, DORA = f"oidc:{IDP}#carl", f"oidc:{IDP}#dora"
+DOCUMENT: dict[str, Any] = {
+    "people": {
+        "anna": {
+            "name": "Anna Approver",
+            "email": "anna@example.com",
+            "identities": (ANNA, ANNA_SSO, ANNA_OIDC, ANNA_SLACK),
+            "roles": ("approver",),
+        },
+        "bert": {"name": "Bert Builder", "identities": (BERT, BERT_MAIL)},
+        "carl": {"name": "Carl Captain", "identities": (CARL,), "roles": ("operator",)},
+        "dora": {"name": "Dora Viewer", "identities": (DORA,)},
+    },
+    "groups": {"team": ("anna", "bert")},
+    "accounts": {ACCOUNT: {"environment": "production", "ou": "ou-web"}},
+    "rules": (
+        {
+            "name": "lab",
+            "severities": ("low", "medium"),
+            "approvers": ("anna",),
+            "doors": ("slack", "console"),
+        },
+        {"name": "ports", "controls": ("ssh", "rdp"), "approvers": ("group:team",)},
+        {"name": "production", "environments": ("production",), "approvers": ("group:team",), "quorum": 2},
+        {"name": "branch", "ous": ("ou-lab",), "approvers": ("carl",), "doors": ("console",)},
+        {"name": "account", "accounts": (OTHER,), "severities": ("critical",), "approvers": ("bert",)},
+    ),
+    "break_glass": ("carl",),
+}
+
+
+def policy(**changes: Any) -> Policy:
+    return Policy.model_validate_json(to_json({**DOCUMENT, **changes}))
+
+
+def rule_of(changes: dict[str, Any]) -> Rule:
+    return Rule.model_validate_json(to_json(changes))
+
+
+def about(
+    severity: Severity = Severity.HIGH, account: str = ACCOUNT, *controls: str, owner: str = ""
+) -> About:
+    return About(severity=severity, account=account, controls=controls or ("mfa",), owner=owner)
+
+
+ASK = Ask(
+    seq=1,
+    controls=("mfa",),
+    asked_at=AT,
+    expires_at=AT + timedelta(hours=8),
+    plan=NOTHING_TO_DO,
+    plan_hash="f" * 64,
+    before={},
+    reason="r",
+    severity=Severity.HIGH,
+)
+
+
+def said(by: str, of: Policy | None = None, *, approve: bool = True, **changes: Any) -> Answer:
+    doors = {"arn": Door.CLI, "oidc": Door.CONSOLE, "email": Door.CONSOLE, "slack": Door.SLACK}
+    given = Answer(
+        by=by,
+        principal=principal_of(of or policy(), by),
+        at=AT,
+        approve=approve,
+        reason="r",
+        request_id="q",
+        door=doors[by.split(":", 1)[0]],
+    )
+    return given.model_copy(update=changes)
+
+
+def all_of(*answers: Answer) -> Answers:
+    return Answers(case="c", ask=1, plan_hash="f" * 64, answers=answers, version=len(answers))
+
+
+# -- which rule -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "asked, rule",
+    [
+        (about(Severity.LOW), "lab"),
+        (about(Severity.MEDIUM, OTHER), "lab"),
+        (about(Severity.HIGH, OTHER, "ssh"), "ports"),
+        (about(Severity.CRITICAL, ACCOUNT, "rdp", "ssh"), "ports"),
+        (about(Severity.HIGH, ACCOUNT, "ssh", "mfa"), "production"),
+        (about(Severity.HIGH, OTHER, "ssh", "mfa"), None),
+        (about(), "production"),
+        (about(Severity.CRITICAL, OTHER), "account"),
+        (about(Severity.HIGH, OTHER), None),
+    ],
+)
+def test_the_first_rule_that_is_for_all_of_it_counts_and_none_means_that_nobody_may(
+    asked: About, rule: str | None
+) -> None:
+    found = policy().rule(asked)
+    assert (found.name if found else None) == rule
+
+
+def test_a_rule_may_be_for_an_organizational_unit() -> None:
+    moved = policy(accounts={OTHER: {"ou": "ou-lab"}})
+    found = moved.rule(about(Severity.HIGH, OTHER))
+    assert found
+    assert found.name == "branch"
+
+
+def test_no_rule_goes_by_an_owner_because_tags_are_anybodys_to_write() -> None:
+    with pytest.raises(ValidationError, match="mine: whoever changes a resource may choose its owner tag"):
+        Rule(name="mine", owners=("web",), approvers=("anna",))
+
+
+def test_the_first_route_that_fits_counts() -> None:
+    one = policy(
+        routes=(
+            {"name": "web", "channel": "C0000WEB", "owners": ("web",)},
+            {"name": "rest", "channel": "C0000REST", "severities": ("high",)},
+        )
+    )
+    named = [one.route(about(owner="web")), one.route(about()), one.route(about(Severity.LOW))]
+    assert [route.name if route else None for route in named] == ["web", "rest", None]
+
+
+# -- what is no policy ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("severities", [(), ("high",), ("low", "critical")])
+def test_a_slack_button_decides_nothing_severe_whatever_the_policy_says(severities: tuple[str, ...]) -> None:
+    with pytest.raises(ValidationError, match="a Slack button decides low and medium severity only"):
+        rule_of({"name": "r", "approvers": ("a",), "doors": ("slack",), "severities": severities})
+
+
+RULE: dict[str, Any] = {"name": "r", "approvers": ("anna",)}
+
+
+@pytest.mark.parametrize(
+    "changes, says",
+    [
+        ({"rules": ()}, "at least 1 item"),
+        ({"rules": ({**RULE, "approvers": ("eve",)},)}, "rule r: 'eve' is neither a person nor a group"),
+        ({"rules": ({**RULE, "approvers": ("group:eve",)},)}, "rule r: 'group:eve' is neither"),
+        ({"rules": ({**RULE, "quorum": 2},)}, "rule r: 2 must approve, and 1 of its approvers"),
+        ({"rules": ({**RULE, "quorum": 0},)}, "greater than or equal to 1"),
+        ({"rules": ({**RULE, "approvers": ("carl",), "doors": ("cli",)},)}, "and 0 of its approvers"),
+        ({"groups": {"team": ("anna", "bert", "eve")}}, "group team: nobody is called 'eve'"),
+        ({"groups": {"team": ("anna",)}}, "rule production: 2 must approve, and 1 of its approvers"),
+        ({"break_glass": ("eve",)}, "break_glass: nobody is called 'eve'"),
+        (
+            {"schedules": {"night": ({"starts": AT, "ends": AT, "people": ("eve",)},)}},
+            "schedule night: nobody is called 'eve'",
+        ),
+        (
+            {"routes": ({"name": "r", "channel": "C0000000", "on_call": "schedule:night"},)},
+            "route r: there is no schedule 'night'",
+        ),
+        ({"routes": ({"name": "r", "channel": "#general"},)}, "String should match pattern"),
+        ({"people": {**DOCUMENT["people"], "eve": {"name": "Eve", "identities": ()}}}, "at least 1 item"),
+        ({"people": {**DOCUMENT["people"], "eve": {"name": "Eve", "identities": ("eve",)}}}, "match pattern"),
+        ({"console_url": "http://redress.example"}, "match pattern"),
+        ({"surprise": True}, "Extra inputs"),
+    ],
+)
+def test_what_does_not_hold_together_is_no_policy(changes: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValidationError, match=says):
+        policy(**changes)
+
+
+@pytest.mark.parametrize(
+    "theirs",
+    [ANNA, ANNA.upper().replace("ARN:AWS:IAM", "arn:aws:iam"), ANNA_SSO.replace("Admin", "View"), ANNA_OIDC],
+)
+def test_one_identity_is_one_person(theirs: str) -> None:
+    people = {**DOCUMENT["people"], "eve": {"name": "Eve", "identities": (theirs,)}}
+    with pytest.raises(ValidationError, match="is said to be both anna and eve"):
+        policy(people=people)
+
+
+def test_two_subjects_that_differ_by_case_are_two_people() -> None:
+    """OpenID Connect Core 1.0, section 2: `sub` is case-sensitive."""
+    lower = f"oidc:{IDP}#00uanna"
+    assert policy().who(lower) is None
+    people = {**DOCUMENT["people"], "eve": {"name": "Eve", "identities": (lower,)}}
+    assert policy(people=people).who(lower) == "eve"
+
+
+@pytest.mark.parametrize(
+    "hours", [{"timezone": "Mars/Base"}, {"timezone": "../etc/passwd"}, {"timezone": ""}]
+)
+def test_a_time_zone_is_one_of_the_database(hours: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="is no time zone of the IANA database"):
+        policy(routes=({"name": "r", "channel": "C0000000", "hours": hours},))
+
+
+@pytest.mark.parametrize(
+    "hours", [{"days": ()}, {"opens": "17:00", "closes": "17:00"}, {"opens": "18:00", "closes": "09:00"}]
+)
+def test_business_opens_on_some_day_and_before_it_closes(hours: dict[str, Any]) -> None:
+    route = {"name": "r", "channel": "C0000000", "hours": {"timezone": "Europe/Berlin", **hours}}
+    with pytest.raises(ValidationError, match="business hours open on some day"):
+        policy(routes=(route,))
+
+
+def test_hours_may_have_holidays() -> None:
+    hours = {"timezone": "Europe/Berlin", "holidays": (date(2031, 5, 1),)}
+    one = policy(routes=({"name": "r", "channel": "C0000000", "hours": hours},))
+    assert one.routes[0].hours
+    assert one.routes[0].hours.days == (0, 1, 2, 3, 4)
+
+
+# -- who is who -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "identity, person",
+    [
+        (ANNA, "anna"),
+        (ANNA_SSO.replace("Admin", "ReadOnly"), "anna"),
+        (ANNA_SSO.replace("anna.a@", "Anna.A@"), "anna"),
+        (ANNA_OIDC, "anna"),
+        (ANNA_SLACK, "anna"),
+        (BERT_MAIL.replace("bert@", "Bert@"), "bert"),
+        (ANNA_OIDC + "x", None),
+        (ANNA_OIDC.replace(IDP, "https://idp.example.evil"), None),
+        (ANNA_SLACK.replace("T0TEAM", "T0EVIL"), None),
+        (ANNA.replace(ACCOUNT, OTHER), None),
+        (ANNA_SSO.replace("AWSReservedSSO_Admin_0123456789abcdef", "admin"), None),
+        ("anna", None),
+        ("", None),
+    ],
+)
+def test_an_identity_is_its_person_and_nobody_elses(identity: str, person: str | None) -> None:
+    assert policy().who(identity) == person
+    assert principal_of(policy(), identity) == (f"person:{person}" if person else principal(identity))
+
+
+@pytest.mark.parametrize(
+    "identity", [BERT_MAIL.replace("bert", "\uff42ert"), ANNA.replace("anna", "ann\u212b")]
+)
+def test_a_look_alike_in_other_letters_is_nobody(identity: str) -> None:
+    assert principal(identity) in {principal(BERT_MAIL), principal(ANNA.replace("anna", "ann\u00e5"))}
+    assert policy().who(identity) is None
+
+
+def test_a_person_is_on_record_under_every_identity_name_and_address() -> None:
+    mine = policy().names("anna")
+    for name in (
+        "person:anna",
+        principal(ANNA),
+        "identity-center:anna.a@example.com",
+        principal(ANNA_OIDC),
+        principal(ANNA_SLACK),
+        "called:anna",
+        "called:anna approver",
+        "called:anna@example.com",
+        "called:anna.a@example.com",
+    ):
+        assert name in mine
+    assert "called:" not in policy().names("bert")
+    assert "called:bert@example.com" in policy().names("bert"), "from an identity that is an address"
+    assert names_of(policy(), ANNA_SLACK) == mine
+    assert names_of(policy(), "oidc:https://idp.example#eve") == names_of(
+        None, "oidc:https://idp.example#eve"
+    )
+    assert principal_of(None, ANNA) == principal(ANNA)
+
+
+def test_who_is_on_call_follows_the_schedule_from_its_start_until_before_its_end() -> None:
+    day = timedelta(days=1)
+    shifts = (
+        {"starts": AT, "ends": AT + day, "people": ("anna",)},
+        {"starts": AT + day / 2, "ends": AT + day, "people": ("bert", "anna")},
+    )
+    one = policy(
+        schedules={"night": shifts},
+        routes=(
+            {"name": "a", "channel": "C0000000", "on_call": "schedule:night"},
+            {"name": "b", "channel": "C0000000", "on_call": "slack:S0000001"},
+            {"name": "c", "channel": "C0000000"},
+        ),
+    )
+    night, group, nobody = one.routes
+    times = (AT - timedelta(seconds=1), AT, AT + day / 2, AT + day)
+    assert [one.on_call(night, at) for at in times] == [(), ("anna",), ("anna", "bert"), ()]
+    assert one.on_call(group, AT) == one.on_call(nobody, AT) == ()
+
+
+@pytest.mark.parametrize(
+    "identity, rule, opens",
+    [
+        (ANNA, {"doors": ("cli",)}, True),
+        (ANNA_SSO, {"doors": ("cli",)}, True),
+        (ANNA_OIDC, {"doors": ("cli",)}, False),
+        (f"arn:aws:iam::{ACCOUNT}:root", {"doors": ("cli",)}, False),
+        (f"arn:aws:sts::{ACCOUNT}:assumed-role/deploy/anna", {"doors": ("cli",)}, False),
+        (ANNA, {"doors": ("console",)}, False),
+        (ANNA_SLACK, {"doors": ("console",)}, True),
+        (BERT_MAIL, {"doors": ("console",)}, True),
+        (ANNA_SLACK, {"doors": ("slack",), "severities": ("low",)}, True),
+        (ANNA_OIDC, {"doors": ("slack",), "severities": ("low",)}, False),
+        (ANNA, {"mfa": True}, False),
+        (ANNA, {"login_within_minutes": 5}, False),
+        (ANNA_SLACK, {"doors": ("slack",), "severities": ("low",), "mfa": True}, False),
+        (ANNA_OIDC, {"mfa": True, "login_within_minutes": 5}, True),
+    ],
+)
+def test_only_an_identity_that_a_door_lets_in_makes_a_quorum(
+    identity: str, rule: dict[str, Any], opens: bool
+) -> None:
+    person = Person(name="p", identities=(identity,))
+    assert usable(person, rule_of({**RULE, **rule})) is opens
+
+
+# -- whose answer counts --------------------------------------------------------------------------------------------------
+
+
+def test_until_a_policy_is_set_iam_alone_says_who_answers() -> None:
+    assert problem_with(None, about(), ASK, said(ANNA)) == ""
+    for door in (Door.CONSOLE, Door.SLACK):
+        for approve in (True, False):
+            problem = problem_with(None, about(), ASK, said(ANNA, door=door, approve=approve))
+            assert "no policy is set" in problem
+    assert "no policy is set" in problem_with(None, about(), ASK, said(ANNA, break_glass=True))
+    mine = ASK.model_copy(update={"requesters": (principal(ANNA),)})
+    assert "who made the change" in problem_with(None, about(), mine, said(ANNA))
+    assert problem_with(None, about(), mine, said(ANNA, approve=False)) == ""
+    amounts = consent(None, about(), ASK, all_of(said(ANNA, principal=principal(ANNA))))
+    assert (amounts.state, amounts.needs, amounts.names) == ("approved", 1, ANNA)
+    assert consent(None, about(), ASK, None).state == "open"
+    assert askable(None, about(), ASK) == ""
+
+
+@pytest.mark.parametrize(
+    "answer, asked, says",
+    [
+        (said(f"oidc:{IDP}#eve"), about(), "the policy knows nobody as oidc:https://idp.example#eve"),
+        (said(f"oidc:{IDP}#eve", approve=False), about(), "the policy knows nobody"),
+        (said(CARL), about(), "does not name you as an approver"),
+        (said(DORA, approve=False), about(), "does not let you decide this"),
+        (said(CARL, approve=False), about(), ""),
+        (said(ANNA, approve=False), about(), ""),
+        (said(DORA, approve=False), about(owner="Dora Viewer"), ""),
+        (said(DORA, approve=False), about(owner=DORA), ""),
+        (said(ANNA_SLACK), about(), "takes no answer through this door .slack."),
+        (said(ANNA_SLACK, approve=False), about(), "takes no answer through this door"),
+        (said(ANNA_SLACK), about(Severity.LOW), ""),
+        (said(ANNA), about(Severity.LOW), "takes no answer through this door .cli."),
+        (said(ANNA), about(Severity.HIGH, OTHER), "has no rule for this"),
+        (said(ANNA, approve=False), about(Severity.HIGH, OTHER), "has no rule for this"),
+        (said(BERT), about(), ""),
+        (said(BERT), about(owner="bert"), "answers for the resource"),
+        (said(BERT), about(owner=" BERT Builder"), "answers for the resource"),
+        (said(BERT), about(owner=BERT), "answers for the resource"),
+        (said(BERT), about(owner="bert@example.com"), "answers for the resource"),
+        (said(ANNA), about(owner=ANNA_OIDC), "answers for the resource"),
+        (said(BERT), about(owner="web"), ""),
+        (said(CARL, break_glass=True), about(), ""),
+        (said(CARL, break_glass=True, door=Door.SLACK), about(), "does not let you break the glass here"),
+        (said(ANNA, break_glass=True), about(), "does not let you break the glass here"),
+        (said(CARL, break_glass=True), about(Severity.HIGH, OTHER), ""),
+    ],
+)
+def test_whose_answer_counts_and_what_the_others_are_told(answer: Answer, asked: About, says: str) -> None:
+    problem = problem_with(policy(), asked, ASK, answer)
+    if says:
+        assert says.replace(".", "").replace("(", "") in problem.replace(".", "").replace("(", "").replace(
+            ")", ""
+        )
+    else:
+        assert problem == ""
+
+
+@pytest.mark.parametrize(
+    "did",
+    [principal(ANNA), "identity-center:anna.a@example.com", "called:anna", principal(ANNA_OIDC), EVERYBODY],
+)
+@pytest.mark.parametrize("identity", [ANNA, ANNA_OIDC])
+def test_nobody_approves_their_own_change_under_any_identity(did: str, identity: str) -> None:
+    mine = ASK.model_copy(update={"requesters": (did,)})
+    assert "who made the change" in problem_with(policy(), about(), mine, said(identity))
+    assert problem_with(policy(), about(), mine, said(identity, approve=False)) == ""
+    assert (problem_with(policy(), about(), mine, said(BERT)) == "") is (did != EVERYBODY)
+
+
+@pytest.mark.parametrize("by, owner", [(ANNA_SLACK, "web"), (BERT, "Anna@example.com"), (BERT, ANNA_OIDC)])
+def test_nobody_approves_the_undo_that_they_want_or_would_answer_for(by: str, owner: str) -> None:
+    undone = Undone(run=1, by=by, reason="r", owner=owner, until=AT)
+    undo = ASK.model_copy(update={"kind": Kind.UNDO, "undo": undone})
+    assert "wants it taken back" in problem_with(policy(), about(), undo, said(ANNA))
+
+
+STRICT_RULE = {**RULE, "approvers": ("anna", "carl"), "mfa": True, "login_within_minutes": 5}
+
+
+@pytest.mark.parametrize(
+    "ago, mfa, says",
+    [
+        (timedelta(minutes=5), True, ""),
+        (timedelta(minutes=5, milliseconds=1), True, "a sign-in within the last 5 minutes"),
+        (None, True, "a sign-in within the last 5 minutes"),
+        (timedelta(), False, "asks for a second factor"),
+    ],
+)
+def test_a_rule_may_ask_for_a_recent_sign_in_and_a_second_factor(
+    ago: timedelta | None, mfa: bool, says: str
+) -> None:
+    strict = policy(rules=(STRICT_RULE,))
+    answer = said(ANNA_OIDC, mfa=mfa, logged_in_at=None if ago is None else AT - ago)
+    problem = problem_with(strict, about(), ASK, answer)
+    assert (says in problem) if says else (problem == "")
+    for safe in ({"approve": False}, {"withdrawn": True}):
+        assert problem_with(strict, about(), ASK, answer.model_copy(update=safe)) == "", (
+            "stopping asks for less"
+        )
+
+
+# -- what they amount to --------------------------------------------------------------------------------------------------
+
+
+def amounts(*answers: Answer, of: Policy | None = None, asked: About | None = None) -> tuple[str, int]:
+    found = consent(of or policy(), asked or about(), ASK, all_of(*answers))
+    assert found.needs == 2
+    return found.state, len(found.by)
+
+
+def test_two_people_approve_and_one_person_with_four_identities_is_one() -> None:
+    assert amounts() == ("open", 0)
+    assert amounts(said(ANNA)) == ("open", 1)
+    assert amounts(said(ANNA), said(ANNA_SSO), said(ANNA_OIDC)) == ("open", 1)
+    assert amounts(said(ANNA), said(BERT_MAIL)) == ("approved", 2)
+
+
+def test_a_denial_wins_whenever_it_came() -> None:
+    yes, other, no = said(ANNA), said(BERT), said(CARL, approve=False)
+    for order in ((no, yes, other), (yes, no, other), (yes, other, no)):
+        assert amounts(*order) == ("denied", 1)
+    assert amounts(said(CARL, break_glass=True), no) == ("denied", 1)
+    assert amounts(said(DORA, approve=False), yes, other) == ("approved", 2), "it is not hers to deny"
+
+
+def test_the_last_word_counts_and_who_spoke_it_last_is_named_last() -> None:
+    back = said(ANNA, withdrawn=True)
+    assert amounts(said(ANNA), back) == ("open", 0)
+    assert amounts(said(ANNA), back, said(BERT)) == ("open", 1)
+    both = all_of(said(ANNA), back, said(BERT), said(ANNA_OIDC))
+    found = consent(policy(), about(), ASK, both)
+    assert (found.state, found.names) == ("approved", f"{BERT}, {ANNA_OIDC}")
+
+
+def test_who_breaks_the_glass_decides_alone() -> None:
+    found = consent(policy(), about(), ASK, all_of(said(ANNA), said(CARL, break_glass=True)))
+    assert (found.state, found.names) == ("approved", CARL)
+    assert amounts(said(ANNA, break_glass=True)) == ("open", 0), "it is not hers to break"
+
+
+def test_an_answer_under_a_name_that_is_another_persons_counts_for_nothing() -> None:
+    assert amounts(said(ANNA), said(ANNA, principal="person:bert")) == ("open", 1)
+    assert amounts(said(ANNA), said(BERT, principal="person:anna")) == ("open", 0)
+
+
+def test_where_no_rule_is_left_answers_amount_to_nothing() -> None:
+    found = consent(policy(), about(Severity.HIGH, OTHER), ASK, all_of(said(ANNA), said(BERT)))
+    assert (found.state, found.by, found.needs) == ("open", (), 1)
+
+
+def test_asking_is_in_vain_where_no_quorum_can_come_about() -> None:
+    assert askable(policy(), about(), ASK) == ""
+    assert able(policy(), about(), ASK) == {"anna", "bert"}
+    assert "no rule" in askable(policy(), about(Severity.HIGH, OTHER), ASK)
+    assert able(policy(), about(Severity.HIGH, OTHER), ASK) == frozenset()
+    mine = ASK.model_copy(update={"requesters": (principal(ANNA_SLACK),)})
+    assert askable(policy(), about(), mine) == "the rule production wants 2 to approve, and 1 could"
+    assert "and 1 could" in askable(policy(), about(owner="bert@example.com"), ASK)
+
+
+def test_an_ask_is_about_its_severity_its_controls_and_whose_it_is() -> None:
+    assert about_of(ASK, ACCOUNT, "web") == about(Severity.HIGH, ACCOUNT, "mfa", owner="web")

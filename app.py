@@ -10,11 +10,12 @@ from chalice.app import Chalice, ConvertToMiddleware, DynamoDBEvent, SQSEvent
 
 from chalicelib import bootstrap
 from chalicelib.adapters import telemetry
-from chalicelib.console import commands
+from chalicelib.console import commands, routes
 
 app = Chalice(app_name="redress")
 app.register_middleware(ConvertToMiddleware(telemetry.logger.inject_lambda_context))
 app.register_blueprint(commands.routes(bootstrap.commands))
+app.register_blueprint(routes.routes(routes.deployed(bootstrap.front)))
 
 _EVENTS = "arn:aws:sqs:us-east-1:000000000000:redress-dev-events"
 _UNDO = "arn:aws:sqs:us-east-1:000000000000:redress-dev-undo"

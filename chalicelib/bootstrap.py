@@ -4,6 +4,7 @@ What is built here is built once per process and holds nothing of any event, so 
 cold one. Clients are made on first use.
 """
 
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
 from types import MappingProxyType
@@ -22,7 +23,6 @@ from chalicelib.domain.contract import AnyRemediation
 from chalicelib.domain.errors import ContractError, UnreachableError
 from chalicelib.domain.limits import Limits
 from chalicelib.domain.ports import Aws, Cases, Clock
-from chalicelib.domain.record import stamp
 from chalicelib.flow.pipeline import Engine
 from chalicelib.flow.visit import Home
 from chalicelib.settings import Settings, from_environment
@@ -30,13 +30,15 @@ from chalicelib.settings import Settings, from_environment
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from chalicelib.adapters.dynamodb import Ledger
     from chalicelib.adapters.notices import Notices
     from chalicelib.adapters.outbox import Outbox
     from chalicelib.adapters.secrets import Secrets
-    from chalicelib.console.counter import Console
+    from chalicelib.adapters.slack import Slack
+    from chalicelib.adapters.told import DynamoTold
+    from chalicelib.adapters.web import Web
     from chalicelib.domain.delivery import TicketSystem
-    from chalicelib.domain.policy import Integration, Policy
-    from chalicelib.flow.answering import Said, Who
+    from chalicelib.domain.policy import Integration
     from chalicelib.flow.command import AnyCommand
     from chalicelib.flow.desk import Caller, CommandResult
 
@@ -66,7 +68,7 @@ def undoer() -> Worker:
 def outbox() -> "Outbox":
     """The function behind the outbox's stream."""
     from chalicelib.adapters.notices import sending  # noqa: PLC0415 -- the engine's cold start does without it
-    from chalicelib.adapters.outbox import Outbox, Policies  # noqa: PLC0415 -- likewise
+    from chalicelib.adapters.outbox import Outbox, Policies  # noqa: PLC0415 -- for the same reason
 
     settings, own = from_environment(), reading_models_once()()
     queues = SqsQueues(own_client("sqs", settings, lambda: own))
@@ -85,14 +87,14 @@ def outbox() -> "Outbox":
 def notifier() -> "Notices":
     """The function behind the notices queue."""
     from chalicelib.adapters.dynamodb import Ledger  # noqa: PLC0415 -- the engine's cold start does without all of these
-    from chalicelib.adapters.mail import SnsMail  # noqa: PLC0415
-    from chalicelib.adapters.notices import Notices, sending  # noqa: PLC0415
-    from chalicelib.adapters.secrets import Secrets  # noqa: PLC0415
-    from chalicelib.adapters.slack import Slack  # noqa: PLC0415
-    from chalicelib.adapters.tickets import system_of  # noqa: PLC0415
-    from chalicelib.adapters.told import DynamoTold  # noqa: PLC0415
-    from chalicelib.adapters.web import Web  # noqa: PLC0415
-    from chalicelib.delivery.office import Office  # noqa: PLC0415
+    from chalicelib.adapters.mail import SnsMail  # noqa: PLC0415 -- for the same reason
+    from chalicelib.adapters.notices import Notices, sending  # noqa: PLC0415 -- for the same reason
+    from chalicelib.adapters.secrets import Secrets  # noqa: PLC0415 -- for the same reason
+    from chalicelib.adapters.slack import Slack  # noqa: PLC0415 -- for the same reason
+    from chalicelib.adapters.tickets import system_of  # noqa: PLC0415 -- for the same reason
+    from chalicelib.adapters.told import DynamoTold  # noqa: PLC0415 -- for the same reason
+    from chalicelib.adapters.web import Web  # noqa: PLC0415 -- for the same reason
+    from chalicelib.delivery.office import Office  # noqa: PLC0415 -- for the same reason
 
     settings, clock, own = from_environment(), SystemClock(), reading_models_once()()
     queues = SqsQueues(own_client("sqs", settings, lambda: own))
@@ -138,80 +140,49 @@ def _token(secrets: "Secrets") -> "Callable[[], str]":
     return token
 
 
+@dataclass(frozen=True)
+class Front:
+    """What the console is built on. `secrets` are its own; `slack` knows who presses a button."""
+
+    settings: Settings
+    clock: Clock
+    store: DynamoSettings
+    books: "Ledger"
+    told: "DynamoTold"
+    secrets: "Secrets"
+    web: "Web"
+    slack: "Slack"
+    catalog: Catalog
+    remediations: tuple[AnyRemediation, ...]
+    limits: Limits
+    commands: "Commands"
+
+
 @cache
-def console() -> "Console":
-    """The pages, the buttons in Slack, and the webhooks of ticket systems."""
+def front() -> Front:
+    """What the pages, the buttons in Slack and the webhooks of ticket systems are built on."""
     from chalicelib.adapters.dynamodb import Ledger  # noqa: PLC0415 -- the engine's cold start does without all of these
-    from chalicelib.adapters.secrets import Secrets  # noqa: PLC0415
-    from chalicelib.adapters.slack import Slack, respond  # noqa: PLC0415
-    from chalicelib.adapters.told import DynamoTold  # noqa: PLC0415
-    from chalicelib.adapters.web import Web  # noqa: PLC0415
-    from chalicelib.console.desk import Desk  # noqa: PLC0415
-    from chalicelib.console.hooks import Heard  # noqa: PLC0415
-    from chalicelib.console.oidc import Oidc  # noqa: PLC0415
-    from chalicelib.console.counter import Console  # noqa: PLC0415
-    from chalicelib.console.session import Sessions  # noqa: PLC0415
-    from chalicelib.console.slack import Counter  # noqa: PLC0415
-    from chalicelib.flow import answering, errand, governing  # noqa: PLC0415
+    from chalicelib.adapters.secrets import Secrets  # noqa: PLC0415 -- for the same reason
+    from chalicelib.adapters.slack import Slack  # noqa: PLC0415 -- for the same reason
+    from chalicelib.adapters.told import DynamoTold  # noqa: PLC0415 -- for the same reason
+    from chalicelib.adapters.web import Web  # noqa: PLC0415 -- for the same reason
 
     settings, clock, own = from_environment(), SystemClock(), reading_models_once()()
     tables = own_client("dynamodb", settings, lambda: own)
     secrets = Secrets(own_client("secretsmanager", settings, lambda: own), settings.secret("console"), clock)
-    store, web = DynamoSettings(tables, settings), Web(allow_loopback=settings.emulated)
-    slack = Slack(_token(secrets), settings.slack_api, timeout_seconds=1)
-
-    def answer(said: "Said", who: "Who") -> str:
-        return answering.answer(said, who, store, clock, home=settings.account, engine=settings.version)[0]
-
-    def policy() -> "Policy | None":
-        setting = store.policy()
-        return setting.policy if setting else None
-
-    def heard(one: Heard) -> None:
-        ticket = store.ticket(one.ticket)
-        if ticket:
-            name = f"{one.integration}:{one.key}:{stamp(clock.now())}"
-            order = errand.Heard(
-                case=ticket.case, ticket=one.ticket, integration=one.integration, request_id=name
-            )
-            store.send(errand.notice(order, name, ticket.case, clock.now()))
-
-    return Console(
-        desk=Desk(
-            home=settings.account,
-            books=Ledger(tables, settings),
-            store=store,
-            told=DynamoTold(tables, settings),
-            sessions=lambda site: Sessions(
-                secrets.texts("session_keys") or secrets.texts("session_key"), clock, site
-            ),
-            sign_in=Oidc(web, lambda name: secrets.texts("providers", name), clock),
-            clock=clock,
-            controls={control.id: control for control in catalog.load().controls},
-            remediations={one.id: one for one in remediations.discover()},
-            answer=answer,
-            command=commands(),
-            viewed=lambda session, path, request_id: governing.viewed(
-                store,
-                clock,
-                session.identity,
-                path,
-                request_id,
-                home=settings.account,
-                engine=settings.version,
-            ),
-            limits=_limits(settings),
-        ),
-        counter=Counter(
-            secrets=lambda: secrets.texts("slack_signing"),
-            policy=policy,
-            people=slack.person,
-            answer=answer,
-            tell=lambda url, text: respond(url, text, settings.slack_api),
-            clock=clock,
-        ),
-        hook_secrets=lambda name: secrets.texts("hooks", name),
-        heard=heard,
+    return Front(
+        settings=settings,
+        clock=clock,
+        store=DynamoSettings(tables, settings),
+        books=Ledger(tables, settings),
+        told=DynamoTold(tables, settings),
+        secrets=secrets,
+        web=Web(allow_loopback=settings.emulated),
+        slack=Slack(_token(secrets), settings.slack_api, timeout_seconds=1),
+        catalog=catalog.load(),
+        remediations=tuple(remediations.discover()),
+        limits=_limits(settings),
+        commands=commands(),
     )
 
 

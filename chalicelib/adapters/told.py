@@ -31,9 +31,8 @@ YES = "yes"
 class DynamoTold(_Told):
     """`delivery.Told` on DynamoDB, and `office.Desk`.
 
-    Rights: `keep` needs dynamodb:PutItem on outbox (keys DELIVERIES#*, STORM#*, TICKETREF#*), for figures on
-    control_state (FIGURES); `hand_on` on outbox (ERRAND#*); `waiting` dynamodb:Query on
-    the index by_waiting and dynamodb:BatchGetItem on outbox; `bodies` dynamodb:Query on audit; everything else
+    Rights: `keep` needs dynamodb:PutItem on outbox (keys DELIVERIES#*, STORM#*, TICKETREF#*, ERRAND#*), for figures on
+    control_state (FIGURES); `waiting` dynamodb:Query on the index by_waiting and dynamodb:BatchGetItem on outbox; `bodies` dynamodb:Query on audit; everything else
     dynamodb:BatchGetItem on outbox, cases or control_state.
     """
 
@@ -50,11 +49,7 @@ class DynamoTold(_Told):
         """Where the ticket lies in that system, or None when nobody ever tried to bring it there."""
         return _parsed(TicketRef, self._outbox(_reference_key(ticket, integration)))
 
-    def hand_on(self, notice: Notice) -> None:
-        """An errand for the engine, into the outbox."""
-        self._door.put(_Put("outbox", _notice_item(notice), _ALWAYS))
-
-    def keep(self, *changed: Deliveries | Storm | TicketRef | Figures) -> None:
+    def keep(self, *changed: Deliveries | Storm | TicketRef | Figures | Notice) -> None:
         """All of them in one TransactWriteItems, each after the version before it; ConflictError and none of it otherwise."""
         self._door.transact(map(_put, changed), "what has been told")
 
@@ -108,7 +103,9 @@ def _reference_key(ticket: str, integration: str) -> str:
     return f"TICKETREF#{ticket}#{integration}"
 
 
-def _put(one: Deliveries | Storm | TicketRef | Figures) -> _Put:
+def _put(one: Deliveries | Storm | TicketRef | Figures | Notice) -> _Put:
+    if isinstance(one, Notice):
+        return _Put("outbox", _notice_item(one), _ALWAYS)
     if isinstance(one, Figures):
         item = _versioned("FIGURES", one.model_dump_json(), one.version, kind="FIGURES")
         return _Put("control_state", item, _after(one.version))

@@ -3,73 +3,53 @@
 Event handlers are never declared here: Chalice would run them past app.py's middleware (ARCHITECTURE §4).
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from functools import cache
 from types import MappingProxyType
 from typing import Any, Protocol
 
 from chalice.app import Blueprint, Response
 from chalice.app import Request as ChaliceRequest
 
-from chalicelib.console import hooks, render, slack
-from chalicelib.console.desk import Desk
-from chalicelib.console.hooks import Heard
-from chalicelib.console.pages import door
-from chalicelib.console.slack import Counter
+from chalicelib.bootstrap import Front
+from chalicelib.console.addresses import FORMS, PAGES, SIGNED
 from chalicelib.console.web import Reply, Request
-from chalicelib.domain.errors import StoreError
 
-FORM = "application/x-www-form-urlencoded"
-PRESSES, HOOKS = "/slack/interactions", "/hooks/{integration}"
+FORM, JSON = "application/x-www-form-urlencoded", "application/json"
 
 
 class Replies(Protocol):
-    """What answers requests: a `Console`."""
+    """What answers requests: a `reception.Console`."""
 
     def reply(self, request: Request) -> Reply:
         """What the request deserves."""
         ...
 
 
-@dataclass(frozen=True)
-class Console:
-    """All that the console needs: the pages' desk, Slack's counter, and who hears of tickets that moved elsewhere."""
+def deployed(front: Callable[[], Front]) -> Callable[[], Replies]:
+    """The console as it is deployed, built at the first request and kept."""
 
-    desk: Desk
-    counter: Counter
-    hook_secrets: Callable[[str], Iterable[str]]
-    heard: Callable[[Heard], None]
+    @cache
+    def console() -> Replies:
+        from chalicelib.console.built import console_of  # noqa: PLC0415 -- what pages need is for requests to pages
 
-    def reply(self, request: Request) -> Reply:
-        """What the request deserves, whichever way it came."""
-        if request.path == PRESSES:
-            return slack.interaction(request, self.counter)
-        before, _, name = request.path.rpartition("/")
-        if before == "/hooks":
-            return self._hooked(name, request)
-        return door.reply(self.desk, request)
+        return console_of(front())
 
-    def _hooked(self, name: str, request: Request) -> Reply:
-        try:
-            setting = self.desk.store.policy()
-            known = setting.policy.integrations if setting else ()
-            integration = next((one for one in known if one.name == name), None)
-            secrets = self.hook_secrets(name) if integration else ()
-            return hooks.hook(request, integration, secrets, self.desk.clock.now(), self.heard)
-        except StoreError:
-            return render.plain(None, 503, "Not now; send it again.")
+    return console
 
 
 def routes(console: Callable[[], Replies]) -> Blueprint:
-    """The blueprint that app.py registers; `console` is `bootstrap.console`, asked for at the first request."""
+    """The blueprint that app.py registers; `console` is asked for at the first request.
+
+    Every function of ours imports this module, and one of them serves pages: nothing that pages need is imported here.
+    """
     blueprint = Blueprint(__name__)
-    addresses: dict[tuple[str, str], None] = {("GET", "/static/{name}"): None}
-    addresses |= {(method, path): None for method, path, _ in door.OPEN}
-    addresses |= {(route.method, route.path): None for route in door.ROUTES}
-    for method, path in addresses:
-        _register(blueprint, console, method, path, FORM if method == "POST" else "")
-    _register(blueprint, console, "POST", PRESSES, FORM)
-    _register(blueprint, console, "POST", HOOKS, "application/json")
+    for path in PAGES:
+        _register(blueprint, console, "GET", path, "")
+    for path in FORMS:
+        _register(blueprint, console, "POST", path, FORM)
+    for path, content_type in zip(SIGNED, (FORM, JSON), strict=True):
+        _register(blueprint, console, "POST", path, content_type)
     return blueprint
 
 

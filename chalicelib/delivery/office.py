@@ -143,7 +143,12 @@ class _Page:
 
 
 def _stays(one: Line, new: Line) -> bool:
-    return one.destination != new.destination or (one.state == "waiting" and one.notice != new.notice)
+    return one.destination != new.destination or (one.state == "waiting" and _what(one) != _what(new))
+
+
+def _what(one: Line | Delivery) -> tuple[str, bool]:
+    """What is on its way: a notice, or a question about the ticket that the notice brings, which does not bring it."""
+    return one.notice, one.kind == routes.HEARD
 
 
 class _Voice:
@@ -370,17 +375,18 @@ class Office:
         return ""
 
     def _look(self, ticket: Ticket, name: str, system: TicketSystem) -> None:
-        """Ask the system what was done to the ticket there; the engine hears of it before we remember that it knows."""
+        """Ask the system what was done to the ticket there; that the engine hears of it is kept with that we know it."""
         ref, now = self.told.reference(ticket.id, name), self.clock.now()
         moved = tickets.looked(ticket, ref, system, now) if ref else None
         if moved is None:
             return
+        orders = list[Notice]()
         if moved.closed:
             order = errand.ClosedThere(
                 case=ticket.case, ticket=ticket.id, integration=name, key=moved.key, at=now
             )
-            self.told.hand_on(errand.notice(order, f"{ticket.id}:{name}:{stamp(now)}", ticket.case, now))
-        self.told.keep(moved)
+            orders = [errand.notice(order, f"{ticket.id}:{name}:{stamp(now)}", ticket.case, now)]
+        self.told.keep(moved, *orders)
 
     def _mail(
         self, notice: Notice, case: Case | None, where: Destination, page: _Page, policy: Policy | None
@@ -551,7 +557,7 @@ def _line(delivery: Delivery, page: _Page, state: State, said: str) -> Line:
         (
             one
             for one in page.now.lines
-            if (one.destination, one.notice) == (delivery.destination, delivery.notice)
+            if one.destination == delivery.destination and _what(one) == _what(delivery)
         ),
         None,
     )

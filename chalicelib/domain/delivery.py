@@ -183,12 +183,11 @@ class Told(Protocol):
         """What has been told of the case; None before anything was to be told."""
         ...
 
-    def keep(self, *changed: Deliveries | Storm | TicketRef | Figures) -> None:
-        """All of them at their new versions or none; ConflictError when somebody else was quicker."""
-        ...
+    def keep(self, *changed: Deliveries | Storm | TicketRef | Figures | Notice) -> None:
+        """All of them at their new versions or none; ConflictError when somebody else was quicker.
 
-    def hand_on(self, notice: Notice) -> None:
-        """An errand for the engine, which changes nothing by itself."""
+        A notice has no version: it is an errand for the engine, which changes nothing by itself.
+        """
         ...
 
     def storm(self, name: str) -> Storm | None:
@@ -202,5 +201,3 @@ class Told(Protocol):
     def waiting(self, before: datetime, most: int = 100) -> tuple[Deliveries, ...]:
         """Those with something on its way since before that time, oldest first."""
         ...
-
-

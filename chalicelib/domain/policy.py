@@ -52,6 +52,8 @@ WEAK_DOORS = frozenset({Door.SLACK})
 STRICT = frozenset({Severity.HIGH, Severity.CRITICAL})
 """Severities that no weak door decides, and that do not wait for business hours."""
 
+_PLAIN = re.compile(r"[\x21-\x7e]+")
+
 LONGEST_ENGAGEMENT = timedelta(days=90)
 GROUP = "group:"
 
@@ -282,14 +284,14 @@ class Policy(Model):
     def who(self, identity: str) -> str | None:
         """The id of the person who has that identity, or None when the policy knows nobody by it.
 
-        An identity with other characters than ASCII's is nobody's: folding it would make a look-alike the person.
+        One with spaces or other characters than ASCII's is nobody's: folding it would make a look-alike the person.
         """
-        wanted = _same(identity) if identity.isascii() else None
+        wanted = principal(identity) if _PLAIN.fullmatch(identity) else None
         return next(
             (
                 person
                 for person, known in self.people.items()
-                if any(_same(one) == wanted for one in known.identities)
+                if any(principal(one) == wanted for one in known.identities)
             ),
             None,
         )
@@ -361,7 +363,7 @@ def _shared_identities(policy: Policy) -> Iterable[str]:
     """An identity means one person: else nobody could say who decided, and one person might count twice."""
     seen: dict[str, str] = {}
     for name, person in policy.people.items():
-        for identity in {_same(one) for one in person.identities}:
+        for identity in {principal(one) for one in person.identities}:
             other = seen.setdefault(identity, name)
             if other != name:
                 yield f"{identity} is said to be both {other} and {name}"
@@ -401,11 +403,6 @@ def usable(person: Person, rule: Rule) -> bool:
     """
     told = {Door.CONSOLE} if rule.mfa or rule.login_within_minutes else {*Door}
     return any(_IDENTITIES_OF[door].match(one) for door in told & {*rule.doors} for one in person.identities)
-
-
-def _same(identity: str) -> str:
-    """By what two spellings of an identity are one. A provider's subject is case-sensitive (OpenID Connect Core, 2)."""
-    return identity if identity.startswith("oidc:") else principal(identity)
 
 
 # -- what answers amount to --------------------------------------------------------------------------------------------

@@ -107,7 +107,7 @@ def vain(policy: "Policy | None", case: Case, ask: Ask) -> str:
 def terms(policy: "Policy | None", case: Case, controls: Iterable[Control], now: datetime) -> dict[str, Any]:
     """How severe it is, and when people are told, reminded, and no longer asked: by the rule, in the route's business hours."""
     from chalicelib.domain.calendar import after, due  # noqa: PLC0415 -- an event's cold start does without it
-    from chalicelib.domain.policy import STRICT, About  # noqa: PLC0415 -- likewise
+    from chalicelib.domain.policy import STRICT, About  # noqa: PLC0415 -- for the same reason
 
     named = tuple(controls)
     severity = max((control.severity for control in named), key=list(Severity).index)

@@ -6,7 +6,6 @@ the errand that makes the engine see to it.
 
 import difflib
 import re
-import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -290,11 +289,6 @@ def recorded(record: Record, says: str, before: JsonValue = None, after: JsonVal
 
 def plain(model: Model | None) -> dict[str, JsonValue] | None:
     return model.model_dump(mode="json") if model else None
-
-
-def folded(name: str) -> str:
-    """A name as people compare names: case, width and spaces do not make another person."""
-    return unicodedata.normalize("NFKC", name).casefold().strip()
 
 
 def did_you_mean(name: str, controls: Iterable[Control]) -> str:

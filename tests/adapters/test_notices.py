@@ -29,6 +29,7 @@ from chalicelib.domain.ports import Change
 from chalicelib.flow import notify
 from tests.adapters import samples
 from tests.adapters.stores import Dynamo
+from tests.delivery.test_tickets import System
 from tests.fakes.aws import DEPLOYMENT
 from tests.fakes.chat import FakeChat, FakeMail
 from tests.fakes.clock import FakeClock
@@ -205,11 +206,12 @@ def test_a_notice_goes_the_whole_way_from_the_table_to_the_channel_and_the_mail(
         books=Ledger(dynamo.client, DEPLOYMENT),
         chat=chat,
         mail=mail,
-        bring=lambda ticket, integration: None,
+        system=lambda integration: System(),
         send=send,
         controls={},
         remediations={},
         home=DEPLOYMENT.account,
+        tenant="test",
         clock=clock,
     )
     notices = Notices(office=office, queues=queues, telemetry=Telemetry())

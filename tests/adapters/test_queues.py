@@ -191,7 +191,7 @@ def test_a_message_of_a_group_is_sent_in_it_and_once(fifo: "SQSClient", ours: Sq
 
 
 def test_a_message_without_its_group_is_refused(fifo: "SQSClient", ours: SqsQueues) -> None:
-    with pytest.raises(StoreError, match="MessageGroupId|MissingParameter"):
+    with pytest.raises(StoreError, match=r"MessageGroupId|MissingParameter"):
         ours.send(ORDERED, "whose?", dedup="1")
 
 

@@ -105,7 +105,7 @@ def test_an_error_is_logged_with_the_event_and_raised(
     assert '"correlation_id":"event-1"' in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", ["events", "commands", "undo"])
+@pytest.mark.parametrize("name", ["events", "commands", "undo", "notices"])
 def test_dead_letters_go_back_when_a_person_said_so(built: House, name: str) -> None:
     queues = Queues()
     command = {"errand": "redrive", "queue": name, "most": 7}

@@ -22,7 +22,7 @@ from chalicelib.flow.errand import Answered, UndoRun
 from chalicelib.flow.undo import carry_out
 from tests.fakes.cases import Item
 from tests.fakes.house import ACCOUNT, ANNA, House
-from tests.flow.people import ANN, asked, built, group
+from tests.flow.people import asked, built, group
 from tests.flow.test_asking import BERT
 from tests.flow.test_consent import (
     ANN_OIDC,
@@ -298,14 +298,3 @@ def test_an_answer_that_is_delivered_again_after_a_new_ask_decides_nothing(
         built.carry_out(Answered(case=case.id, ask=1), Answered(case=case.id, ask=2))
     assert built.aws.writes == []
     assert built.only_case().state == "waiting"
-
-
-def test_a_change_of_the_policy_that_lets_the_maker_in_does_not_make_them_another(
-    built: House, case: Case
-) -> None:
-    """Whoever may set the policy cannot launder their own change by splitting themselves in two: the ARN is barred."""
-    people = policy().model_dump(mode="json")["people"]
-    people["ann"]["identities"] = [ANN]
-    people["other"] = {"name": "Other", "identities": [ANN_OIDC]}
-    built.set_policy(policy(rule(approvers=["ann", "anna", "bert"]), people=people))
-    refused(built, "who made the change", by=ANN)

@@ -11,9 +11,11 @@ import pytest
 from chalice.app import Chalice
 
 from chalicelib.console import render
+from chalicelib.console.addresses import HOOKS, PRESSES
 from chalicelib.console.hooks import Heard
 from chalicelib.console.pages import door
-from chalicelib.console.routes import HOOKS, PRESSES, Console, routes
+from chalicelib.console.reception import Console
+from chalicelib.console.routes import routes
 from chalicelib.console.slack import Counter
 from chalicelib.console.web import Reply, Request
 from chalicelib.domain.errors import StoreError

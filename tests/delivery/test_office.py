@@ -11,8 +11,9 @@ from pydantic import JsonValue
 
 from chalicelib.adapters.slack import Slack
 from chalicelib.catalog import load
-from chalicelib.delivery import daily, storms
-from chalicelib.delivery.office import GIVE_UP_AFTER, Office, _Page
+from chalicelib.delivery import daily, routes, storms
+from chalicelib.delivery.office import GIVE_UP_AFTER, MOST_POLLED, Office, _Page
+from chalicelib.delivery.tickets import key_of
 from chalicelib.domain.approval import Answer, Answers
 from chalicelib.domain.case import Case, CaseState
 from chalicelib.domain.contract import Outcome
@@ -25,14 +26,19 @@ from chalicelib.domain.errors import (
     StoreError,
     UnreachableError,
 )
+from chalicelib.domain.figures import SETTLES, Day, Taken
 from chalicelib.domain.finding import Severity
 from chalicelib.domain.policy import Integration, Person, Policy, PolicySetting, Role, Route, Rule
 from chalicelib.domain.ports import Notice
 from chalicelib.domain.record import RecordType
 from chalicelib.domain.ticket import Ticket, TicketState
 from chalicelib.flow import notify
+from chalicelib.flow.errand import ERRAND, ClosedThere
 from local.fakes.slack import FakeSlack
 from tests.adapters import samples
+from tests.adapters.samples import MEMBER
+from tests.delivery.test_daily import recorded
+from tests.delivery.test_tickets import System, closed
 from tests.fakes.cases import HOME
 from tests.fakes.chat import FakeChat, FakeDesk, FakeMail, FakeQueue, FakeTold
 from tests.fakes.clock import START, FakeClock
@@ -41,6 +47,7 @@ MAIN, ELSE = "C0000MAIN", "C0000ELSE"
 SLACK, FALLBACK = Destination(kind="slack", to=MAIN), Destination(kind="slack", to=ELSE)
 PEOPLE, OWNER = Destination(kind="mail", to="people"), Destination(kind="mail", to="owner")
 JIRA = Destination(kind="ticket", to="jira")
+TENANT = f"{HOME}/test"
 CONTROLS = {control.id: control for control in load().controls}
 ANN = Person(
     name="Ann",
@@ -73,30 +80,33 @@ class World:
     desk: FakeDesk = field(default_factory=FakeDesk)
     mail: FakeMail = field(default_factory=FakeMail)
     queue: FakeQueue = field(default_factory=FakeQueue)
-    tickets: list[tuple[Ticket, str]] = field(default_factory=list)
+    tickets: System = field(default_factory=System)
     ticket_fault: Exception | None = None
 
     def __post_init__(self) -> None:
         self.chat = FakeChat(self.clock, {MAIN, ELSE})
         self.desk.setting = PolicySetting(policy=POLICY, by="ann", at=START, reason="first")
+        self.desk.stands = self.told.figures
         self.office = Office(
             told=self.told,
             desk=self.desk,
             books=self.desk,
             chat=self.chat,
             mail=self.mail,
-            bring=self.bring,
+            system=self.system,
             send=self.queue.send,
             controls=CONTROLS,
             remediations={samples.REMEDIATION: samples.SAMPLE},
             home=HOME,
+            tenant=TENANT,
             clock=self.clock,
         )
 
-    def bring(self, ticket: Ticket, integration: Integration) -> None:
+    def system(self, integration: Integration) -> System:
+        assert integration == POLICY.integrations[0]
         if self.ticket_fault:
             raise self.ticket_fault
-        self.tickets.append((ticket, integration.name))
+        return self.tickets
 
     def stands(self, case: Case) -> Case:
         """The case as it stands from now on."""
@@ -892,11 +902,11 @@ def test_a_ticket_is_brought_as_it_stands(world: World) -> None:
     opened, closed = samples.ticket(), samples.ticket(state=TicketState.CLOSED)
     first, last = world.noted(notify.ticket(opened)), notify.ticket(closed)
     world.deliver(first, JIRA)
-    assert world.tickets == [(opened, "jira")]
+    assert world.tickets.tickets == {"T-1": (key_of(opened.id, "jira", TENANT), opened)}
     world.noted(last)
     world.deliver(first, JIRA)
     world.deliver(last, JIRA)
-    assert world.tickets[1:] == [(closed, "jira"), (closed, "jira")]
+    assert (world.tickets.log, world.tickets.closed) == (["create", "close"], {"T-1"})
 
 
 def test_a_ticket_waits_for_its_system(world: World) -> None:
@@ -919,7 +929,244 @@ def test_an_integration_that_is_no_more_is_given_up(world: World, policy: Policy
     notice = world.noted(notify.ticket(samples.ticket()))
     world.deliver(notice, JIRA)
     assert world.lines(notice.case)["ticket:jira ticket_open"].state == "given_up"
-    assert world.tickets == []
+    assert world.tickets.log == []
+
+
+# -- what people do to a ticket elsewhere ------------------------------------------------------------------------------
+
+
+def brought(world: World) -> Ticket:
+    """A ticket that lies at the ticket system."""
+    ticket = samples.ticket()
+    world.deliver(world.noted(notify.ticket(ticket)), JIRA)
+    assert world.tickets.log == ["create"]
+    return ticket
+
+
+def heard(world: World, ticket: Ticket, request: str = "r-1") -> Notice:
+    return world.noted(notify.heard(samples.case(), ticket, "jira", request, world.clock.now()))
+
+
+def orders(world: World) -> list[ClosedThere]:
+    """What the engine is told, each as the errand that its queue carries."""
+    assert {one.kind for one in world.told.errands} <= {"errand"}
+    found = [ERRAND.validate_python(one.body, strict=False) for one in world.told.errands]
+    assert all(isinstance(one, ClosedThere) for one in found)
+    return [one for one in found if isinstance(one, ClosedThere)]
+
+
+def test_that_somebody_closed_it_there_is_one_errand_however_often_it_is_heard(world: World) -> None:
+    ticket = brought(world)
+    world.deliver(heard(world, ticket), JIRA)
+    assert orders(world) == [], "it is open there"
+    world.tickets.closed.add("T-1")
+    world.clock.advance(seconds=9)
+    for request in ("r-2", "r-2", "r-3"):
+        world.deliver(heard(world, ticket, request), JIRA)
+    expected = ClosedThere(
+        case=ticket.case, ticket=ticket.id, integration="jira", key="T-1", at=world.clock.now()
+    )
+    assert orders(world) == [expected]
+    assert world.told.errands[0].case == ticket.case
+    ref = world.told.reference(ticket.id, "jira")
+    assert ref
+    assert (ref.closed, ref.updated_at) == (True, world.clock.now())
+    assert world.tickets.log == ["create"], "asked, and nothing done there"
+
+
+def test_one_that_was_opened_again_there_is_remembered_and_nobodys_errand(world: World) -> None:
+    ticket = brought(world)
+    world.tickets.closed.add("T-1")
+    world.deliver(heard(world, ticket), JIRA)
+    world.tickets.closed.clear()
+    world.deliver(heard(world, ticket, "r-2"), JIRA)
+    assert len(orders(world)) == 1
+    ref = world.told.reference(ticket.id, "jira")
+    assert ref
+    assert not ref.closed
+
+
+def test_one_that_we_closed_meanwhile_is_as_people_want_it(world: World) -> None:
+    ticket = brought(world)
+    hint = heard(world, ticket)
+    world.tickets.closed.add("T-1")
+    world.noted(notify.ticket(closed(ticket)))
+    world.deliver(hint, JIRA)
+    assert orders(world) == []
+    ref = world.told.reference(ticket.id, "jira")
+    assert ref
+    assert not ref.closed
+
+
+def test_one_that_was_never_brought_there_is_asked_of_nobody(world: World) -> None:
+    ticket = samples.ticket()
+    world.deliver(heard(world, ticket), JIRA)
+    assert (world.tickets.log, orders(world)) == ([], [])
+    assert world.told.reference(ticket.id, "jira") is None
+    assert world.lines(ticket.case)["ticket:jira ticket_heard"].state == "told"
+
+
+@pytest.mark.parametrize("place", ["before", "after"])
+def test_a_crash_while_it_is_kept_loses_no_errand_and_makes_no_second_one(world: World, place: str) -> None:
+    ticket = brought(world)
+    world.tickets.closed.add("T-1")
+
+    def crash() -> None:
+        setattr(world.told, place, lambda: None)
+        raise Crash
+
+    setattr(world.told, place, crash)
+    hint = heard(world, ticket)
+    with pytest.raises(Crash):
+        world.deliver(hint, JIRA)
+    world.clock.advance(seconds=360)
+    world.deliver(hint, JIRA)
+    assert len(orders(world)) == 1
+
+
+def test_a_question_does_not_take_the_place_of_the_ticket_that_waits(world: World) -> None:
+    """The system was away when the ticket was to be brought; asked about it, it has nothing to say."""
+    ticket = samples.ticket()
+    notice = world.noted(notify.ticket(ticket))
+    world.ticket_fault = UnreachableError("401: the token is not valid")
+    world.deliver(notice, JIRA)
+    world.ticket_fault = None
+    world.office.deliver(delivery(notice, JIRA).model_copy(update={"kind": routes.HEARD}))
+    assert world.lines(ticket.case)["ticket:jira ticket_open"].state == "waiting"
+    world.clock.advance(timedelta(minutes=11))
+    world.office.sweep()
+    world.drain()
+    assert world.tickets.log == ["create"]
+    assert world.lines(ticket.case)["ticket:jira ticket_open"].state == "told"
+
+
+def polled(world: World) -> list[Delivery]:
+    world.office.sweep()
+    found = [one for one in world.queue.sent if one.destination.kind == "ticket"]
+    world.queue.sent.clear()
+    return found
+
+
+def test_open_tickets_are_asked_about_once_a_day_where_they_can_be(world: World) -> None:
+    others = (
+        Integration(name="hook", system="webhook", at="https://hook.example.org/"),
+        Integration(name="elsewhere", system="jira", project="X", accounts=(MEMBER,)),
+    )
+    integrations = (*POLICY.integrations, *others)
+    policy = POLICY.model_copy(update={"integrations": integrations})
+    world.desk.setting = PolicySetting(policy=policy, by="ann", at=START, reason="more")
+    ticket = samples.ticket()
+    world.desk.ours = [ticket, samples.ticket(2, TicketState.CLOSED)]
+    asked = Delivery(
+        notice=notify.ticket(ticket).id, kind="ticket_heard", case=ticket.case, at=START, destination=JIRA
+    )
+    assert polled(world) == [asked]
+    for _ in range(3):
+        world.clock.advance(timedelta(hours=5))
+        if world.clock.now().date() == START.date():
+            assert polled(world) == []
+    world.clock.set(START + timedelta(days=1))
+    assert polled(world) == [asked.model_copy(update={"at": world.clock.now()})]
+
+
+@pytest.mark.parametrize("integrations", [(), (Integration(name="hook", system="webhook"),), None])
+def test_where_nobody_can_be_asked_no_ticket_is_read(world: World, integrations: Any) -> None:
+    policy = None if integrations is None else POLICY.model_copy(update={"integrations": integrations})
+    world.desk.setting = PolicySetting(policy=policy, by="ann", at=START, reason="x") if policy else None
+
+    class Unread(FakeDesk):
+        def tickets(self, state: TicketState) -> Iterator[Ticket]:
+            raise AssertionError(f"nobody asks for those that are {state}")
+
+    world.office = replace(world.office, books=Unread(stands=world.told.figures))
+    assert polled(world) == []
+
+
+def test_no_more_tickets_are_asked_about_than_a_day_can_take(world: World) -> None:
+    ticket = samples.ticket()
+    world.desk.ours = [ticket.model_copy(update={"number": number}) for number in range(1, MOST_POLLED + 2)]
+    assert len(polled(world)) == MOST_POLLED
+
+
+def test_what_the_poll_finds_closed_is_one_errand(world: World) -> None:
+    ticket = brought(world)
+    world.desk.ours = [ticket]
+    world.tickets.closed.add("T-1")
+    world.office.sweep()
+    world.drain()
+    assert [order.ticket for order in orders(world)] == [ticket.id]
+
+
+# -- the figures -------------------------------------------------------------------------------------------------------
+
+
+def test_records_are_counted_once_when_they_are_settled_in_every_account(world: World) -> None:
+    world.desk.members = [samples.enrolment()]
+    control = next(iter(CONTROLS.values())).model_copy(update={"id": samples.CONTROL})
+    world.office = replace(world.office, controls={samples.CONTROL: control})
+    world.office.sweep()
+    figures = world.told.figures()
+    assert figures
+    assert (figures.days, figures.counted_from, figures.version) == ((), START - SETTLES, 1)
+    recorded(world.desk, RecordType.ASKED, 1)
+    recorded(world.desk, RecordType.ASKED, 2, MEMBER)
+    recorded(world.desk, RecordType.ASKED, 2, "999999999999")
+    opened = (START - timedelta(minutes=1)).isoformat()
+    recorded(world.desk, RecordType.RESULT, 2, outcome="fixed", opened_at=opened)
+    recorded(world.desk, RecordType.TICKET_OPENED, 9)
+    world.clock.advance(timedelta(minutes=7))
+    world.office.sweep()
+    first = Day(
+        date=START.date(),
+        asked=2,
+        fixed=1,
+        seconds_to_fix={control.severity: Taken(count=1, seconds=180)},
+    )
+    assert days(world) == (first,)
+    for _ in range(2):
+        world.clock.advance(timedelta(minutes=7))
+        world.office.sweep()
+    assert days(world) == (first.model_copy(update={"tickets": 1}),)
+
+
+def days(world: World) -> tuple[Day, ...]:
+    figures = world.told.figures()
+    assert figures
+    return figures.days
+
+
+@pytest.mark.parametrize("place", ["before", "after"])
+def test_after_a_crash_nothing_is_counted_twice_or_left_out(world: World, place: str) -> None:
+    world.told.keep(Deliveries(case=daily.name_of(START.date()), version=1))  # there was a digest today
+    world.office.sweep()
+    recorded(world.desk, RecordType.ASKED, 1)
+    world.clock.advance(timedelta(minutes=10))
+
+    def crash() -> None:
+        setattr(world.told, place, lambda: None)
+        raise Crash
+
+    setattr(world.told, place, crash)
+    with pytest.raises(Crash):
+        world.office.sweep()
+    world.office.sweep()
+    assert days(world) == (Day(date=START.date(), asked=1),)
+
+
+def test_who_counts_at_the_same_time_gives_way(world: World) -> None:
+    world.told.keep(Deliveries(case=daily.name_of(START.date()), version=1))
+    world.office.sweep()
+    recorded(world.desk, RecordType.ASKED, 1)
+    world.clock.advance(timedelta(minutes=10))
+
+    def other() -> None:
+        world.told.before = lambda: None
+        world.office.sweep()
+
+    world.told.before = other
+    with pytest.raises(ConflictError):
+        world.office.sweep()
+    assert days(world) == (Day(date=START.date(), asked=1),)
 
 
 # -- the sweep and the daily digest ------------------------------------------------------------------------------------

@@ -10,6 +10,9 @@ from chalicelib.domain.delivery import Destination
 from chalicelib.domain.finding import Severity
 from chalicelib.domain.policy import Integration, Person, Policy, Route, Rule
 from chalicelib.domain.ports import Notice
+from chalicelib.flow import notify
+from tests.adapters import samples
+from tests.fakes.cases import HOME
 
 AT = datetime(2026, 8, 3, 12, tzinfo=UTC)
 PROD, TEST = "111111111111", "222222222222"
@@ -93,6 +96,19 @@ def test_a_notice_goes_where_the_policy_says(one: Notice, expected: list[str]) -
 )
 def test_without_a_policy_people_are_told_by_mail(one: Notice, expected: list[str]) -> None:
     assert told(one, None) == expected
+
+
+def test_what_was_heard_of_a_ticket_is_a_question_for_that_system_alone() -> None:
+    for policy in (POLICY, None):
+        one = notify.heard(samples.case(), samples.ticket(), "ops", "r-1", AT)
+        assert told(one, policy) == ["ticket:ops"]
+
+
+def test_a_ticket_carries_what_its_way_depends_on() -> None:
+    about = about_of(notify.ticket(samples.ticket()), {samples.CONTROL: Severity.HIGH})
+    expected = (Severity.HIGH, HOME, (samples.CONTROL,), "team-a")
+    assert about
+    assert (about.severity, about.account, about.controls, about.owner) == expected
 
 
 def test_what_names_no_controls_is_critical() -> None:

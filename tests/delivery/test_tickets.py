@@ -20,7 +20,9 @@ from chalicelib.domain.errors import (
     RejectedError,
     UnreachableError,
 )
+from chalicelib.domain.figures import Figures
 from chalicelib.domain.policy import Integration
+from chalicelib.domain.ports import Notice
 from chalicelib.domain.ticket import Ticket, TicketState
 from tests.adapters import samples
 from tests.fakes.clock import START, FakeClock
@@ -52,7 +54,7 @@ class Memory:
     def reference(self, ticket: str, integration: str) -> TicketRef | None:
         return self.stored.get((ticket, integration))
 
-    def keep(self, *changed: Deliveries | Storm | TicketRef) -> None:
+    def keep(self, *changed: Deliveries | Storm | TicketRef | Figures | Notice) -> None:
         before, self.before_keeping = self.before_keeping, lambda: None
         before()
         self.crashes.here()

@@ -18,9 +18,11 @@ from chalicelib.domain.errors import (
     RejectedError,
     UnreachableError,
 )
+from chalicelib.domain.figures import Figures
 from chalicelib.domain.policy import PolicySetting
 from chalicelib.domain.ports import Enrolment, Exemption, Freeze, Notice
 from chalicelib.domain.record import Record
+from chalicelib.domain.ticket import Ticket, TicketState
 from tests.fakes.clock import FakeClock
 
 MOST_BLOCKS = 50
@@ -133,10 +135,12 @@ class FakeMail:
         return [audience for audience, _, _, _ in self.sent]
 
 
-Kept = Deliveries | Storm | TicketRef
+Kept = Deliveries | Storm | TicketRef | Figures
 
 
 def _name(one: Kept) -> tuple[str, ...]:
+    if isinstance(one, Figures):
+        return ("figures",)
     if isinstance(one, Deliveries):
         return ("deliveries", one.case)
     return ("storm", one.id) if isinstance(one, Storm) else ("reference", one.ticket, one.integration)
@@ -147,6 +151,7 @@ class FakeTold:
     """`delivery.Told` in memory. `before` and `after` are called around each write, and may raise."""
 
     items: dict[tuple[str, ...], Kept] = field(default_factory=dict)
+    errands: list[Notice] = field(default_factory=list)
     before: Callable[[], None] = lambda: None
     after: Callable[[], None] = lambda: None
 
@@ -162,14 +167,20 @@ class FakeTold:
         found = self.items.get(("reference", ticket, integration))
         return found if isinstance(found, TicketRef) else None
 
-    def keep(self, *changed: Kept) -> None:
+    def figures(self) -> Figures | None:
+        found = self.items.get(("figures",))
+        return found if isinstance(found, Figures) else None
+
+    def keep(self, *changed: Kept | Notice) -> None:
         self.before()
-        assert len({_name(one) for one in changed}) == len(changed)
-        for one in changed:
+        kept = [one for one in changed if not isinstance(one, Notice)]
+        assert len({_name(one) for one in kept}) == len(kept)
+        for one in kept:
             stands = self.items.get(_name(one))
             if one.version != (stands.version if stands else 0) + 1:
                 raise ConflictError("somebody else wrote it")
-        self.items |= {_name(one): one for one in changed}
+        self.items |= {_name(one): one for one in kept}
+        self.errands += [one for one in changed if isinstance(one, Notice)]
         self.after()
 
     def waiting(self, before: datetime, most: int = 100) -> tuple[Deliveries, ...]:
@@ -188,7 +199,7 @@ class FakeTold:
 
 @dataclass
 class FakeDesk:
-    """`office.Desk` and `daily.Books`: what stands in the tables, as tests put it there."""
+    """`office.Desk` and `daily.Books`: what stands in the tables, as tests put it there; `stands` reads the figures."""
 
     notices: dict[str, Notice] = field(default_factory=dict)
     known: dict[str, Case] = field(default_factory=dict)
@@ -199,6 +210,8 @@ class FakeDesk:
     frozen: list[Freeze] = field(default_factory=list)
     exempt: list[Exemption] = field(default_factory=list)
     members: list[Enrolment] = field(default_factory=list)
+    ours: list[Ticket] = field(default_factory=list)
+    stands: Callable[[], Figures | None] = lambda: None
 
     def notice(self, name: str) -> Notice | None:
         return self.notices.get(name)
@@ -234,6 +247,12 @@ class FakeDesk:
 
     def enrolments(self) -> list[Enrolment]:
         return self.members
+
+    def tickets(self, state: TicketState) -> Iterator[Ticket]:
+        return (one for one in self.ours if one.state is state)
+
+    def figures(self) -> Figures | None:
+        return self.stands()
 
 
 @dataclass

@@ -245,7 +245,7 @@ def test_an_approval_is_taken_back_before_the_quorum_and_not_after(built: House,
 )
 def test_an_answer_is_one_thing(built: House, case: Case, both: dict[str, bool]) -> None:
     with pytest.raises(ValidationError, match="not both"):
-        built.answer(**both)  # type: ignore[arg-type] # flags
+        built.answer(**both)  # type: ignore[arg-type]  # flags, each a bool
 
 
 def test_a_new_plan_clears_the_approvals_of_the_old_one(built: House, group: Group, case: Case) -> None:

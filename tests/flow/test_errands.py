@@ -11,7 +11,7 @@ from pydantic import JsonValue
 from chalicelib.domain.approval import EXPIRES_AFTER, SETTLED_AFTER
 from chalicelib.domain.case import Case, CaseState, Lock
 from chalicelib.domain.contract import AnyRemediation, Mode, Reader
-from chalicelib.domain.errors import BusyError, RefusedCommandError
+from chalicelib.domain.errors import BusyError, RefusedCommandError, UnreadableError
 from chalicelib.domain.finding import Origin, Target
 from chalicelib.domain.ports import Aws, Exemption, Owner
 from chalicelib.flow import errands, undo
@@ -103,6 +103,17 @@ def test_a_store_that_refuses_one_case_is_told_of_and_the_next_case_has_its_turn
     (failure,) = passed.failures
     assert "cannot be read" in str(failure)
     assert case_of(built, group).state == "waiting", "its turn comes again"
+
+
+def test_a_state_of_which_not_all_can_be_listed_does_not_keep_the_others_waiting(
+    built: House, group: Group
+) -> None:
+    first, second = two_waiting(built, group)
+    built.cases.items["CASE", first.digest] = Item("{}", first.version)
+    built.clock.advance(EXPIRES_AFTER + SETTLED_AFTER)
+    passed = built.run(Tick())
+    assert [(one.case, one.verdict) for one in passed.walked] == [(second.id, "expired")]
+    assert {type(failure) for failure in passed.failures} == {UnreadableError}
 
 
 def test_a_busy_case_is_no_failure_and_has_its_turn_with_the_next_tick(built: House, group: Group) -> None:

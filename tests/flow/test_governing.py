@@ -8,14 +8,14 @@ import pytest
 from pydantic import ValidationError
 from pydantic_core import to_json
 
-from chalicelib.domain.errors import ConflictError, RefusedCommandError
+from chalicelib.domain.errors import ConflictError, RefusedCommandError, StoreError
 from chalicelib.domain.policy import LONGEST_ENGAGEMENT, Engagement, Policy, PolicySetting
 from chalicelib.domain.ports import SettingChange
-from chalicelib.domain.record import RecordType
+from chalicelib.domain.record import Record, RecordType
 from chalicelib.flow.casework import Claim
 from chalicelib.flow.command import COMMAND, Snooze, carry_out
 from chalicelib.flow.desk import ATTEMPTS, CommandResult, person
-from chalicelib.flow.governing import Invite, SetPolicy, Uninvite, digest_of
+from chalicelib.flow.governing import Invite, SetPolicy, Uninvite, digest_of, viewed
 from tests.flow.test_casework import JANE_OIDC, JOHN, POLICY, known, signed_in
 from tests.flow.test_command import (
     CASE,
@@ -215,6 +215,24 @@ def test_an_invitation_that_has_run_out_is_over_already(desk: Desk) -> None:
     desk.does(invitation(days=1))
     desk.clock.at += DAY
     assert not desk.does(Uninvite(id="soc2", reason="r")).changed
+
+
+class Unwritable(FakeSettings):
+    def note(self, record: Record) -> bool:
+        raise StoreError("the table cannot be reached")
+
+
+def test_every_look_of_an_auditor_is_a_record_of_its_own_and_none_is_had_without(desk: Desk) -> None:
+    for request in ("req-1", "req-2"):
+        viewed(desk.settings, desk.clock, EVA, "/cases/x", request, home=HOME, engine="0.1.0")
+    first, second = desk.settings.noted
+    assert (first.chain, second.chain) == ("SYS#VIEW#req-1", "SYS#VIEW#req-2")
+    draft = first.draft
+    assert (draft.type, draft.account, draft.data) == (RecordType.VIEWED, HOME, {"path": "/cases/x"})
+    assert draft.actor
+    assert (draft.actor.type, draft.actor.arn) == ("Person", EVA)
+    with pytest.raises(StoreError, match="cannot be reached"):
+        viewed(Unwritable(), desk.clock, EVA, "/cases/x", "req-3", home=HOME, engine="0.1.0")
 
 
 # -- one person, two identities -------------------------------------------------------------------------------------------

@@ -91,7 +91,7 @@ def approvals(visit: Visit) -> Reply:
 
 def _counts(visit: Visit, case: Case, answers: Answers | None) -> tuple[int, int]:
     """How many have approved of how many that must."""
-    assert case.ask  # noqa: S101 -- likewise
+    assert case.ask  # noqa: S101 -- only what is asked is listed
     about = about_of(case.ask, case.target.account, case.owner)
     amounts = consent(visit.policy, about, case.ask, answers)
     return len(amounts.by), amounts.needs

@@ -98,7 +98,7 @@ def command(visit: Visit) -> Reply:
     }
     if kind == "exempt":
         days = sent.get("days", "")
-        until = visit.now + timedelta(days=int(days) if days.isdecimal() and len(days) < 4 else 0)  # noqa: PLR2004 -- digits
+        until = visit.now + timedelta(days=int(days) if days.isdecimal() and len(days) < 4 else 0)  # noqa: PLR2004 -- more digits than any honest number has
         fields |= {
             "resource": case.target.resource,
             "account": case.target.account,
@@ -126,7 +126,7 @@ def _reason(sent: dict[str, str]) -> str:
 
 
 def _typed(name: str, value: str) -> object:
-    if name in WHOLE_NUMBERS and value.isdecimal() and len(value) < 7:  # noqa: PLR2004 -- digits
+    if name in WHOLE_NUMBERS and value.isdecimal() and len(value) < 7:  # noqa: PLR2004 -- more digits than any honest number has
         return int(value)
     if name == "declared":
         return value == "yes"

@@ -38,6 +38,7 @@ def add(app: typer.Typer) -> None:
     app.command(short_help="Say something about a case.")(comment)
     app.command(short_help="Declare a case an incident, or none.")(incident)
     app.command(short_help="Take your approval back.")(withdraw)
+    app.command(name="open-ticket", short_help="Have a ticket in the place of an answer.")(open_ticket)
 
 
 def policy(ctx: typer.Context, *, stage: Stage = "dev", json: Json = False) -> None:
@@ -300,4 +301,21 @@ def withdraw(
         command = AnswerAsk(
             case=found.id, plan_hash=ask.plan_hash, approve=True, reason=reason, withdraw=True
         )
+    carry_out(ctx, stage, api, command, json=json)
+
+
+def open_ticket(
+    ctx: typer.Context,
+    name: CaseName,
+    *,
+    reason: Reason,
+    stage: Stage = "dev",
+    api: Url = None,
+    json: Json = False,
+) -> None:
+    """Open a ticket in the place of an answer: the ask is over, and somebody works it off by hand."""
+    from chalicelib.flow.casework import WantTicket
+
+    with well_formed():
+        command = WantTicket(case=name, reason=reason)
     carry_out(ctx, stage, api, command, json=json)

@@ -385,6 +385,7 @@ def _said(kind: str, body: Mapping[str, JsonValue], view: CardView) -> tuple[str
         "ask_progress": ("👍 Approved in part", (by, reason, view.approvals)),
         "ask_denied": (_STATES[CaseState.DENIED], (by, reason)),
         "ask_refused": ("⚪ The answer does not count: nothing was changed", (reason,)),
+        "ask_ticketed": ("🎫 A ticket in the place of an answer: nothing was changed", (by, reason)),
         "ask_expired": (_STATES[CaseState.EXPIRED], (reason, "A ticket takes it over.")),
         "ask_stale": (_STATES[CaseState.STALE], (reason,)),
         "break_glass": ("🚨 Break-glass: approved by one person alone", (by, reason)),

@@ -34,6 +34,7 @@ SAYS: Mapping[str, str] = MappingProxyType(
         "ask_reminded": "Still waiting for approval",
         "ask_denied": "Denied, nothing was changed",
         "ask_refused": "An answer did not count, nothing was changed",
+        "ask_ticketed": "A ticket in the place of an answer, nothing was changed",
         "ask_expired": "Nobody decided in time, nothing was changed",
         "ask_stale": "The plan no longer fits, nothing was changed",
         "run_already_compliant": "Nothing was left to do",

@@ -28,6 +28,7 @@ from chalicelib.domain.errors import BusyError, ConflictError
 from chalicelib.domain.finding import Origin, Severity
 from chalicelib.domain.ports import Gate, Notice
 from chalicelib.domain.record import Draft, RecordType, stamp
+from chalicelib.domain.ticket import Ticket
 from chalicelib.flow import notify, record, ticketing
 from chalicelib.flow.visit import Approval, Step, Visit, Walked
 
@@ -277,20 +278,41 @@ def expire(engine: "Engine", case: Case, ask: Ask, now: datetime) -> Walked:
     ended = case.model_copy(update={**case.where(ask.controls, state), "ask": None, "reason": reason})
     drafts = [record.about_ask(case, ask, RecordType.EXPIRED, now, reason)]
     notices = [notify.about_ask(case, ask, "expired", now, reason)]
-    ticket = None
-    controls = tuple(engine.controls[name] for name in ask.controls if name in engine.controls)
-    if controls and not ask.undo:
-        remediation = engine.remediations[controls[0].id]
-        try:
-            before = remediation.state.model_validate_json(json.dumps(ask.before))
-        except ValidationError:  # another version wrote it: whoever takes the ticket has to look
-            before = None
-        ticket = ticketing.opened(ended, remediation, controls, reason, now, plan=ask.plan, state=before)
-        ended, drafts, notices = ticketing.told(
-            case, ended, ticket, f"ask:{case.id}:{ask.seq}", drafts, notices
-        )
+    ticket = None if ask.undo else _ticket(engine, ended, ask, reason, now)
+    ended, drafts, notices = ticketing.told(case, ended, ticket, f"ask:{case.id}:{ask.seq}", drafts, notices)
     engine.commit(ended, now, drafts, notices=tuple(notices), ticket=ticket)
     return Walked(case.id, "expired", "no answer", reason, case=case.id, controls=ask.controls)
+
+
+def hand_to_ticket(engine: "Engine", case: Case, by: str, reason: str, key: str, now: datetime) -> Walked:
+    """A person wants a ticket in the place of an answer: the ask is over, and nothing is changed by it."""
+    ask = case.ask
+    if case.state is not CaseState.WAITING or ask is None or ask.undo:
+        return Walked(case.id, "nothing", "no open ask", "nobody is asked about it now", case=case.id)
+    why = f"{by} wants a ticket: {reason}"
+    ended = case.model_copy(
+        update={**case.where(ask.controls, CaseState.TICKETED), "ask": None, "reason": why}
+    )
+    ticket = _ticket(engine, ended, ask, why, now)
+    if ticket is None:
+        return Walked(case.id, "nothing", "no control", "the catalog has its controls no more", case=case.id)
+    ended, drafts, notices = ticketing.told(case, ended, ticket, key, (), ())
+    notices.append(notify.about_ask(case, ask, "ticketed", now, reason, by=by))
+    engine.commit(ended, now, drafts, notices=tuple(notices), ticket=ticket)
+    return Walked(case.id, "ticket", "a person wants one", why, case=case.id, controls=ask.controls)
+
+
+def _ticket(engine: "Engine", case: Case, ask: Ask, why: str, now: datetime) -> Ticket | None:
+    """The ticket that takes the ask's place; None when the catalog has none of its controls any more."""
+    controls = tuple(engine.controls[name] for name in ask.controls if name in engine.controls)
+    if not controls:
+        return None
+    remediation = engine.remediations[controls[0].id]
+    try:
+        before = remediation.state.model_validate_json(json.dumps(ask.before))
+    except ValidationError:  # another version wrote it: whoever takes the ticket has to look
+        before = None
+    return ticketing.opened(case, remediation, controls, why, now, plan=ask.plan, state=before)
 
 
 def remind(engine: "Engine", case: Case, ask: Ask, now: datetime) -> Walked:

@@ -4,7 +4,9 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Literal
 
+from chalicelib.domain.case import CaseState
 from chalicelib.domain.dossier import Dossier, Incident
+from chalicelib.domain.errors import RefusedCommandError
 from chalicelib.domain.finding import Model
 from chalicelib.domain.policy import principal_of
 from chalicelib.domain.record import RecordType
@@ -34,6 +36,14 @@ class Comment(Model):
     """Say something about the case, for all who read it later."""
 
     kind: Literal["comment"] = "comment"
+    case: CaseId
+    reason: Line
+
+
+class WantTicket(Model):
+    """Open a ticket in the place of an answer: somebody works it off by hand, and nothing is changed by the engine."""
+
+    kind: Literal["ticket"] = "ticket"
     case: CaseId
     reason: Line
 
@@ -73,6 +83,24 @@ def comment(desk: Desk, command: Comment) -> CommandResult:
         return Wanted(type=RecordType.COMMENTED, says="your comment is on record", sends=news, about=case)
 
     return desk.change(case.target.account, "comment", command.reason, draw)
+
+
+def want_ticket(desk: Desk, command: WantTicket) -> CommandResult:
+    desk.named("opening a ticket")
+    case = desk.case(command.case)
+    if case.state is not CaseState.WAITING or case.ask is None or case.ask.undo:
+        message = f"nobody is asked about a change of case {case.id} now: it is {case.state.value}"
+        raise RefusedCommandError(message)
+    order = errand.TicketWanted(
+        case=case.id, by=desk.caller.arn, reason=command.reason, request_id=desk.caller.request_id
+    )
+
+    def draw(now: datetime) -> Wanted | str:
+        del now
+        says = f"a ticket takes the place of the ask about {case.target.resource}"
+        return Wanted(type=RecordType.REQUESTED, says=says, after=plain(command), sends=order, about=case)
+
+    return desk.change(case.target.account, "ticket", command.reason, draw)
 
 
 def call_incident(desk: Desk, command: CallIncident) -> CommandResult:

@@ -42,7 +42,7 @@ from chalicelib.domain.ports import (
 from chalicelib.domain.record import Draft, Head, RecordType, seal, stamp
 from chalicelib.flow import casework, errand, governing
 from chalicelib.flow.answering import CaseId, Line, Said, Who, answer
-from chalicelib.flow.casework import CallIncident, Claim, Comment, HandOver
+from chalicelib.flow.casework import CallIncident, Claim, Comment, HandOver, WantTicket
 from chalicelib.flow.classify import Controls
 from chalicelib.flow.desk import Account, Caller, CommandResult, Desk, Wanted, plain, recorded
 from chalicelib.flow.governing import Invite, SetPolicy, Uninvite
@@ -222,6 +222,7 @@ AnyCommand = (
     | HandOver
     | Comment
     | CallIncident
+    | WantTicket
     | SetMode
     | SetFreeze
     | Exempt
@@ -351,6 +352,8 @@ def _carried_out(  # noqa: C901, PLR0911, PLR0912 -- a table of contents, and th
             return casework.hand_over(desk, command)
         case Comment():
             return casework.comment(desk, command)
+        case WantTicket():
+            return casework.want_ticket(desk, command)
         case CallIncident():
             return casework.call_incident(desk, command)
         case _:

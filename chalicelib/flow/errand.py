@@ -54,6 +54,16 @@ class Look(Model):
     request_id: str
 
 
+class TicketWanted(Model):
+    """Somebody wants a ticket in the place of an answer to what is asked."""
+
+    errand: Literal["ticket"] = "ticket"
+    case: str
+    by: str
+    reason: str
+    request_id: str
+
+
 class Exempted(Model):
     """An exemption of this resource was granted or taken away: look at its cases, so that they stand as it says."""
 
@@ -120,7 +130,18 @@ class Tick(Model):
 
 
 AnyErrand = (
-    Redrive | Answered | UndoWanted | Look | Exempted | News | Heard | ClosedThere | Sweep | SweepPart | Tick
+    Redrive
+    | Answered
+    | UndoWanted
+    | Look
+    | Exempted
+    | TicketWanted
+    | News
+    | Heard
+    | ClosedThere
+    | Sweep
+    | SweepPart
+    | Tick
 )
 ERRAND: TypeAdapter[AnyErrand] = TypeAdapter(Annotated[AnyErrand, Field(discriminator="errand")])
 """Reads an errand: strict, every unknown key is an error."""

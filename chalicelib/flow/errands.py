@@ -39,7 +39,7 @@ class Done:
         )
 
 
-def carry_out(  # noqa: C901, PLR0911 -- one way out for each errand
+def carry_out(  # noqa: C901, PLR0911, PLR0912 -- one way out for each errand
     engine: Engine, order: errand.AnyErrand
 ) -> Done:
     """Do what the errand says; raises when the message must come back."""
@@ -52,6 +52,8 @@ def carry_out(  # noqa: C901, PLR0911 -- one way out for each errand
             return Done(_look(engine, order))
         case errand.Exempted():
             return Done(_exempted(engine, order))
+        case errand.TicketWanted():
+            return Done((_ticket_wanted(engine, order),))
         case errand.News():
             return Done(_news(engine, order))
         case errand.Heard():
@@ -100,6 +102,18 @@ def _exempted(engine: Engine, order: errand.Exempted) -> tuple[Walked, ...]:
         if case.target.resource == order.resource and order.control in case.controls
     ]
     return engine.all(visits)
+
+
+def _ticket_wanted(engine: Engine, order: errand.TicketWanted) -> Walked:
+    """A ticket in the place of an answer; nothing when the ask is over meanwhile."""
+    key = f"ticket:{order.request_id}"
+    for _ in range(asking.ATTEMPTS):
+        case = engine.case(order.case)
+        if case is None:
+            break
+        with contextlib.suppress(ConflictError):
+            return asking.hand_to_ticket(engine, case, order.by, order.reason, key, engine.clock.now())
+    return Walked(order.case, "nothing", "no open ask", "nobody is asked about it now", case=order.case)
 
 
 def _news(engine: Engine, order: errand.News) -> tuple[Walked, ...]:

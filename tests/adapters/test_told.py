@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 
-from chalicelib.adapters.dynamodb import _notice_item, _setting
+from chalicelib.adapters.dynamodb import Ledger, _notice_item, _setting
 from chalicelib.adapters.told import DynamoTold
 from chalicelib.domain.delivery import Deliveries, Destination, Line, Storm, TicketRef
 from chalicelib.domain.dossier import Dossier
 from chalicelib.domain.errors import ConflictError, ContractError, UnreadableError
+from chalicelib.domain.figures import Figures
 from chalicelib.domain.ports import Notice
 from tests.adapters.stores import Dynamo
 from tests.fakes.aws import DEPLOYMENT
@@ -44,6 +45,30 @@ def test_what_was_kept_is_read_again(told: DynamoTold) -> None:
     assert told.storm("s") == STORM
     assert told.reference("d-t1", "jira") == REFERENCE
     assert told.reference("d-t1", "github") is None
+
+
+def test_figures_and_an_errand_are_kept_where_they_are_read(told: DynamoTold, dynamo: Dynamo) -> None:
+    ledger = Ledger(dynamo.client, DEPLOYMENT)
+    assert ledger.figures() is None
+    figures = Figures(counted_from=START, counted_until=START, version=1)
+    errand = Notice(id="ERRAND#r", kind="errand", case="c-1", at=START, body={"errand": "tick"})
+    told.keep(figures, errand)
+    assert (ledger.figures(), told.notice("ERRAND#r")) == (figures, errand)
+    (stored,) = dynamo.items("outbox")
+    assert stored["kind"] == {"S": "errand"}, "by which the stream knows it"
+    with pytest.raises(ConflictError):
+        told.keep(figures)
+    later = figures.model_copy(update={"version": 2, "counted_until": START + timedelta(hours=1)})
+    told.keep(later)
+    assert ledger.figures() == later
+
+
+def test_an_errand_goes_with_what_it_is_kept_with_or_not_at_all(told: DynamoTold) -> None:
+    told.keep(REFERENCE)
+    errand = Notice(id="ERRAND#r", kind="errand", case="c-1", at=START, body={"errand": "tick"})
+    with pytest.raises(ConflictError):
+        told.keep(REFERENCE, errand)
+    assert told.notice("ERRAND#r") is None
 
 
 def test_who_was_slower_keeps_nothing(told: DynamoTold) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from chalicelib.cli.teamwork import EXAMPLES
 from chalicelib.domain.policy import Engagement, Policy, PolicySetting
-from chalicelib.flow.casework import CallIncident, Claim, Comment, HandOver
+from chalicelib.flow.casework import CallIncident, Claim, Comment, HandOver, WantTicket
 from chalicelib.flow.command import AnswerAsk
 from chalicelib.flow.governing import Invite, SetPolicy, Uninvite, digest_of
 
@@ -176,6 +176,7 @@ def test_what_people_do_with_a_case_is_sent_as_it_was_said(redress: Any) -> None
         ("incident", case.id, "--none", "--cause", "drill", "--reason", "r"): CallIncident(
             case=case.id, declared=False, root_cause="drill", reason="r"
         ),
+        ("open-ticket", case.id, "--reason", "by hand"): WantTicket(case=case.id, reason="by hand"),
         ("withdraw", case.id, "--reason", "hasty"): AnswerAsk(
             case=case.id, plan_hash="f" * 64, approve=True, reason="hasty", withdraw=True
         ),

@@ -16,7 +16,7 @@ from chalicelib.delivery.office import GIVE_UP_AFTER, MOST_POLLED, Office, _Page
 from chalicelib.delivery.tickets import key_of
 from chalicelib.domain.approval import Answer, Answers
 from chalicelib.domain.case import Case, CaseState
-from chalicelib.domain.contract import Outcome
+from chalicelib.domain.contract import Outcome, canonical
 from chalicelib.domain.delivery import Deliveries, Delivery, Destination, Line
 from chalicelib.domain.errors import (
     AmbiguousError,
@@ -950,7 +950,7 @@ def heard(world: World, ticket: Ticket, request: str = "r-1") -> Notice:
 def orders(world: World) -> list[ClosedThere]:
     """What the engine is told, each as the errand that its queue carries."""
     assert {one.kind for one in world.told.errands} <= {"errand"}
-    found = [ERRAND.validate_python(one.body, strict=False) for one in world.told.errands]
+    found = [ERRAND.validate_json(canonical(one.body)) for one in world.told.errands]
     assert all(isinstance(one, ClosedThere) for one in found)
     return [one for one in found if isinstance(one, ClosedThere)]
 

@@ -1,15 +1,20 @@
 """Casework: who holds a case, what is said of it, and that each word of it is a named person's and on record."""
 
+from datetime import timedelta
+
 import pytest
 from pydantic import ValidationError
 from pydantic_core import to_json
 
+from chalicelib.domain.approval import Ask, Undone
+from chalicelib.domain.case import CaseState
+from chalicelib.domain.contract import Plan
 from chalicelib.domain.dossier import Dossier
 from chalicelib.domain.errors import RefusedCommandError
 from chalicelib.domain.policy import Policy, PolicySetting
 from chalicelib.domain.record import RecordType
 from chalicelib.flow import errand
-from chalicelib.flow.casework import CallIncident, Claim, Comment, HandOver
+from chalicelib.flow.casework import CallIncident, Claim, Comment, HandOver, WantTicket
 from chalicelib.flow.command import COMMAND, AnyCommand, carry_out
 from chalicelib.flow.desk import CommandResult, person
 from tests.flow.test_command import (
@@ -22,6 +27,7 @@ from tests.flow.test_command import (
     NOW,
     UNNAMED,
     Desk,
+    a_case,
     desk,
     said,
     with_case,
@@ -48,6 +54,7 @@ COMMANDS: tuple[AnyCommand, ...] = (
     CallIncident(case=CASE, declared=True, root_cause="a leaked key", reason="r"),
     CallIncident(case=CASE, declared=False, root_cause="a test", reason="r"),
 )
+ALL = (*COMMANDS, WantTicket(case=CASE, reason="r"))
 
 
 def signed_in(desk: Desk, command: AnyCommand, identity: str = JANE_OIDC) -> CommandResult:
@@ -70,7 +77,7 @@ def known(with_case: Desk) -> Desk:
 
 
 @pytest.mark.parametrize("by", UNNAMED)
-@pytest.mark.parametrize("command", COMMANDS, ids=lambda one: one.kind)
+@pytest.mark.parametrize("command", ALL, ids=lambda one: one.kind)
 def test_casework_is_a_named_persons_and_a_refusal_is_on_record(
     with_case: Desk, command: AnyCommand, by: str
 ) -> None:
@@ -82,7 +89,7 @@ def test_casework_is_a_named_persons_and_a_refusal_is_on_record(
     assert refusal.draft.data["by"]["arn"] == by  # type: ignore[index,call-overload] # JSON of any shape
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=lambda one: one.kind)
+@pytest.mark.parametrize("command", ALL, ids=lambda one: one.kind)
 def test_a_case_that_never_was_is_no_casework(desk: Desk, command: AnyCommand) -> None:
     with pytest.raises(RefusedCommandError, match="there is no case"):
         desk.does(command)
@@ -179,3 +186,40 @@ def test_an_incident_is_declared_and_dismissed_and_the_holder_stays(known: Desk)
 def test_what_is_no_casework_is_not_read_as_such(body: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         COMMAND.validate_python(body)
+
+
+# ---------------------------------------------------------------------------------- a ticket in the place of an answer
+
+
+def asked_about(desk: Desk, undone: Undone | None = None) -> None:
+    ask = Ask(
+        seq=1,
+        controls=("ec2-no-world-ssh",),
+        asked_at=NOW,
+        expires_at=NOW + timedelta(hours=8),
+        plan=Plan(),
+        plan_hash="f" * 64,
+        before={},
+        reason="r",
+        undo=undone,
+    )
+    desk.settings.cases[CASE] = a_case(state=CaseState.WAITING, ask=ask, asks=1)
+
+
+def test_a_ticket_may_take_the_place_of_an_answer(with_case: Desk) -> None:
+    asked_about(with_case)
+    result = with_case.does(WantTicket(case=CASE, reason="by hand"))
+    assert result.changed
+    assert with_case.settings.types == [RecordType.REQUESTED]
+    assert with_case.settings.errands == [
+        errand.TicketWanted(case=CASE, by=JANE, reason="by hand", request_id="req-1")
+    ]
+
+
+def test_where_nobody_is_asked_no_ticket_takes_the_place_of_anything(with_case: Desk) -> None:
+    with pytest.raises(RefusedCommandError, match="nobody is asked"):
+        with_case.does(WantTicket(case=CASE, reason="r"))
+    asked_about(with_case, Undone(run=1, by=JOHN, reason="r", owner="o", until=NOW))
+    with pytest.raises(RefusedCommandError, match="nobody is asked"):
+        with_case.does(WantTicket(case=CASE, reason="r"))
+    assert with_case.settings.changes == []

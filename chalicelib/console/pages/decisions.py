@@ -28,6 +28,7 @@ COMMANDS = MappingProxyType(
         "comment": frozenset({Role.APPROVER, Role.OPERATOR}),
         "hand_over": frozenset({Role.APPROVER, Role.OPERATOR}),
         "snooze": frozenset({Role.APPROVER, Role.OPERATOR}),
+        "ticket": frozenset({Role.APPROVER, Role.OPERATOR}),
         "incident": frozenset({Role.OPERATOR}),
         "take_up": frozenset({Role.OPERATOR}),
         "undo": frozenset({Role.OPERATOR}),

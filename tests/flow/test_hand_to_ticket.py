@@ -1,0 +1,97 @@
+"""A ticket in the place of an answer: the ask is over, nothing is changed, and whoever takes the ticket has all of it."""
+
+from typing import Any
+
+import pytest
+
+from chalicelib.domain.contract import Mode
+from chalicelib.domain.errors import ConflictError, RefusedCommandError
+from chalicelib.flow.errand import TicketWanted
+from tests.fakes.house import ANNA, House
+from tests.flow.people import asked, built, group
+from tests.flow.test_pipeline import SSH, Group
+from tests.flow.test_undo import asked as undo_asked
+
+__all__ = ["built", "group"]
+
+
+def wanted(case: str, request_id: str = "r-1") -> TicketWanted:
+    return TicketWanted(case=case, by=ANNA, reason="by hand", request_id=request_id)
+
+
+@pytest.fixture
+def case(built: House, group: Group) -> str:
+    built.raise_to(Mode.ASK, SSH)
+    asked(built, group)
+    return built.only_case().id
+
+
+def test_the_ask_becomes_a_ticket_and_is_answered_no_more(built: House, case: str) -> None:
+    plan_hash = built.only_case().plan_hash
+    (walked,) = built.carry_out(wanted(case))
+    now = built.only_case()
+    assert (walked.verdict, now.state, now.ask) == ("ticket", "ticketed", None)
+    (ticket,) = built.cases.tickets
+    assert ticket.is_open
+    assert ticket.why == f"{ANNA} wants a ticket: by hand"
+    assert ticket.commands
+    assert built.kinds()[-1] == "TICKET_OPENED"
+    assert [notice.kind for notice in built.cases.notices][-2:] == ["ticket_open", "ask_ticketed"]
+    with pytest.raises(RefusedCommandError, match="nobody is asked"):
+        built.answer(plan_hash=plan_hash)
+
+
+def test_the_second_delivery_and_a_case_that_never_was_change_nothing(built: House, case: str) -> None:
+    built.carry_out(wanted(case))
+    before = built.cases.records
+    (again,) = built.carry_out(wanted(case))
+    (gone,) = built.carry_out(wanted(f"{'a' * 20}-1"))
+    assert (again.verdict, gone.verdict) == ("nothing", "nothing")
+    assert built.cases.records == before
+
+
+def test_an_undo_that_is_asked_for_is_answered_and_no_ticket(built: House, group: Group) -> None:
+    case = undo_asked(built, group)
+    (walked,) = built.carry_out(wanted(case.id))
+    assert walked.verdict == "nothing"
+    assert built.only_case().ask
+    assert not built.cases.tickets
+
+
+def test_a_control_that_the_catalog_has_no_more_makes_no_ticket(
+    built: House, case: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = built.engine()
+    monkeypatch.setattr(type(built), "engine", lambda *_: _without_controls(engine))
+    (walked,) = built.carry_out(wanted(case))
+    assert (walked.verdict, walked.rule) == ("nothing", "no control")
+    assert built.only_case().ask
+
+
+def _without_controls(engine: Any) -> Any:
+    from dataclasses import replace
+
+    return replace(engine, controls={})
+
+
+def test_whoever_is_quicker_wins_and_nothing_is_lost(built: House, case: str) -> None:
+    commit, lost = built.cases.commit, [True]
+
+    def slow(change: Any) -> None:
+        if lost:
+            lost.clear()
+            raise ConflictError("somebody else was quicker")
+        commit(change)
+
+    built.cases.commit = slow  # type: ignore[method-assign]  # the fake's own method, for one write
+    (walked,) = built.carry_out(wanted(case))
+    assert walked.verdict == "ticket"
+
+
+def test_where_others_are_always_quicker_it_is_said(built: House, case: str) -> None:
+    def never(_change: Any) -> None:
+        raise ConflictError("somebody else was quicker")
+
+    built.cases.commit = never  # type: ignore[method-assign]  # the fake's own method
+    (walked,) = built.carry_out(wanted(case))
+    assert walked.verdict == "nothing"

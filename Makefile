@@ -100,7 +100,7 @@ test: $(DEV) ## run the quick tests
 	@$(NO_ACCOUNT) $(PY) -m pytest -q -n auto --dist loadgroup -m 'not emulator and not package and not thorough' $(ARGS)
 
 .PHONY: check
-check: check-format check-lint check-types check-walls check-generated check-template test-newest test-all ## run everything that must hold before a change is merged
+check: chromium check-format check-lint check-types check-walls check-generated check-template test-newest test-all ## run everything that must hold before a change is merged
 
 .PHONY: fix
 fix: $(DEV) ## format, and repair what the linter can
@@ -124,6 +124,10 @@ package: $(DEV) ## build what would be deployed (STAGE=dev)
 deploy: $(DEV) ## deploy with your own credentials (STAGE=... must be named)
 	@$(REDRESS) deploy --stage $(STAGE) $(ARGS)
 
+.PHONY: pictures
+pictures: $(DEV) chromium ## take docs/console.png anew from the running console
+	@$(NO_ACCOUNT) $(PY) -m tests.docs.pictures
+
 .PHONY: bench
 bench: $(DEV) ## measure speed and cost
 	@$(NO_ACCOUNT) $(PY) -m bench $(ARGS)
@@ -140,6 +144,19 @@ endif
 endif
 
 # ------------------------------------------------------------------------------------------------ the parts of check
+
+CHROMIUM := /usr/bin/chromium
+
+.PHONY: chromium
+chromium: ## install Debian's Chromium where it is absent, for tests/browser
+	@if [[ -x $(CHROMIUM) ]]; then :; \
+	elif [[ $$EUID -eq 0 ]] && command -v apt-get >/dev/null; then \
+	  echo 'installing Chromium for tests/browser; a minute, once'; \
+	  apt-get -qq update >/dev/null; \
+	  DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends chromium fonts-liberation >/dev/null; \
+	else \
+	  echo >&2 'There is no $(CHROMIUM), so that the tests in tests/browser are skipped. As root (Debian): apt install chromium'; \
+	fi
 
 .PHONY: check-format
 check-format: $(DEV) ## is everything formatted?

@@ -21,7 +21,6 @@ from rich.table import Table
 from bench import budget, fresh, walks, ways
 from bench.figures import LEAST_REPETITIONS, Row, Versus, all_met, spread, target, verdict, written
 from chalicelib.cli.package import PackageError, package
-from chalicelib.flow.visit import OWN_ROLES
 from local.stage import Stage
 
 WALK_AT_MOST = 2.0
@@ -56,7 +55,7 @@ def measured(parts: frozenset[str], repetitions: int) -> Iterator[Row]:
 
 
 def _walks(stage: Stage, parts: frozenset[str], repetitions: int) -> Iterator[Row]:
-    roles = {stage.settings.role(name) for name in OWN_ROLES}
+    roles = {stage.settings.role(name) for name in ways.COUNTED}
     stage.world.set_delay(walks.HELD_BACK_SECONDS)
     with walks.engine_of(stage) as engine:
         counted: list[Row] = []

@@ -202,7 +202,6 @@ _ANSWER = Fewest(
     "1 to read the case, which names its ask + 1 to read the answers to that ask"
     " + 1 transaction with the answer, its record and the errand, if the ask is still open",
 )
-_ERRAND = Fewest("sqs", 1, "1 message that the outbox sends: an answer is no event of its own")
 
 STEPS = (
     Step(
@@ -232,7 +231,7 @@ STEPS = (
             _OBSERVING,
         ),
     ),
-    Step("asked: answered", (_ANSWER, _ERRAND)),
+    Step("asked: answered", (_ANSWER,)),
     Step(
         "asked: carried out",
         (
@@ -263,7 +262,6 @@ STEPS = (
                 "1 to read the case, which says whose account's chain it is + 1 to read the end of that chain"
                 " + 1 transaction with the request's record and the errand",
             ),
-            _ERRAND,
         ),
     ),
     Step(
@@ -278,7 +276,7 @@ STEPS = (
             ),
         ),
     ),
-    Step("undo: answered", (_ANSWER, _ERRAND)),
+    Step("undo: answered", (_ANSWER,)),
     Step(
         "undo: handed on",
         (

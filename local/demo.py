@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial, update_wrapper
+from http import HTTPStatus
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -25,6 +27,8 @@ from local import shell
 from local.emulator import findings
 from local.emulator.world import Credentials, SeenCall
 from local.stage import BLOCKS, Stage
+from local.town import PEOPLE, SECURITY, Town
+from local.visitor import Visitor
 
 WORLD, WORLD_V6 = "0.0.0.0/0", "::/0"
 REGIONS = ("us-east-1", "eu-west-1")
@@ -437,8 +441,8 @@ def believes_no_forgery(stage: Stage, say: Callable[[str], None]) -> Row:
     )
 
 
-def tickets_the_root_key(stage: Stage, say: Callable[[str], None]) -> Row:
-    """Scene 10: the root user makes itself an access key, which only a person can remove: a ticket."""
+def tickets_the_root_key(town: Town, stage: Stage, say: Callable[[str], None]) -> Row:
+    """Scene 10: the root user makes itself an access key, which only a person can remove: a ticket, here and in Jira."""
     set_mode(stage, say, "iam-root-access-key", Mode.TICKET)
     resource = ACCOUNT_SETTING.format(account=stage.world.account)
     stage.world.root_access_key(present=True)
@@ -450,18 +454,70 @@ def tickets_the_root_key(stage: Stage, say: Callable[[str], None]) -> Row:
     (ticket,) = [ticket for ticket in stage.tickets() if ticket.case == case.id]
     for number, step in enumerate(ticket.steps, 1):
         say(f"  step {number}  {step.console.split('. ')[0]}")
+    there = town.tickets.tickets["jira"]
+    stage.world.wait_for(lambda: there, 25.0, "the ticket in Jira")
+    say(f"  in Jira: {there[0].key} {there[0].title} ({there[0].status})")
     stage.world.root_access_key(present=False)
     say("root's key is deleted, as the ticket says; olga-operator: redress sweep")
     stage.command(StartSweep(reason="the root key is gone"))
     closed = stage.await_record(resource, "TICKET_CLOSED")
+    key = there[0].key
+    stage.world.wait_for(lambda: town.tickets.closed("jira", key), 25.0, "the ticket to be closed in Jira")
+    say(f"  in Jira: {key} is {there[0].status}")
     return Row(
         "10 root key",
         "root made itself an access key",
         "ticket",
-        f"opened, with {len(ticket.steps)} steps",
+        f"opened, with {len(ticket.steps)} steps, and {key} in Jira",
         took,
-        closed["data"]["ticket"] == ticket.id and not ticket.commands and len(ticket.steps) > 1,
-        "closed by the next sweep",
+        closed["data"]["ticket"] == ticket.id
+        and not ticket.commands
+        and len(ticket.steps) > 1
+        and len(there) == 1
+        and not town.tickets.refused,
+        "the next sweep closed both",
+    )
+
+
+def decides_by_link(town: Town, stage: Stage, say: Callable[[str], None]) -> Row:
+    """Scene 11: a card in Slack, whose links are crawled before anybody reads it; then somebody follows one and decides."""
+    group = stage.security_group("demo-carded")
+    resource = stage.arn(group)
+    say(f"dave-developer opens port 3389 of {group} to the world")
+    began = time.monotonic()
+    stage.open(group, 3389)
+    case = stage.await_case(resource, CaseState.WAITING)
+    card = town.await_card(stage, SECURITY, case.id)
+    say(f"in #security: {card.text.partition(':')[0]}")
+
+    def looks() -> int:
+        return sum(case.id in look.url for look in town.slack.crawled())
+
+    stage.world.wait_for(lambda: looks() >= len(("GET", "HEAD")), 25.0, "Slack's crawler to come")
+    unmoved = stage.ledger.answers(case.id, 1) is None and (3389, WORLD) in stage.ingress(group)
+    say(f"  {looks()} visits by Slack's crawler, and {'nothing is' if unmoved else 'SOMETHING IS'} decided")
+    link = next(button["url"] for _, button in card.buttons() if button["action_id"] == "review")
+    _, _, dave, _ = PEOPLE["dave"]
+    barred = "Who made the change, wants" in Visitor(dave).get(link).text
+    say(f"dave follows the link and signs in through Slack: {'may not, he made it' if barred else 'HE MAY'}")
+    _, _, anna, _ = PEOPLE["anna"]
+    said = Visitor(anna).answer(link, "approve", "seen and agreed")
+    say(
+        f"anna follows it, signs in, approves: {'taken' if said.status == HTTPStatus.OK else said.text[:200]}"
+    )
+    result = stage.await_record(resource, "RESULT")
+    took = time.monotonic() - began
+    by = stage.records(resource, "INTENT")[-1]["data"]["approved_by"]
+    stage.world.wait_for(lambda: card.text.startswith("✅ Fixed"), 25.0, "the card to say what became of it")
+    say(f"  the card says now: {card.text.partition(':')[0]}")
+    return Row(
+        "11 card in Slack",
+        "port 3389 opened",
+        "ask",
+        result["data"]["outcome"],
+        took,
+        unmoved and barred and by.endswith(anna) and stage.ingress(group) == {(443, WORLD)},
+        "approved by anna in the console; the crawler decided nothing",
     )
 
 
@@ -507,12 +563,13 @@ def written(stage: Stage) -> list[SeenCall]:
 
 
 def notices(stage: Stage) -> list[dict[str, Any]]:
-    """Everything that lies in the outbox."""
+    """Every notice that lies in the outbox, and nothing else of what lies there."""
     pages = stage.world.client("dynamodb", quiet=True).get_paginator("scan")
     items = [
         item for page in pages.paginate(TableName=stage.settings.table("outbox")) for item in page["Items"]
     ]
-    return [json.loads(item["body"]["S"]) for item in items]
+    bodies = (json.loads(item["body"]["S"]) for item in items)
+    return [body for body in bodies if "kind" in body]
 
 
 def opened(ec2: Any, group: str, port: int) -> None:  # noqa: ANN401 -- an EC2 client
@@ -570,14 +627,18 @@ SCENES = (
     goes_stale,
     takes_back,
     believes_no_forgery,
-    tickets_the_root_key,
 )
+SCENES_IN_TOWN = (tickets_the_root_key, decides_by_link)
+"""The scenes for which a Slack and a Jira are there as well."""
+
+TOLD_IN_SLACK = {"name": "on-call", "controls": ["ec2-open-rdp"], "channel": SECURITY}
+"""The others are told by mail: a channel takes a message a second, and the demo is not that slow."""
 
 
-def play(stage: Stage, say: Callable[[str], None]) -> list[Row]:
+def play(town: Town, stage: Stage, say: Callable[[str], None]) -> list[Row]:
     """Every scene in order; one that fails is a row that did not end well, and the next still plays."""
     rows: list[Row] = []
-    for number, scene in enumerate(SCENES):
+    for number, scene in enumerate((*SCENES, *(_in(town, one) for one in SCENES_IN_TOWN))):
         title = (scene.__doc__ or "").split("\n")[0]
         say(f"\n{title}")
         try:
@@ -598,16 +659,24 @@ def play(stage: Stage, say: Callable[[str], None]) -> list[Row]:
     return rows
 
 
+def _in(
+    town: Town, scene: Callable[[Town, Stage, Callable[[str], None]], Row]
+) -> Callable[[Stage, Callable[[str], None]], Row]:
+    return update_wrapper(partial(scene, town), scene)
+
+
 def main() -> int:
     """Play, show the table, and say by the exit code whether all ended as intended."""
     as_json = "--json" in sys.argv[1:]
     console = shell.console(stderr=as_json)
     began = time.monotonic()
     console.print("Redress: what happens when somebody opens port 22 to the world\n")
-    with Stage(say=console.print, regions=REGIONS) as stage:
+    with Town() as town, Stage(say=console.print, regions=REGIONS, environment=town.environment) as stage:
         ready = time.monotonic() - began
         console.print(f"deployed {ready:.1f} s after the start; nobody has raised any control yet")
-        rows = play(stage, console.print)
+        town.settle(stage, routes=[TOLD_IN_SLACK])
+        console.print("olga-operator: redress policy set; who may answer, and where people hear of it")
+        rows = play(town, stage, console.print)
     total = time.monotonic() - began
     bad = [row for row in rows if not row.ended_well]
     if as_json:

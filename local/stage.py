@@ -246,6 +246,15 @@ class Stage:
         """Let one of our schedules (`tick`, `sweep`) be due now."""
         self.world.fire(f"{self.settings.prefix}-{schedule}")
 
+    def at_rest(self, seconds: float = 30.0) -> None:
+        """Return once no event is under way, and no message of our queues is in anybody's hands or waits for them."""
+        queues = ("events", "commands", "undo", "notices")
+
+        def still() -> bool:
+            return self.world.backlog() == 0 and not any(self.depth(name, whole=True) for name in queues)
+
+        self.world.wait_for(still, seconds, "the queues to be empty")
+
     # -- as an auditor --
 
     def waiting(self) -> list[Case]:
@@ -300,13 +309,14 @@ class Stage:
         url: str = sqs.get_queue_url(QueueName=self.settings.queue(name))["QueueUrl"]
         return url
 
-    def depth(self, name: str) -> int:
-        """How many messages one of our queues shows."""
+    def depth(self, name: str, *, whole: bool = False) -> int:
+        """How many messages one of our queues shows; on the whole also those in somebody's hands and those that are delayed."""
+        counted = ["ApproximateNumberOfMessages"]
+        if whole:
+            counted += [f"{counted[0]}NotVisible", f"{counted[0]}Delayed"]
         sqs = self.world.client("sqs", quiet=True)
-        attributes = sqs.get_queue_attributes(
-            QueueUrl=self.queue_url(name), AttributeNames=["ApproximateNumberOfMessages"]
-        )["Attributes"]
-        return int(attributes["ApproximateNumberOfMessages"])
+        found = sqs.get_queue_attributes(QueueUrl=self.queue_url(name), AttributeNames=counted)["Attributes"]
+        return sum(int(found[one]) for one in counted)
 
 
 class _Pointed:

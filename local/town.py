@@ -8,11 +8,14 @@ from typing import Any, Self
 from chalicelib.domain.policy import Policy, PolicySetting
 from chalicelib.flow.governing import SetPolicy, digest_of
 from local.fakes.oidc import FakeOidc
-from local.fakes.slack import TEAM, FakeSlack
+from local.fakes.slack import TEAM, FakeSlack, Message
 from local.fakes.tickets import CREDENTIALS, PROJECTS, FakeTickets
 from local.stage import Stage
 
 CLIENT = "redress"
+HOOK_SECRET = "a-hook-secret-of-the-emulated-world"
+"""With which Jira signs what it sends of its own accord."""
+
 SECURITY, EVERYDAY = "C0SECURITY1", "C0EVERYDAY1"
 PEOPLE = {
     "anna": ("Anna Approver", "anna-approver", "U0ANNA0001", ("approver",)),
@@ -55,9 +58,7 @@ class Town:
             self.slack.add_channel(channel, name)
         for name, _, user, _ in PEOPLE.values():
             self.slack.add_user(user, name)
-            self.sign_in.add_person(
-                user, name, f"{name.split()[0].lower()}@example.com", team=TEAM, mfa=True
-            )
+            self.sign_in.add_person(user, name, f"{name.split()[0].lower()}@example.com", team=TEAM, mfa=True)
         client_secret = secrets.token_hex(16)
         self.slack.interactions_url = f"{stage.api}/slack/interactions"
         self.sign_in.add_client(CLIENT, client_secret, [f"{stage.api}/login/return"])
@@ -68,18 +69,41 @@ class Town:
                 "providers": {"slack": client_secret},
                 "slack_signing": [self.slack.signing_secret],
                 "slack_token": self.slack.token,
-                "hooks": {"jira": "a-hook-secret-of-the-emulated-world"},
+                "hooks": {"jira": HOOK_SECRET},
             },
         )
         stage.world.secret(
             stage.settings.secret("notifier"),
-            {"slack_token": self.slack.token, "integrations": {name: dict(one) for name, one in CREDENTIALS.items()}},
+            {
+                "slack_token": self.slack.token,
+                "integrations": {name: dict(one) for name, one in CREDENTIALS.items()},
+            },
         )
+        return self.rule(stage, "the town moves in", **changes)
+
+    def rule(self, stage: Stage, reason: str, **changes: Any) -> Policy:  # noqa: ANN401 -- fields of the policy, as TOML has them
+        """The policy with these changes and no others stands from now on, set by olga."""
         policy = self.policy(stage, **changes)
         stands = stage.ledger.policy()
         replaces = digest_of(stands.policy) if isinstance(stands, PolicySetting) else ""
-        stage.command(SetPolicy(policy=policy, replaces=replaces, reason="the town moves in"))
+        stage.command(SetPolicy(policy=policy, replaces=replaces, reason=reason))
         return policy
+
+    def cards(self, channel: str, about: str) -> list[Message]:
+        """The channel's messages about a case or a resource, oldest first; replies are not among them."""
+        found = (one for one in self.slack.messages(channel) if one.thread is None)
+        return [one for one in found if about in f"{one.text}\n{one.shown}"]
+
+    def thread(self, card: Message) -> list[str]:
+        """What was replied to a card, in order."""
+        return [one.text for one in self.slack.messages(card.channel) if one.thread == card.ts]
+
+    def await_card(self, stage: Stage, channel: str, about: str, seconds: float = 25.0) -> Message:
+        """The newest message about that in the channel, once there is one, which changes as it is edited."""
+        stage.world.wait_for(
+            lambda: self.cards(channel, about), seconds, f"a card about {about} in {channel}"
+        )
+        return self.cards(channel, about)[-1]
 
     def policy(self, stage: Stage, **changes: Any) -> Policy:  # noqa: ANN401 -- fields of the policy, as TOML has them
         """Two approve what is critical; low and medium may be answered by a button; every ticket goes to Jira too."""

@@ -11,9 +11,14 @@ import sys
 import tempfile
 from pathlib import Path
 
+from chalicelib.domain.case import CaseState
+from chalicelib.domain.contract import Mode
+from chalicelib.flow.command import SetMode, StartSweep
 from local import shell
+from local.demo import REGIONS, root_made_a_key, swept
 from local.emulator.world import Credentials
 from local.stage import Stage
+from local.town import EVERYDAY, PEOPLE, SECURITY, Town
 
 READS = {
     "Version": "2012-10-17",
@@ -52,7 +57,8 @@ def main() -> int:
         return 1
     console = shell.console()
     with (
-        Stage(say=console.print, port=port) as stage,
+        Town() as town,
+        Stage(say=console.print, port=port, regions=REGIONS, environment=town.environment) as stage,
         tempfile.TemporaryDirectory(prefix="redress-up-") as folder,
     ):
         iam = stage.world.client("iam", quiet=True)
@@ -69,6 +75,10 @@ def main() -> int:
             name: _file(Path(folder, name), stage, who, {} if name == "root" else ours)
             for name, who in people.items()
         }
+        town.settle(stage)
+        console.print("people move in, and something happens to them; half a minute")
+        broken = lived_in(town, stage)
+        console.print(_clicks(town, stage, broken))
         console.print(_told(stage, files, stage.security_group("try-me")))
         with contextlib.suppress(KeyboardInterrupt):
             while True:
@@ -76,6 +86,40 @@ def main() -> int:
         console.print("\nending")
     console.print("ended; nothing is left behind")
     return 0
+
+
+MODES = {
+    "ec2-open-ssh": Mode.ASK,
+    "ec2-open-rdp": Mode.ACT,
+    "iam-unused-credentials": Mode.ASK,
+    "iam-root-access-key": Mode.TICKET,
+}
+"""What the emulated account lets Redress do, so that each page has something to show."""
+
+
+def lived_in(town: Town, stage: Stage) -> str:
+    """Something of everything has happened: found in the first sweep, repaired, handed over, and asked. The group whose port 22 is open."""
+    ec2, account = stage.world.client("ec2", quiet=True), stage.world.account
+    inherited = stage.security_group("legacy-bastion")
+    stage.open(inherited, 22, ec2=ec2)
+    for control, mode in MODES.items():
+        stage.command(SetMode(control=control, account=account, mode=mode, reason="to try it"))
+    stage.command(StartSweep(reason="what was there before"))
+    swept(stage)
+    repaired = stage.security_group("build-server")
+    stage.open(repaired, 3389)
+    stage.world.root_access_key(present=True)
+    stage.world.emit(root_made_a_key(stage))
+    key = stage.user_with_key("nightly-batch", age_days=400, used_days_ago=120)
+    stage.fire("sweep")
+    broken = stage.security_group("web-frontend")
+    stage.open(broken, 22)
+    stage.await_record(stage.arn(repaired), "RESULT")
+    for channel, resource in ((SECURITY, stage.arn(broken)), (EVERYDAY, key.arn)):
+        stage.await_case(resource, CaseState.WAITING)
+        town.await_card(stage, channel, resource)
+    stage.world.wait_for(lambda: town.tickets.tickets["jira"], 25.0, "a ticket in Jira")
+    return broken
 
 
 def _free(port: int) -> bool:
@@ -117,6 +161,32 @@ def _file(path: Path, stage: Stage, who: Credentials, more: dict[str, str]) -> P
     return path
 
 
+def _clicks(town: Town, stage: Stage, broken: str) -> str:
+    """The pages, the people, and an approval by clicks alone."""
+    roles = "\n".join(f"  {called:<15} {', '.join(roles)}" for called, _, _, roles in PEOPLE.values())
+    return f"""
+It runs until Ctrl-C, and is yours. Three pages, for any browser on this machine:
+
+  Slack     {town.slack.url}
+  console   {stage.api}/
+  tickets   {town.tickets.origin}/
+
+An approval, by clicks alone:
+
+  1  It is broken already: dave-developer opened port 22 of web-frontend ({broken}) to the world.
+  2  Open Slack. In #security a card waits; its links were crawled, which decides nothing.
+  3  Press "Review & decide", say that you are Anna Approver, choose a reason, press Approve.
+     (Dave Developer is refused there, though he is an approver: he made the change.)
+  4  Go back to Slack: the card says what became of it, and its thread how it came about.
+     In #everyday is one of medium severity, with buttons that decide in Slack itself.
+  5  Open the console, sign out, and come back as Ada Auditor: every page that she opens is put on record.
+
+Who is who, wherever somebody asks; nobody has a password:
+
+{roles}
+"""
+
+
 def _told(stage: Stage, files: dict[str, Path], group: str) -> str:
     """What to type in another shell; no line is broken, and none carries a comment, which zsh would not take."""
     attack = (
@@ -126,7 +196,7 @@ def _told(stage: Stage, files: dict[str, Path], group: str) -> str:
         f'GroupId="{group}", IpProtocol="tcp", FromPort=22, ToPort=22, CidrIp="0.0.0.0/0")\''
     )
     return f"""
-It runs until Ctrl-C, and is yours: open another shell (sh, bash or zsh) and paste.
+The same without a browser: open another shell (sh, bash or zsh) and paste.
 
 Be the operator, look round, and let the control act:
 

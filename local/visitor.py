@@ -54,7 +54,7 @@ class Visitor:
 
     def get(self, url: str) -> Page:
         """The page at the address; where a sign-in provider asks who it is, that is answered, once."""
-        page = self._opened(urllib.request.Request(url))  # noqa: S310 -- loopback addresses of the emulated world
+        page = self._opened(urllib.request.Request(url))
         if any(urlsplit(one.action).path == "/choose" for one in page.forms):
             return self.send(page.form("/choose"), person=self._user)
         return page
@@ -63,7 +63,7 @@ class Visitor:
         """Send the form with these fields besides, as a browser does: with the origin of the page that it is on."""
         place = urlsplit(form.action)
         return self._opened(
-            urllib.request.Request(  # noqa: S310 -- see above
+            urllib.request.Request(
                 form.action,
                 urlencode({**form.fields, **said}).encode(),
                 {
@@ -76,7 +76,9 @@ class Visitor:
 
     def answer(self, url: str, said: str, reason: str) -> Page:
         """Open the case's page and send the form that says so (approve, deny, withdraw, break_glass)."""
-        chosen = {"words": reason} if said in {"withdraw", "break_glass"} else {"reason": "own", "words": reason}
+        chosen = (
+            {"words": reason} if said in {"withdraw", "break_glass"} else {"reason": "own", "words": reason}
+        )
         return self.send(self.get(url).form("/answer", answer=said), **chosen)
 
     def _opened(self, request: urllib.request.Request) -> Page:

@@ -37,6 +37,10 @@ SHARED_ABSENT = "the real events are not here, nor is the folder that would hold
 """The one skip that REDRESS_REQUIRE_ALL=1 permits."""
 
 
+CHROMIUM = Path("/usr/bin/chromium")
+"""Where Debian puts it (packages.debian.org/chromium); `make chromium` installs it."""
+
+
 def everything_is_required() -> bool:
     """Whether a skip counts as a failure, as it does in .ci/run."""
     return os.environ.get("REDRESS_REQUIRE_ALL") == "1"
@@ -80,8 +84,18 @@ def corpus() -> Path:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of the tests that start servers or build packages, one of a kind at a time (`--dist loadgroup`)."""
+    """What the folder or the kind of a test says of it, said once for all of them.
+
+    Whatever is in tests/browser is thorough, and skipped where there is no Chromium. Of the tests that start servers or build
+    packages, one of a kind runs at a time (`--dist loadgroup`).
+    """
     for item in items:
+        if item.path.is_relative_to(ROOT / "tests" / "browser"):
+            item.add_marker(pytest.mark.thorough)
+            if not CHROMIUM.exists():
+                item.add_marker(
+                    pytest.mark.skip(reason=f"there is no {CHROMIUM}: `make chromium` installs it")
+                )
         for kind in ("emulator", "package"):
             if item.get_closest_marker(kind):
                 item.add_marker(pytest.mark.xdist_group(kind))

@@ -9,7 +9,6 @@ from chalicelib.adapters.dynamodb import (
     Item,
     _after,
     _chain,
-    _dossier_key,
     _notice_item,
     _parsed,
     _Put,
@@ -81,7 +80,7 @@ class DynamoTold(_Told):
 
     def dossier(self, case: str) -> Dossier | None:
         """What people said of the case beside its decisions, or None."""
-        return self._stands(Dossier, _dossier_key(case))
+        return self._kept(Dossier, case)
 
     def bodies(self, chain: str) -> Iterator[str]:
         """The stored bodies of a chain, in order of its sequence, read consistently."""

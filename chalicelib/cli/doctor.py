@@ -224,6 +224,7 @@ class Doctor:
         if silent:
             says = f"no route is for severity {', '.join(silent)}: people hear of those by mail only"
             yield Check("routes", Health.WARN, says)
+        yield from _gaps(policy, accounts, self.now)
 
     def _exemptions(self) -> Iterator[Check]:
         lasting = [one for one in self.books().ledger.exemptions() if one.expires_at > self.now]
@@ -308,3 +309,25 @@ def _quorum(policy: Policy, severity: Severity, accounts: Iterable[str]) -> Chec
 
 def _heard_of(policy: Policy, severity: Severity, accounts: Iterable[str]) -> bool:
     return all(policy.route(About(severity=severity, account=one, controls=())) for one in accounts)
+
+
+def _gaps(policy: Policy, accounts: Iterable[str], now: datetime) -> Iterator[Check]:
+    """What a policy may leave open without being wrong, and its author may not have noticed."""
+    for route in policy.routes:
+        if (route.on_call or "").startswith("schedule:") and not policy.on_call(route, now):
+            says = f"route {route.name}: {route.on_call} has nobody on call now, so that nobody is mentioned"
+            yield Check("on call", Health.WARN, says)
+    speaks = any(one.environments or one.ous for one in (*policy.rules, *policy.routes))
+    unsaid = [one for one in accounts if speaks and one not in policy.accounts]
+    if unsaid:
+        says = f"the policy says nothing of {', '.join(unsaid)}: no rule or route for an environment or unit is for them"
+        yield Check("accounts in the policy", Health.WARN, says)
+    deciders = policy.members(name for rule in policy.rules for name in rule.approvers)
+    unseen = sorted(
+        one
+        for one in deciders
+        if not any(known.startswith("arn:") for known in policy.people[one].identities)
+    )
+    if unseen:
+        says = f"no identity in AWS is known of {', '.join(unseen)}: a change that they make is not seen to be theirs"
+        yield Check("own changes", Health.WARN, says)

@@ -7,7 +7,7 @@ a missing sentence is an error, so that nothing new stays undocumented.
 import inspect
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -50,6 +50,18 @@ SETTINGS = MappingProxyType(
             "How long a run holds its target. Longer than the function may live, so that no two runs meet.",
         ),
         "version": ("", "The engine's version, written into every record; it comes with the code."),
+        "people_topic": (
+            "REDRESS_PEOPLE_TOPIC",
+            "The topic that mails people and owners. Where it is not set, nobody is mailed.",
+        ),
+        "emulated": (
+            "AWS_ENDPOINT_URL",
+            "Read only to see whether AWS itself is on this machine, as make up has it; nothing of a deployment sets it.",
+        ),
+        "slack_api": (
+            "REDRESS_SLACK_API",
+            "Where the emulated Slack answers; refused unless AWS is emulated too. Nothing of a deployment sets it.",
+        ),
     }
 )
 
@@ -93,7 +105,7 @@ RECORDS = MappingProxyType(
         RecordType.MODE_CHANGED: "A person set the most that a control may do in an account.",
         RecordType.FREEZE_ON: "A person stopped all changes in a scope.",
         RecordType.FREEZE_OFF: "A person lifted a freeze, or the switch was made with the first raised mode.",
-        RecordType.CONFIG_CHANGED: "A person had dead letters tried again, or named a deployment role or an owner.",
+        RecordType.CONFIG_CHANGED: "A person set the policy, had dead letters tried again, or named a deployment role or an owner.",
         RecordType.ENROLLED: "A person enrolled a member account; its events are ours from then on.",
         RecordType.TAMPER_SUSPECTED: "One of our own roles was used outside any run of ours.",
         RecordType.ERROR: "Something went wrong that no other record tells.",
@@ -304,9 +316,10 @@ def records_page() -> str:
         "`redress log` shows what was recorded, `redress case` one case from its first event to its last, and whether\n"
         "its chain still holds. A record is stored once and never changed: its body carries the hash of the record\n"
         "before it, and beside it stands the SHA-256 of exactly the bytes stored.\n\n"
-        "What people set or ask for (modes, freezes, exemptions, snoozes, undos) stands in one chain for each account and\n"
-        "month, `SYS#<account>#<yyyymm>`, with what it was before and what it is since. An answer is its own chain,\n"
-        "`ANSWER#<case>#<ask>`, and so is one that was refused, `ANSWER#REFUSED#<request>`.\n\n"
+        "What people set or ask for (the policy, modes, freezes, exemptions, invitations, undos) stands in one chain for each\n"
+        "account and month, `SYS#<account>#<yyyymm>`, with what it was before and what it is since. The answers to an ask are\n"
+        "a chain of their own, `ANSWER#<case>#<ask>`; one that was refused is alone, `ANSWER#REFUSED#<request>`, and so is\n"
+        "each look of an outside auditor, `SYS#VIEW#<request>`.\n\n"
         f"## Record types\n\n{_explained('type', RecordType, RECORDS)}"
         f"\n## Outcomes\n\nOf a run only. Two are successes: `fixed` and `already_compliant`.\n\n"
         f"{_explained('outcome', Outcome, OUTCOMES)}"
@@ -333,7 +346,7 @@ def reference_page(app: typer.Typer) -> str:
         f"{_table(('', 'rule', 'decision', 'because'), rules)}"
         f"\n## Limits\n\nCounted over a sliding hour. Over one of them, a person is asked.\n\n"
         f"{_table(('limit', 'writes per hour', 'set by'), limits)}"
-        f"\n## Settings\n\nThe environment of the functions; the template sets all of it.\n\n"
+        f"\n## Settings\n\nThe environment of the functions; the template sets what a deployment needs of it.\n\n"
         f"{_table(('setting', 'default', 'meaning'), _settings())}"
     )
 
@@ -351,7 +364,7 @@ def _settings() -> Iterator[tuple[str, str, str]]:
         if field.name not in SETTINGS:
             raise ContractError(f"setting {field.name!r} has no sentence in chalicelib/cli/pages.py")
         variable, meaning = SETTINGS[field.name]
-        default = code(field.default) if isinstance(field.default, str | int) else "must be set"
+        default = "must be set" if field.default is MISSING else code(field.default) if field.default else ""
         yield code(variable or field.name), default, plain(meaning)
 
 

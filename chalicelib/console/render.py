@@ -140,8 +140,8 @@ def money(cents: int | None) -> str:
     return "unknown" if cents is None else f"US$ {cents // 100}.{cents % 100:02d} a month"
 
 
-def address(path: str, **filters: str) -> str:
-    """A path with the filters that are set."""
+def address(path: str, /, **filters: str) -> str:
+    """A path with the filters that are set. Whoever writes an address may call a filter anything, `path` too."""
     said = urlencode({name: value for name, value in filters.items() if value})
     return f"{path}?{said}" if said else path
 

@@ -6,14 +6,16 @@ Event handlers are never declared here: Chalice would run them past app.py's mid
 from collections.abc import Callable, Mapping
 from functools import cache
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from chalice.app import Blueprint, Response
 from chalice.app import Request as ChaliceRequest
 
-from chalicelib.bootstrap import Front
 from chalicelib.console.addresses import FORMS, PAGES, SIGNED
-from chalicelib.console.web import Reply, Request
+
+if TYPE_CHECKING:
+    from chalicelib.bootstrap import Front
+    from chalicelib.console.web import Reply, Request
 
 FORM, JSON = "application/x-www-form-urlencoded", "application/json"
 
@@ -21,12 +23,12 @@ FORM, JSON = "application/x-www-form-urlencoded", "application/json"
 class Replies(Protocol):
     """What answers requests: a `reception.Console`."""
 
-    def reply(self, request: Request) -> Reply:
+    def reply(self, request: "Request") -> "Reply":
         """What the request deserves."""
         ...
 
 
-def deployed(front: Callable[[], Front]) -> Callable[[], Replies]:
+def deployed(front: "Callable[[], Front]") -> Callable[[], Replies]:
     """The console as it is deployed, built at the first request and kept."""
 
     @cache
@@ -63,8 +65,10 @@ def _register(
     blueprint.route(path, methods=[method], name=f"{method} {path}", **more)(view)
 
 
-def request_of(request: ChaliceRequest, path: str) -> Request:
+def request_of(request: ChaliceRequest, path: str) -> "Request":
     """A Chalice request for the route `path`, as our pages know it; what is given twice has no value at all."""
+    from chalicelib.console.web import Request  # noqa: PLC0415 -- what pages need is for requests to pages
+
     event: Mapping[str, Any] = request.to_original_event()
     body = request.raw_body or b""
     return Request(
@@ -93,7 +97,7 @@ def _every(event: Mapping[str, Any]) -> object:
     return {name: [value] for name, value in event["headers"].items()}
 
 
-def response_of(reply: Reply) -> Response:
+def response_of(reply: "Reply") -> Response:
     """Our reply as Chalice sends it; several cookies are several headers."""
     headers: dict[str, str | list[str]] = {**reply.headers, "Content-Type": reply.content_type}
     if reply.cookies:

@@ -1,8 +1,10 @@
 """A case's dossier: who has taken it on, and whether it was an incident. What people say of a case beside its decisions."""
 
 from datetime import datetime
+from typing import ClassVar
 
 from chalicelib.domain.finding import Model
+from chalicelib.domain.kept import Kept
 
 
 class Incident(Model):
@@ -15,10 +17,17 @@ class Incident(Model):
     at: datetime
 
 
-class Dossier(Model):
+class Dossier(Kept):
     """Who holds the case (an identity, empty when nobody does) since when, and what was said of it as an incident."""
+
+    KIND: ClassVar[str] = "DOSSIER"
 
     case: str
     holder: str = ""
     held_since: datetime | None = None
     incident: Incident | None = None
+
+    @property
+    def its_name(self) -> str:
+        """The case's id."""
+        return self.case

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AwareDatetime, Field, StringConstraints, field_validator, model_validator
 
 from chalicelib.domain.approval import Answer, Answers, Ask, Door, called, named, principal
 from chalicelib.domain.finding import AccountId, Model, Severity
+from chalicelib.domain.kept import Kept
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")]
 """How people, groups, routes and schedules are called inside the policy."""
@@ -56,6 +57,7 @@ _PLAIN = re.compile(r"[\x21-\x7e]+")
 
 LONGEST_ENGAGEMENT = timedelta(days=90)
 GROUP = "group:"
+SLACK_ISSUER = "https://slack.com"
 
 
 class Role(StrEnum):
@@ -238,7 +240,14 @@ class Policy(Model):
 
     @model_validator(mode="after")
     def _holds_together(self) -> Self:
-        wrong = [*_unknown_names(self), *_shared_identities(self), *_unreachable_quorums(self)]
+        wrong = [
+            *_unknown_names(self),
+            *_names_given_twice(self),
+            *_shared_identities(self),
+            *_unreachable_quorums(self),
+            *_rules_that_never_count(self),
+            *_foreign_slacks(self),
+        ]
         if wrong:
             raise ValueError("; ".join(wrong))
         return self
@@ -314,8 +323,10 @@ class Policy(Model):
         )
 
 
-class PolicySetting(Model):
+class PolicySetting(Kept):
     """The policy that stands, who set it and when."""
+
+    KIND: ClassVar[str] = "POLICY"
 
     policy: Policy
     by: str
@@ -323,8 +334,10 @@ class PolicySetting(Model):
     reason: str
 
 
-class Engagement(Model):
+class Engagement(Kept):
     """An outside auditor's invitation: read-only, for these accounts (empty: all), until a day within 90, by one identity."""
+
+    KIND: ClassVar[str] = "ENGAGEMENT"
 
     id: Name
     name: str
@@ -335,6 +348,11 @@ class Engagement(Model):
     until: AwareDatetime
     reason: str
     revoked: bool = False
+
+    @property
+    def its_name(self) -> str:
+        """The invitation's short name."""
+        return self.id
 
 
 def _unknown_names(policy: Policy) -> Iterable[str]:
@@ -359,11 +377,29 @@ def _unknown_names(policy: Policy) -> Iterable[str]:
                 yield f"route {route.name}: there is no schedule {schedule!r}"
 
 
+def _names_given_twice(policy: Policy) -> Iterable[str]:
+    """A rule's name stands in records, a provider's and an integration's leads to its secret: each means one thing."""
+    kinds: tuple[tuple[str, tuple[Rule | Route | Provider | Integration, ...]], ...] = (
+        ("rule", policy.rules),
+        ("route", policy.routes),
+        ("provider", policy.providers),
+        ("integration", policy.integrations),
+    )
+    for kind, named_ones in kinds:
+        names = [one.name for one in named_ones]
+        yield from (f"{kind} {name}: that name is given twice" for name in {*names} if names.count(name) > 1)
+
+
 def _shared_identities(policy: Policy) -> Iterable[str]:
-    """An identity means one person: else nobody could say who decided, and one person might count twice."""
+    """An identity means one person: else nobody could say who decided, and one person might count twice.
+
+    Neither is a mail address of two people: whoever is listed under two names could be the quorum alone.
+    """
     seen: dict[str, str] = {}
     for name, person in policy.people.items():
-        for identity in {principal(one) for one in person.identities}:
+        mails = {one.rpartition("#")[2] for one in person.identities if one.startswith("email:")}
+        addresses = {f"email {one.casefold()}" for one in {person.email, *mails} if one}
+        for identity in {principal(one) for one in person.identities} | addresses:
             other = seen.setdefault(identity, name)
             if other != name:
                 yield f"{identity} is said to be both {other} and {name}"
@@ -382,6 +418,34 @@ def _unreachable_quorums(policy: Policy) -> Iterable[str]:
                 f"rule {rule.name}: {rule.quorum} must approve, and {enough} of its approvers have an identity for its "
                 f"doors ({', '.join(door.value for door in rule.doors)})"
             )
+
+
+def _rules_that_never_count(policy: Policy) -> Iterable[str]:
+    """A rule behind one that is for all that it is for: whoever wrote it believes in something that is not so."""
+    for place, rule in enumerate(policy.rules):
+        for before in policy.rules[:place]:
+            if _covers(before, rule):
+                yield f"rule {rule.name}: {before.name} stands before it and is for all of it, so it never counts"
+                break
+
+
+def _covers(wider: Scope, narrower: Scope) -> bool:
+    fields = ("severities", "accounts", "environments", "ous", "controls")
+    pairs = ((getattr(wider, one), getattr(narrower, one)) for one in fields)
+    return all(not wide or (narrow and {*narrow} <= {*wide}) for wide, narrow in pairs)
+
+
+def _foreign_slacks(policy: Policy) -> Iterable[str]:
+    """Only Slack says who somebody is in a Slack workspace; and its issuer is everybody's, in any workspace.
+
+    A Slack on this very machine is the emulated world's.
+    """
+    for one in policy.providers:
+        slack = one.issuer == SLACK_ISSUER
+        if slack and one.team is None:
+            yield f"provider {one.name}: name the Slack workspace (team) that may sign in"
+        if one.team and not slack and one.issuer.startswith("https://"):
+            yield f"provider {one.name}: a team is Slack's, and {one.issuer} is not Slack"
 
 
 _IDENTITIES_OF: Mapping[Door, re.Pattern[str]] = MappingProxyType(

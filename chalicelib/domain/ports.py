@@ -2,20 +2,23 @@
 
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from pydantic import AwareDatetime, JsonValue
 
 from chalicelib.domain.approval import Answers, Ask
 from chalicelib.domain.case import Case, CaseState, Lock
 from chalicelib.domain.contract import AnyRemediation, Call, CallResult, Mode, Plan, Reader
-from chalicelib.domain.dossier import Dossier
 from chalicelib.domain.finding import Model, Target
+from chalicelib.domain.kept import Kept
 from chalicelib.domain.limits import Spent
-from chalicelib.domain.policy import Engagement, PolicySetting
 from chalicelib.domain.record import Head, Record
 from chalicelib.domain.sweep import Baseline, Sweep
 from chalicelib.domain.ticket import Ticket
+
+if TYPE_CHECKING:  # a walk does without them, and so does its cold start
+    from chalicelib.domain.dossier import Dossier
+    from chalicelib.domain.policy import Engagement, PolicySetting
 
 FREEZE_ALL = "ALL"
 """The scope of the kill switch that stops everything. Its item exists from the first raised mode on."""
@@ -160,9 +163,7 @@ class SettingChange(Model):
     enrolment: Enrolment | None = None
     deployment_role: DeploymentRole | None = None
     owner: Owner | None = None
-    policy: PolicySetting | None = None
-    engagement: Engagement | None = None
-    dossier: Dossier | None = None
+    kept: Kept | None = None
     notices: tuple[Notice, ...] = ()
     record: Record
     expected_head: Head
@@ -245,7 +246,7 @@ class Cases(Protocol):
         """All of it or none; ConflictError when somebody else moved the sweep on."""
         ...
 
-    def policy(self) -> PolicySetting | None:
+    def policy(self) -> "PolicySetting | None":
         """The policy that stands, read consistently; None while nobody ever set one."""
         ...
 
@@ -277,15 +278,15 @@ class Settings(Protocol):
         """Who answers for the account, or None."""
         ...
 
-    def policy(self) -> PolicySetting | None:
+    def policy(self) -> "PolicySetting | None":
         """The policy that stands, read consistently; None while nobody ever set one."""
         ...
 
-    def engagement(self, name: str) -> Engagement | None:
+    def engagement(self, name: str) -> "Engagement | None":
         """The invitation of that name, over or not, or None."""
         ...
 
-    def dossier(self, case: str) -> Dossier | None:
+    def dossier(self, case: str) -> "Dossier | None":
         """What people said of the case beside its decisions, or None."""
         ...
 

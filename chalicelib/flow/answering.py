@@ -19,6 +19,7 @@ from chalicelib.domain.case import Case, CaseState, parts_of
 from chalicelib.domain.errors import ConflictError, RefusedCommandError
 from chalicelib.domain.finding import GLOBAL, Actor, Model
 from chalicelib.domain.policy import (
+    WEAK_DOORS,
     About,
     Consent,
     Policy,
@@ -280,6 +281,9 @@ def _nothing_to_add(answers: Answers, given: Answer) -> str:
     stands = bool(mine) and not mine[-1].withdrawn
     if given.withdrawn:
         return "" if stands else "you have not approved it, so there is nothing to take back"
+    if given.door in WEAK_DOORS and given.approve and mine and mine[-1].withdrawn:
+        # Slack's signature holds for five minutes: the press that was taken back could be sent again by who recorded it.
+        return "you took it back; a button does not approve it again, the link on the card does"
     if stands and given.approve and not given.break_glass:
         return f"you approved it already, at {stamp(mine[-1].at)}; somebody else has to as well"
     if given.approve and not given.break_glass and sum(one.withdrawn for one in mine) >= MOST_CHANGES_OF_MIND:

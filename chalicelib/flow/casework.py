@@ -127,7 +127,7 @@ def call_incident(desk: Desk, command: CallIncident) -> CommandResult:
             says=says,
             before=plain(before),
             after=plain(after),
-            dossier=after,
+            kept=after,
             sends=errand.News(case=case.id, says=says, request_id=desk.caller.request_id),
             about=case,
         )
@@ -153,7 +153,7 @@ def _write(
             says=says,
             before=plain(before),
             after=plain(after),
-            dossier=after,
+            kept=after,
             sends=errand.News(case=case.id, says=says, request_id=desk.caller.request_id),
             about=case,
         )

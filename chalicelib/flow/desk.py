@@ -15,10 +15,10 @@ from pydantic import JsonValue, StringConstraints
 
 from chalicelib.domain.case import Case, parts_of
 from chalicelib.domain.control import Control
-from chalicelib.domain.dossier import Dossier
 from chalicelib.domain.errors import ConflictError, RefusedCommandError
 from chalicelib.domain.finding import GLOBAL, Actor, Model
-from chalicelib.domain.policy import Engagement, Policy, PolicySetting, names_of
+from chalicelib.domain.kept import Kept
+from chalicelib.domain.policy import Policy, names_of
 from chalicelib.domain.ports import (
     Clock,
     DeploymentRole,
@@ -148,9 +148,7 @@ class Wanted:
     enrolment: Enrolment | None = None
     deployment_role: DeploymentRole | None = None
     owner: Owner | None = None
-    policy: PolicySetting | None = None
-    engagement: Engagement | None = None
-    dossier: Dossier | None = None
+    kept: Kept | None = None
     sends: errand.AnyErrand | None = None
     about: Case | None = None
     resource: str = ""
@@ -256,9 +254,7 @@ class Desk:
                 enrolment=wanted.enrolment,
                 deployment_role=wanted.deployment_role,
                 owner=wanted.owner,
-                policy=wanted.policy,
-                engagement=wanted.engagement,
-                dossier=wanted.dossier,
+                kept=wanted.kept,
                 notices=(errand.notice(wanted.sends, record.record_id, about, now),) if wanted.sends else (),
                 record=record,
                 expected_head=head,

@@ -78,7 +78,7 @@ def set_policy(desk: Desk, command: SetPolicy) -> CommandResult:
             says=f"the policy is set: {len(command.policy.people)} people, {len(command.policy.rules)} rules",
             before=plain(before),
             after=plain(after),
-            policy=after,
+            kept=after,
         )
 
     return desk.change(desk.home, "policy", command.reason, draw)
@@ -111,7 +111,7 @@ def invite(desk: Desk, command: Invite) -> CommandResult:
             says=f"{command.name} may look until {stamp(after.until)}, and every look is on record",
             before=plain(before),
             after=plain(after),
-            engagement=after,
+            kept=after,
         )
 
     return desk.change(desk.home, "invite", command.reason, draw)
@@ -133,7 +133,7 @@ def uninvite(desk: Desk, command: Uninvite) -> CommandResult:
             says=f"{before.name} may look no longer",
             before=plain(before),
             after=plain(after),
-            engagement=after,
+            kept=after,
         )
 
     return desk.change(desk.home, "uninvite", command.reason, draw)

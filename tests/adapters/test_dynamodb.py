@@ -12,10 +12,13 @@ from botocore.exceptions import EndpointConnectionError
 from chalicelib.adapters.aws import own_client
 from chalicelib.adapters.dynamodb import TABLES, DynamoCases, DynamoSettings, Ledger
 from chalicelib.domain.case import Case, CaseState
+from chalicelib.domain.contract import canonical
 from chalicelib.domain.errors import ConflictError, OversizeError, StoreError
-from chalicelib.domain.ports import Change, SettingChange, SweepChange
+from chalicelib.domain.ports import Change, Notice, SettingChange, SweepChange
 from chalicelib.domain.record import Head, Record, RecordType, broken_at, digest_of, system_chain
 from chalicelib.domain.ticket import TicketState
+from chalicelib.flow.errand import ERRAND, Tick
+from chalicelib.flow.errand import notice as notice_of
 from tests.adapters.samples import (
     CONTROL,
     HASH,
@@ -118,6 +121,8 @@ def test_every_method_of_the_ports_is_one_call_and_what_it_reads_is_consistent(
         (lambda: settings.mode(HOME, CONTROL), "BatchGetItem"),
         (lambda: settings.exemption(HOME, CONTROL, "resource"), "BatchGetItem"),
         (lambda: settings.enrolment(MEMBER), "BatchGetItem"),
+        (lambda: settings.ticket(ticket().id), "BatchGetItem"),
+        (lambda: settings.send(errand("r")), "PutItem"),
         (lambda: settings.apply(_setting()), "TransactWriteItems"),
     )
     verbs: list[set[str]] = []
@@ -746,6 +751,39 @@ def test_tickets_are_listed_by_state_the_last_moved_first(cases: DynamoCases, le
     assert list(ledger.tickets(TicketState.OPEN)) == [one for one in many if one.is_open]
     assert list(ledger.tickets(TicketState.CLOSED)) == [one for one in many if not one.is_open]
     assert len(list(ledger.cases())) == 6, "a ticket is no case"
+
+
+def test_a_ticket_is_read_by_its_id_as_it_stands(cases: DynamoCases, settings: DynamoSettings) -> None:
+    opened, closed = ticket(), ticket(state=TicketState.CLOSED)
+    assert settings.ticket(opened.id) is None
+    cases.commit(Change(case=case(), ticket=opened))
+    assert settings.ticket(opened.id) == opened
+    cases.commit(Change(case=case(2), ticket=closed))
+    assert settings.ticket(opened.id) == closed
+    for name in (
+        ticket(2).id,
+        "",
+        "-t",
+        "-t1",
+        opened.id.removesuffix("-t1"),
+        f"{opened.id}#open",
+        "é" * 2000,
+    ):
+        assert settings.ticket(name) is None
+
+
+def test_an_errand_of_a_machine_lies_in_the_outbox_for_the_stream(
+    settings: DynamoSettings, dynamo: Dynamo
+) -> None:
+    for _ in range(2):
+        settings.send(errand("r"))
+    (stored,) = dynamo.items("outbox")
+    assert (stored["pk"], stored["kind"]) == ({"S": "ERRAND#r"}, {"S": "errand"})
+    assert ERRAND.validate_json(canonical(json.loads(stored["body"]["S"])["body"])) == Tick()
+
+
+def errand(name: str) -> Notice:
+    return notice_of(Tick(), name, "c-1", START)
 
 
 def test_answers_are_read_by_case_and_ask(

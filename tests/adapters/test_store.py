@@ -644,26 +644,26 @@ def test_a_setting_its_record_and_the_chain_move_together(store: Store) -> None:
 
 
 def test_the_policy_stands_alone_and_both_who_answers_and_the_engine_read_it(store: Store) -> None:
-    store.settings.apply(setting(policy=policy()))
+    store.settings.apply(setting(kept=policy()))
     assert store.settings.policy() == store.cases.policy() == policy()
     later = policy("the second")
-    store.settings.apply(setting(store.settings.head(CHAIN), "two", policy=later))
+    store.settings.apply(setting(store.settings.head(CHAIN), "two", kept=later))
     assert store.settings.policy() == store.cases.policy() == later
-    late = setting(Head(), "late", policy=policy("the third"), engagement=engagement(), dossier=dossier())
-    with pytest.raises(ConflictError):
-        store.settings.apply(late)
+    for one in (policy("the third"), engagement(), dossier()):
+        with pytest.raises(ConflictError):
+            store.settings.apply(setting(Head(), "late", kept=one))
     assert store.settings.policy() == later
     assert store.settings.engagement("soc2") is None
     assert store.settings.dossier(case().id) is None
 
 
 def test_invitations_and_dossiers_stand_under_their_own_names(store: Store) -> None:
-    store.settings.apply(setting(engagement=engagement()))
-    store.settings.apply(setting(store.settings.head(CHAIN), "two", engagement=engagement("iso")))
-    store.settings.apply(setting(store.settings.head(CHAIN), "three", dossier=dossier()))
+    store.settings.apply(setting(kept=engagement()))
+    store.settings.apply(setting(store.settings.head(CHAIN), "two", kept=engagement("iso")))
+    store.settings.apply(setting(store.settings.head(CHAIN), "three", kept=dossier()))
     ended = engagement(revoked=True)
-    store.settings.apply(setting(store.settings.head(CHAIN), "four", engagement=ended))
-    store.settings.apply(setting(store.settings.head(CHAIN), "five", dossier=dossier("bert")))
+    store.settings.apply(setting(store.settings.head(CHAIN), "four", kept=ended))
+    store.settings.apply(setting(store.settings.head(CHAIN), "five", kept=dossier("bert")))
     assert store.settings.engagement("soc2") == ended
     assert store.settings.engagement("iso") == engagement("iso")
     assert store.settings.dossier(case().id) == dossier("bert")
@@ -681,7 +681,8 @@ def test_invitations_and_dossiers_stand_under_their_own_names(store: Store) -> N
 def test_what_people_agreed_on_and_cannot_be_read_is_an_error_and_never_absent(
     part: str, pk: str, name: tuple[str, ...], store: Store
 ) -> None:
-    store.settings.apply(setting(policy=policy(), engagement=engagement(), dossier=dossier()))
+    for step, one in enumerate((policy(), engagement(), dossier())):
+        store.settings.apply(setting(store.settings.head(CHAIN), str(step), kept=one))
     store.spoil("control_state", pk, name)
     reads = {
         "policy": (store.settings.policy, store.cases.policy),

@@ -213,7 +213,7 @@ def test_every_page_fits_its_screen_and_axe_finds_nothing(
 def test_an_auditors_way_shows_everything_in_scope_and_nothing_to_press(room: Room) -> None:
     console, now = room.world, room.world.clock.now()
     case = console.fixed()
-    console.set(engagement=invited(now + timedelta(days=30), now))
+    console.set(kept=invited(now + timedelta(days=30), now))
     with room.open(AUDIT, DESK) as page:
         page.goto(f"{room.front.url}/log?resource={quote(case.target.resource)}")
         page.get_by_role("link", name="Cases").click()

@@ -95,8 +95,14 @@ def ledger(redress: Any) -> Any:
 
 def a_policy(name: str = "security-team", **changes: Any) -> PolicySetting:
     read = tomllib.loads((EXAMPLES / f"{name}.toml").read_text(encoding="utf-8"))
-    policy = Policy.model_validate_json(json.dumps({**read, **changes}, default=str))
+    for shift in read.get("schedules", {}).get("primary", [])[:1]:
+        shift |= {"starts": NOW, "ends": NOW + timedelta(days=7)}
+    policy = Policy.model_validate_json(json.dumps({**read, **changes}, default=_text))
     return PolicySetting(policy=policy, by="olga", at=NOW, reason="r")
+
+
+def _text(value: Any) -> str:
+    return str(value.isoformat())
 
 
 def a_sweep(**changes: Any) -> Sweep:
@@ -369,6 +375,32 @@ def test_the_hardest_account_counts(ledger: Any) -> None:
     deploy()
     ledger.members = [Enrolment(account="444455556666", by="olga", at=NOW)]
     rules = [rule.model_dump(mode="json") for rule in a_policy().policy.rules]
-    ledger.standing = a_policy(rules=[{**rules[0], "accounts": ["444455556666"], "quorum": 3}, *rules])
+    ledger.standing = a_policy(
+        rules=[{**rules[0], "name": "member", "accounts": ["444455556666"], "quorum": 3}, *rules]
+    )
     (critical,) = examine(ledger)["quorum critical"]
-    assert (critical.health, critical.says.startswith("rule critical wants 3 of 3")) == (Health.WARN, True)
+    assert (critical.health, critical.says.startswith("rule member wants 3 of 3")) == (Health.WARN, True)
+
+
+@pytest.mark.usefixtures("account")
+def test_what_a_policy_leaves_open_is_advice(ledger: Any) -> None:
+    deploy()
+    read = a_policy().policy.model_dump(mode="json")
+    people = {
+        name: {
+            **one,
+            "identities": [known for known in one["identities"] if name != "bert" or known[:5] == "slack"],
+        }
+        for name, one in read["people"].items()
+    }
+    rules = [{**read["rules"][0], "name": "production", "environments": ["production"]}, *read["rules"]]
+    shift = {"starts": NOW + timedelta(hours=1), "ends": NOW + timedelta(hours=2), "people": ["anna"]}
+    ledger.standing = a_policy(people=people, rules=rules, accounts={}, schedules={"primary": [shift]})
+    found = examine(ledger)
+    for name, says in (
+        ("on call", "route on-call: schedule:primary has nobody on call now"),
+        ("accounts in the policy", f"the policy says nothing of {HOME}"),
+        ("own changes", "no identity in AWS is known of bert:"),
+    ):
+        (check,) = found[name]
+        assert (check.health, says in check.says) == (Health.WARN, True), check

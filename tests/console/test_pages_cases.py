@@ -166,7 +166,7 @@ def test_a_ticket_is_shown_with_where_it_lies_and_what_waits_since_when(console:
 def test_the_dossier_is_shown(console: World) -> None:
     case, now = console.asked(), console.clock.now()
     incident = Incident(declared=True, root_cause="a script", reason="data left", by=OLGA, at=now)
-    console.set(dossier=Dossier(case=case.id, holder=BEN, held_since=now, incident=incident))
+    console.set(kept=Dossier(case=case.id, holder=BEN, held_since=now, incident=incident))
     said = text_of(console.get(f"/cases/{case.id}"))
     assert "Ben Okoro , since 3 Aug 2026" in said
     assert "Root cause: a script" in said

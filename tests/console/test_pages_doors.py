@@ -141,7 +141,7 @@ def test_back_from_the_provider_the_page_that_was_wanted_is_shown(console: World
 
 def test_an_invited_auditor_is_known_when_coming_back(console: World) -> None:
     now = console.clock.now()
-    console.set(engagement=invited(now + timedelta(days=1), now))
+    console.set(kept=invited(now + timedelta(days=1), now))
     assert console.get(f"/login/return?code={AUDIT.replace('#', '%23')}", None).status == 303
 
 
@@ -234,7 +234,7 @@ def test_an_invited_auditor_reads_within_scope_until_the_end_and_each_look_is_re
 ) -> None:
     now = console.clock.now()
     home, member = console.asked(1), console.asked(2, account=MEMBER)
-    console.set(engagement=invited(now + timedelta(days=30), now, MEMBER))
+    console.set(kept=invited(now + timedelta(days=30), now, MEMBER))
     page = console.get(f"/cases/{member.id}", AUDIT)
     assert page.status == 200
     assert "Each page that you open is put on record" in page.body
@@ -247,14 +247,14 @@ def test_an_invited_auditor_reads_within_scope_until_the_end_and_each_look_is_re
 
 def test_an_invitation_that_was_ended_lets_nobody_in(console: World) -> None:
     now = console.clock.now()
-    console.set(engagement=invited(now + timedelta(days=30), now, revoked=True))
+    console.set(kept=invited(now + timedelta(days=30), now, revoked=True))
     assert console.get("/", AUDIT).status == 403
 
 
 def test_a_look_that_cannot_be_recorded_is_not_taken(console: World) -> None:
     now = console.clock.now()
     case = console.asked(1)
-    console.set(engagement=invited(now + timedelta(days=30), now))
+    console.set(kept=invited(now + timedelta(days=30), now))
     console.broken = True
     reply = console.get(f"/cases/{case.id}", AUDIT)
     assert reply.status == 503

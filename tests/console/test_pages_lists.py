@@ -254,7 +254,7 @@ def test_people_shows_who_decides_what_and_who_has_no_way_in(console: World) -> 
     people = {**console.set_policy().model_dump(mode="json")["people"]}
     people["anna"]["identities"] = [f"arn:aws:iam::{HOME}:user/anna"]
     console.set_policy({"people": people})
-    console.set(engagement=invited(now + timedelta(days=1), now, HOME))
+    console.set(kept=invited(now + timedelta(days=1), now, HOME))
     said = text_of(console.get("/people", OLGA))
     assert "2 of Anna Berg (no way in) , Ben Okoro , Olga Lind" in said
     assert "signed in within 5 minutes" in said

@@ -231,7 +231,7 @@ class World:
         """The policy from now on."""
         policy = Policy.model_validate_json(json.dumps({**POLICY, **(changes or {})}))
         setting = PolicySetting(policy=policy, by=OLGA, at=self.clock.now(), reason="as agreed")
-        self.set(policy=setting)
+        self.set(kept=setting)
         return policy
 
     def set(self, **setting: Any) -> None:

@@ -168,6 +168,7 @@ def test_a_slack_button_decides_nothing_severe_whatever_the_policy_says(severiti
 
 
 RULE: dict[str, Any] = {"name": "r", "approvers": ("anna",)}
+CORP: dict[str, Any] = {"name": "corp", "title": "Corp", "issuer": IDP, "client_id": "redress"}
 
 
 @pytest.mark.parametrize(
@@ -195,6 +196,13 @@ RULE: dict[str, Any] = {"name": "r", "approvers": ("anna",)}
         ({"people": {**DOCUMENT["people"], "eve": {"name": "Eve", "identities": ("eve",)}}}, "match pattern"),
         ({"console_url": "http://redress.example"}, "match pattern"),
         ({"surprise": True}, "Extra inputs"),
+        ({"rules": (RULE, {**RULE, "controls": ("ssh",)})}, "rule r: that name is given twice"),
+        ({"providers": (CORP, CORP)}, "provider corp: that name is given twice"),
+        ({"providers": ({**CORP, "team": "T0000001"},)}, f"a team is Slack's, and {IDP} is not Slack"),
+        (
+            {"providers": ({**CORP, "issuer": "https://slack.com"},)},
+            "provider corp: name the Slack workspace",
+        ),
     ],
 )
 def test_what_does_not_hold_together_is_no_policy(changes: dict[str, Any], says: str) -> None:
@@ -210,6 +218,42 @@ def test_one_identity_is_one_person(theirs: str) -> None:
     people = {**DOCUMENT["people"], "eve": {"name": "Eve", "identities": (theirs,)}}
     with pytest.raises(ValidationError, match="is said to be both anna and eve"):
         policy(people=people)
+
+
+@pytest.mark.parametrize("by", ["email", "identity"])
+def test_one_mail_address_is_one_person(by: str) -> None:
+    """Otherwise whoever is listed twice would be a quorum of two."""
+    anna = {**DOCUMENT["people"]["anna"], "email": "anna@example.com"}
+    other = f"oidc:{IDP}#another"
+    eve: dict[str, Any] = {"name": "Eve", "identities": (other,), "email": "Anna@Example.com"}
+    if by == "identity":
+        eve |= {"identities": (other, f"email:{IDP}#anna@example.com"), "email": ""}
+    with pytest.raises(ValidationError, match=r"email anna@example\.com is said to be both anna and eve"):
+        policy(people={**DOCUMENT["people"], "anna": anna, "eve": eve})
+
+
+@pytest.mark.parametrize(
+    "first, second, hidden",
+    [
+        ({}, {"severities": ("critical",)}, True),
+        ({"severities": ("high", "critical")}, {"severities": ("critical",)}, True),
+        ({"severities": ("critical",)}, {}, False),
+        ({"severities": ("critical",)}, {"severities": ("high", "critical")}, False),
+        ({"environments": ("test",)}, {"environments": ("production",)}, False),
+        ({"controls": ("ssh", "rdp")}, {"controls": ("ssh",), "accounts": (ACCOUNT,)}, True),
+        ({"controls": ("ssh",)}, {"controls": ("ssh", "rdp")}, False),
+    ],
+)
+def test_no_rule_stands_behind_one_that_hides_it(
+    first: dict[str, Any], second: dict[str, Any], hidden: bool
+) -> None:
+    """A strict rule below a wide one reads like a defence and is none."""
+    rules = ({**RULE, "name": "wide", **first}, {**RULE, "name": "strict", **second})
+    if not hidden:
+        assert [rule.name for rule in policy(rules=rules).rules] == ["wide", "strict"]
+        return
+    with pytest.raises(ValidationError, match="rule strict: wide stands before it and is for all of it"):
+        policy(rules=rules)
 
 
 def test_two_subjects_that_differ_by_case_are_two_people() -> None:

@@ -65,24 +65,12 @@ def swept_anew(stage: Stage) -> dict[str, Any]:
 
 def waiting(stage: Stage, name: str = "events") -> int:
     """Messages of one of our queues, in somebody's hands or not."""
-    counted = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible")
-    sqs = stage.world.client("sqs", quiet=True)
-    found = sqs.get_queue_attributes(QueueUrl=stage.queue_url(name), AttributeNames=list(counted))[
-        "Attributes"
-    ]
-    return sum(int(found[one]) for one in counted)
+    return stage.depth(name, whole=True)
 
 
 def calm(stage: Stage, seconds: float = 30.0) -> None:
-    """Return once no event is under way and every message has been dealt with."""
-    stage.world.wait_for(
-        lambda: (
-            stage.world.backlog() == 0
-            and not any(waiting(stage, name) for name in ("events", "commands", "undo"))
-        ),
-        seconds,
-        "the queues to be empty",
-    )
+    """Return once no event is under way and every message has been dealt with, those to people too."""
+    stage.at_rest(seconds)
 
 
 def receives(stage: Stage, *, visibility: int, most: int = 5, name: str = "events") -> None:

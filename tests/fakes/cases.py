@@ -19,6 +19,7 @@ from chalicelib.domain.case import Case, CaseState, Lock
 from chalicelib.domain.dossier import Dossier
 from chalicelib.domain.errors import ConflictError, ContractError, StoreError, UnreadableError
 from chalicelib.domain.finding import Model, Target
+from chalicelib.domain.kept import Kept
 from chalicelib.domain.limits import Spent
 from chalicelib.domain.policy import Engagement, PolicySetting
 from chalicelib.domain.ports import (
@@ -53,9 +54,7 @@ Setting = (
     | Enrolment
     | DeploymentRole
     | Owner
-    | PolicySetting
-    | Engagement
-    | Dossier
+    | Kept
     | Spent
     | Sweep
     | Baseline
@@ -294,15 +293,13 @@ class FakeCases:
                 change.enrolment,
                 change.deployment_role,
                 change.owner,
-                change.policy,
-                change.engagement,
-                change.dossier,
             )
             self._write(
                 [
                     _record(change.record),
                     Write(("CHAIN", chain), Item(head.model_dump_json(), head.seq), None),
                     *(_set(one) for one in (*settings, *change.exemptions, *change.freezes) if one),
+                    *([_set(change.kept)] if change.kept else []),
                     *_notices(change.notices),
                 ]
             )

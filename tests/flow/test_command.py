@@ -190,12 +190,13 @@ class FakeSettings:
             self.owners[change.owner.account] = change.owner
         if change.enrolment:
             self.enrolments[change.enrolment.account] = change.enrolment
-        if change.policy:
-            self.policies.append(change.policy)
-        if change.engagement:
-            self.engagements[change.engagement.id] = change.engagement
-        if change.dossier:
-            self.dossiers[change.dossier.case] = change.dossier
+        match change.kept:
+            case PolicySetting():
+                self.policies.append(change.kept)
+            case Engagement():
+                self.engagements[change.kept.id] = change.kept
+            case Dossier():
+                self.dossiers[change.kept.case] = change.kept
 
     @property
     def types(self) -> list[RecordType]:

@@ -92,6 +92,6 @@ def test_where_others_are_always_quicker_it_is_said(built: House, case: str) -> 
     def never(_change: Any) -> None:
         raise ConflictError("somebody else was quicker")
 
-    built.cases.commit = never  # type: ignore[method-assign]  # the fake's own method
+    built.cases.commit = never  # type: ignore[method-assign, assignment]  # the fake's own method
     (walked,) = built.carry_out(wanted(case))
     assert walked.verdict == "nothing"

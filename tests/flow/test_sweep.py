@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from pydantic import JsonValue
 
+from chalicelib.delivery import routes
 from chalicelib.domain.contract import AnyRemediation, Mode
 from chalicelib.domain.errors import AccessDeniedError, ConflictError, StoreError, TransientError
-from chalicelib.domain.finding import Target
+from chalicelib.domain.finding import Severity, Target
 from chalicelib.domain.sweep import ABANDONED_AFTER
 from chalicelib.flow import errands, sweep
 from chalicelib.flow.errand import Look, Sweep, SweepPart
@@ -54,6 +55,10 @@ def test_the_first_sweep_of_a_control_is_one_report_and_asks_nobody_whatever_the
     assert group.id in str(report["listed"])
     case = built.only_case()
     assert (case.state, SSH in case.inherited) == ("open", True)
+    (notice,) = built.cases.notices
+    about = routes.about_of(notice, {SSH: Severity.HIGH})
+    assert about, "by which the report finds its way"
+    assert (about.account, about.controls, about.severity) == (ACCOUNT, (SSH,), Severity.HIGH)
 
 
 def test_what_was_inherited_is_quiet_until_somebody_asks_for_it(built: House, group: Group) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from chalicelib.domain.approval import EXPIRES_AFTER, SETTLED_AFTER
-from chalicelib.domain.contract import Mode
+from chalicelib.domain.contract import Mode, canonical
+from chalicelib.domain.shape import mapping
 from chalicelib.domain.ticket import Ticket
 from chalicelib.flow import ticketing
 from chalicelib.flow.errand import Tick
@@ -54,6 +55,16 @@ def test_however_many_events_tell_of_it_there_is_one_ticket(built: House, group:
     assert built.kinds().count("TICKET_OPENED") == 1
     assert [notice.id for notice in built.cases.notices] == [f"{ticket.id}#open"]
     assert built.only_case().ticket == ticket
+    (notice,) = built.cases.notices
+    assert Ticket.model_validate_json(canonical(mapping(notice.body["ticket"]))).id == ticket.id
+    where = {name: notice.body[name] for name in ("account", "region", "resource", "controls", "owner")}
+    assert where == {
+        "account": ticket.target.account,
+        "region": ticket.target.region,
+        "resource": ticket.resource,
+        "controls": [SSH],
+        "owner": ticket.owner,
+    }
 
 
 def test_a_ticket_is_closed_by_an_assessment_and_the_next_violation_is_the_next_ticket(

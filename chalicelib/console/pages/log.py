@@ -17,6 +17,9 @@ ON_A_PAGE = 25
 LOOKS_BACK = timedelta(days=30)
 """How far the log reaches without a `since`."""
 
+EARLIEST = date(2020, 1, 1)
+"""Nothing of ours is older: an address that says otherwise costs no search through centuries."""
+
 
 def log(visit: Visit) -> Reply:
     """A page of records, newest first: an account's, a resource's, or an actor's.
@@ -26,6 +29,7 @@ def log(visit: Visit) -> Reply:
     accounts = visit.accounts
     filters = {name: visit.asked(name, 600) for name in ("account", "resource", "actor", "control", "type")}
     since, until = _day(visit.asked("since")), _day(visit.asked("until"))
+    since, until = since and max(since, EARLIEST), until and min(until, visit.now.date())
     account = filters["account"] if is_account_id(filters["account"]) else (accounts or (visit.desk.home,))[0]
     begins = datetime.combine(since, time(), UTC) if since else visit.now - LOOKS_BACK
     ends = datetime.combine(until, time.max, UTC) if until else visit.now

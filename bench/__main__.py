@@ -18,7 +18,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bench import budget, fresh, walks, ways
+from bench import budget, fresh, pages, walks, ways
 from bench.figures import LEAST_REPETITIONS, Row, Versus, all_met, spread, target, verdict, written
 from chalicelib.cli.package import PackageError, package
 from local.stage import Stage
@@ -26,7 +26,7 @@ from local.stage import Stage
 WALK_AT_MOST = 2.0
 FRESH_AT_MOST = 1.4
 ZIP_AT_MOST_MB = 15.0
-PARTS = ("walk", "calls", "fresh", "zip", "deployed")
+PARTS = ("walk", "calls", "fresh", "zip", "deployed", "pages")
 KINDS_OF_WALK = "walk", "calls", "deployed"
 
 
@@ -42,6 +42,9 @@ def measured(parts: frozenset[str], repetitions: int) -> Iterator[Row]:
         yield from _fresh(repetitions)
     if "zip" in parts:
         yield from _zip()
+    if "pages" in parts:
+        say(f"the console's pages, with {pages.CASES} cases")
+        yield from pages.rows()
     if parts.intersection(KINDS_OF_WALK):
         with Stage(parameters=walks.PARAMETERS, say=say) as stage:
             yield from _walks(stage, parts, repetitions)

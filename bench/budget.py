@@ -192,7 +192,7 @@ _ONE_SESSION = Fewest(
 
 _LOCATION = "the bucket's Region is read, though S3 itself refuses a call to another Region"
 _CUT = "what blocking may cut is three questions (ownership, policy, website); an ACL counts only where they are enabled"
-_WITH_CASE = "the answers could be read with the case, since the message names both"
+_WITH_CASE = "the answers could be read with the case, since the message names both, and so could the policy"
 _PART = "1 to read whether the sweep is still this one + 1 transaction with the part's report"
 _GATE = "1 to read the gate"
 _TWICE = "parts do not know of one another, so what still fails is looked at twice in a sweep"
@@ -201,6 +201,8 @@ _ANSWER = Fewest(
     3,
     "1 to read the case, which names its ask + 1 to read the answers to that ask"
     " + 1 transaction with the answer, its record and the errand, if the ask is still open",
+    1,
+    "the policy, which says whose answer counts, could be read with the answers",
 )
 
 STEPS = (
@@ -228,7 +230,13 @@ STEPS = (
                 1,
                 _LOCATION,
             ),
-            _OBSERVING,
+            Fewest(
+                "dynamodb",
+                _OBSERVING.calls,
+                _OBSERVING.because,
+                1,
+                "the policy, which says how long an ask stands, is read where somebody is asked and on no other walk",
+            ),
         ),
     ),
     Step("asked: answered", (_ANSWER,)),
@@ -247,7 +255,7 @@ STEPS = (
                 5,
                 "1 to read case and answers, which say whom the gate is about + 1 to read the gate + 1 INTENT"
                 " + 1 to read the kill switch before the write + 1 RESULT",
-                1,
+                2,
                 _WITH_CASE,
             ),
             _ONE_SESSION,
@@ -273,6 +281,8 @@ STEPS = (
                 4,
                 "1 to read the case, which says where its lock lies + 1 to read the gate + 1 to read the chain, which"
                 " alone says what the run changed + 1 transaction with the ask",
+                1,
+                "the policy says how long the ask stands, and whether anybody may approve it",
             ),
         ),
     ),
@@ -280,7 +290,7 @@ STEPS = (
     Step(
         "undo: handed on",
         (
-            Fewest("dynamodb", 1, "1 to read case and answers", 1, _WITH_CASE),
+            Fewest("dynamodb", 1, "1 to read case and answers", 2, _WITH_CASE),
             Fewest("sqs", 1, "1 message to the function that may undo, which nobody else may send"),
         ),
     ),
@@ -299,7 +309,7 @@ STEPS = (
                 6,
                 "1 to read case and answers + 1 to read the gate + 1 to read the chain + 1 INTENT with the exemption"
                 " + 1 to read the kill switch before the write + 1 RESULT",
-                1,
+                2,
                 _WITH_CASE,
             ),
             _ONE_SESSION,

@@ -1,7 +1,6 @@
 """What each page of the console costs at 10,000 cases on the emulator: handler time and round trips to DynamoDB.
 
-`python -m bench.pages [cases]` starts an emulated AWS of its own, makes the cases, asks for every page as an operator, and
-prints medians. Exit 1 when a page takes longer than it may.
+An emulated AWS of its own, filled with cases; every page is asked for as an operator, without Lambda and API Gateway.
 """
 
 import json
@@ -13,9 +12,11 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from bench.figures import Row
 from chalicelib.adapters.aws import own_client
 from chalicelib.domain.case import CaseState
 from tests.adapters.tables import create_tables
@@ -121,35 +122,26 @@ def emulated() -> Iterator[World]:
             process.communicate()
 
 
-def main() -> None:
-    """Fill, measure, print."""
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else CASES
-    slow = False
+def rows(count: int = CASES) -> Iterator[Row]:
+    """Every page, as an operator sees it."""
     with emulated() as console:
         waiting, repaired = fill(console, count)
         watch, cookie = Watch(console.client), console.signed_in(OLGA)
-        print(f"{count} cases, {WAITING} waiting; medians of {TIMES}")
-        print(f"{'page':28} {'in all':>9} {'DynamoDB':>9} {'ours':>9}  round trips")
-        for path in (
-            "/",
-            "/approvals",
-            "/cases",
-            "/cases?state=closed",
-            f"/cases/{waiting}",
-            f"/cases/{repaired}",
-            "/log",
-            "/controls",
-            f"/controls/{SSH}",
-            "/exemptions",
-            "/tickets",
-            "/switches",
-            "/people",
+        for name, path in (
+            ("overview", "/"),
+            ("approvals", "/approvals"),
+            ("cases", "/cases"),
+            ("cases that are closed", "/cases?state=closed"),
+            ("a case that waits", f"/cases/{waiting}"),
+            ("a case that was repaired", f"/cases/{repaired}"),
+            ("log", "/log"),
+            ("controls", "/controls"),
+            ("a control", f"/controls/{SSH}"),
+            ("exemptions", "/exemptions"),
+            ("tickets", "/tickets"),
+            ("switches", "/switches"),
+            ("people", "/people"),
         ):
-            whole, there, trips = measured(watch, lambda path=path: console.get(path, cookie=cookie))  # type: ignore[misc]  # a default binds the path of this turn
-            slow = slow or whole > TARGET_MS
-            print(f"{path[:28]:28} {whole:7.1f}ms {there:7.1f}ms {whole - there:7.1f}ms  {trips}")
-    sys.exit(1 if slow else 0)
-
-
-if __name__ == "__main__":
-    main()
+            whole, there, trips = measured(watch, partial(console.get, path, cookie=cookie))
+            note = f"{there:.0f} ms of it in the emulated DynamoDB, {trips} round trips"
+            yield Row("pages", f"page: {name}", whole, "ms", target=TARGET_MS, note=note)

@@ -40,6 +40,7 @@ from chalicelib.flow.errand import notice as errand_notice
 from chalicelib.flow.visit import Visit, Walked, params_of
 
 if TYPE_CHECKING:
+    from chalicelib.domain.policy import Policy
     from chalicelib.flow.pipeline import Engine
 
 ATTEMPTS = 8
@@ -151,15 +152,16 @@ def _want(  # noqa: C901, PLR0911 -- a list of ways out, in order
     if not prepared.plan.calls or prepared.plan.declined:
         outcome = Outcome.DECLINED if prepared.plan.declined else Outcome.ALREADY_COMPLIANT
         return _refused(engine, case, visit.key, order.undone, outcome, _why(prepared.plan))
-    ask = _ask(engine, case, order.undone, controls, params, prepared, now, again=False)
-    vain = asking.vain(asking.policy_of(engine), case, ask)
+    policy = asking.policy_of(engine)
+    ask = _ask(policy, case, order.undone, controls, params, prepared, now, again=False)
+    vain = asking.vain(policy, case, ask)
     if vain:
         return _refused(engine, case, visit.key, order.undone, Outcome.DECLINED, vain)
     return _put(engine, case, visit.key, ask, now, ())
 
 
 def _ask(
-    engine: "Engine",
+    policy: "Policy | None",
     case: Case,
     undone: Undone,
     controls: tuple[Control, ...],
@@ -184,7 +186,7 @@ def _ask(
         reason=undone.reason,
         again=again,
         undo=undone,
-        **asking.terms(asking.policy_of(engine), case, controls, now),
+        **asking.terms(policy, case, controls, now),
     )
 
 
@@ -282,7 +284,8 @@ def _carry_out(engine: "Engine", order: UndoRun) -> Walked:
         raise BusyError(f"{case.target.resource} is in the hands of case {gate.lock.case}", retry_after=5)
     if case.run and case.run.undo:
         return _resume(engine, visit, case, case.run, gate.lock, now)
-    approved = _approved(engine, case, order, now)
+    policy = asking.policy_of(engine)
+    approved = _approved(engine, policy, case, order, now)
     if isinstance(approved, str) or gate.seen or not gate.enrolled:
         why = approved if isinstance(approved, str) else _AGAIN if gate.seen else _NOT_OURS
         return _nothing(case.id, why)
@@ -290,17 +293,17 @@ def _carry_out(engine: "Engine", order: UndoRun) -> Walked:
     switch = decide.frozen(gate.freezes, decide.scopes(case.target, ask.controls))
     if switch:
         return _closed(engine, case, ask, by, now, f"frozen by {switch.by}: {switch.reason}")
-    return _begin(engine, visit, gate, case, ask, undone, by, now)
+    return _begin(engine, policy, visit, gate, case, ask, undone, by, now)
 
 
 def _approved(
-    engine: "Engine", case: Case, order: UndoRun, now: datetime
+    engine: "Engine", policy: "Policy | None", case: Case, order: UndoRun, now: datetime
 ) -> tuple[Ask, Undone, tuple[Answer, ...]] | str:
     """The ask, what is wanted, and who approved it, all read anew; or why nothing of the kind waits here."""
     ask, answers = case.ask, engine.cases.answers(case.id, order.ask)
     if ask is None or ask.undo is None or ask.seq != order.ask or answers is None or not answers.answers:
         return "no approved undo waits here"
-    amounts, problem, _ = asking.judged(asking.policy_of(engine), case, ask, answers, now)
+    amounts, problem, _ = asking.judged(policy, case, ask, answers, now)
     if problem or amounts.state != "approved":
         return problem or f"the undo is {amounts.state}, not approved"
     return ask, ask.undo, amounts.by
@@ -308,6 +311,7 @@ def _approved(
 
 def _begin(
     engine: "Engine",
+    policy: "Policy | None",
     visit: Visit,
     gate: Gate,
     case: Case,
@@ -327,7 +331,7 @@ def _begin(
         raise
     except (AwsError, TargetGoneError) as unreadable:
         return _closed(engine, case, ask, by, now, str(unreadable))
-    anew = _ask(engine, case, undone, controls, params, prepared, now, again=True)
+    anew = _ask(policy, case, undone, controls, params, prepared, now, again=True)
     if anew.plan_hash != ask.plan_hash:
         return _stale(engine, case, ask, by, anew, now)
     run = Run(

@@ -30,6 +30,10 @@ from joserfc import jwt
 from joserfc.jwk import ECKey, RSAKey
 
 CODE_SECONDS = 60
+_STYLE = (
+    ":root{color-scheme:light dark}body{font:16px/1.5 system-ui,sans-serif;max-width:22rem;margin:0 auto;padding:1rem}"
+    "h1{font-size:1.3rem}p{margin:.5rem 0}button{font:inherit;width:100%;padding:.6rem;cursor:pointer}"
+)
 TOKEN_SECONDS = 300
 SLOW_SECONDS = 8
 
@@ -253,6 +257,7 @@ class FakeOidc:
             200,
             '<!doctype html><html lang="en"><meta charset="utf-8">'
             '<meta name="viewport" content="width=device-width"><title>Sign in</title>'
+            f"<style>{_STYLE}</style>"
             f'<h1>Who are you?</h1><form method="post" action="/choose">{kept}{people}</form></html>',
             "text/html; charset=utf-8",
         )

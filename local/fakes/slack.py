@@ -751,6 +751,7 @@ dl{display:grid;grid-template-columns:9rem 1fr;gap:.15rem .8rem;margin:.4rem 0}d
 .small{font-size:.85rem;opacity:.75}.row{display:flex;flex-wrap:wrap;gap:.5rem;margin-top:.6rem}form{display:inline}
 .row a,.row button{font:inherit;border:1px solid var(--line);border-radius:5px;padding:.3rem .8rem;text-decoration:none;
 color:inherit;background:none;cursor:pointer}.row .primary{background:#0a7c4a;color:#fff}.row .danger{color:#c22}
+@media(max-width:30rem){dl{display:block}dt{font-size:.85rem;opacity:.75;margin-top:.3rem}}
 aside{background:#fd82;border-radius:6px;padding:.5rem .9rem;margin:.5rem 0}nav a{margin-right:.8rem}nav b{margin-right:.8rem}
 """
 
@@ -768,11 +769,14 @@ def _page(slack: FakeSlack, viewer: str) -> str:
         if one.user == viewer
     )
     channels = "".join(_channel_html(one, viewer) for one in slack.channels.values())
+    named = "".join(
+        f'<a href="#{html.escape(one.id)}"># {html.escape(one.name)}</a>' for one in slack.channels.values()
+    )
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta http-equiv="refresh" content="5">'
         '<meta name="viewport" content="width=device-width"><title>Slack of the emulated world</title>'
         f"<style>{_STYLE}</style></head><body><h1>Slack of the emulated world</h1>"
-        f"<nav>You are: {people}</nav>{told}{channels}</body></html>"
+        f"<nav>You are: {people}</nav><nav>Channels: {named}</nav>{told}{channels}</body></html>"
     )
 
 
@@ -783,7 +787,7 @@ def _channel_html(channel: Channel, viewer: str) -> str:
             _message_html(one, viewer, "") for one in channel.messages if one.thread == message.ts
         )
         shown.append(_message_html(message, viewer, replies))
-    return f"<h2># {html.escape(channel.name)}</h2>{''.join(shown) or '<p>Nothing was posted yet.</p>'}"
+    return f'<h2 id="{html.escape(channel.id)}"># {html.escape(channel.name)}</h2>{"".join(shown) or "<p>Nothing was posted yet.</p>"}'
 
 
 def _message_html(message: Message, viewer: str, replies: str) -> str:

@@ -25,7 +25,7 @@ from chalicelib.domain.approval import Door
 from chalicelib.domain.case import Case
 from chalicelib.domain.errors import SignInError
 from chalicelib.domain.finding import Actor, Severity
-from chalicelib.domain.policy import PolicySetting, Provider
+from chalicelib.domain.policy import Person, PolicySetting, Provider
 from chalicelib.domain.ports import Change
 from chalicelib.domain.record import RecordType
 from chalicelib.flow.answering import Said, Who, answer
@@ -577,8 +577,10 @@ def test_a_press_whose_address_to_reply_to_is_not_slacks_reaches_nobody(counter:
 
 def test_a_press_that_was_taken_back_is_not_replayed(counter: Desk) -> None:
     """Slack's signature holds for five minutes: whoever recorded the press would otherwise approve again in that name."""
-    small, every = (one.model_dump(mode="json") for one in policy().rules)
-    both = policy(rules=({**small, "quorum": 2, "approvers": every["approvers"]}, every))
+    small, every = policy().rules
+    rules = (small.model_copy(update={"quorum": 2, "approvers": every.approvers}), every)
+    people = {**policy().people, "ben": Person(name="Ben", identities=("slack:T0REDRESS/U0BEN00001",))}
+    both = policy().model_copy(update={"rules": rules, "people": people})
     counter.store.set(PolicySetting(policy=both, by="olga", at=START, reason="two"))
     pressed = counter.request(encoded(payload()))
     assert counter.hears(pressed).status == 200

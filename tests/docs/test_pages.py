@@ -2,13 +2,16 @@
 
 import json
 import re
+import tomllib
 from dataclasses import fields
+from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import pytest
 import typer
+import yaml
 from markdown_it import MarkdownIt
 from typer.testing import CliRunner
 
@@ -19,7 +22,9 @@ from chalicelib.domain.case import CaseState
 from chalicelib.domain.contract import Mode, Outcome
 from chalicelib.domain.decision import RULES
 from chalicelib.domain.errors import ContractError
+from chalicelib.domain.policy import Policy, Provider, Role, Route, Rule
 from chalicelib.domain.record import RecordType
+from chalicelib.flow.command import KINDS
 from chalicelib.settings import Settings
 
 HOSTILE = (
@@ -148,13 +153,15 @@ def test_the_example_of_the_readme_is_decided_as_act_without_any_account() -> No
     assert " ".join(words[:-1]).replace(f"{ROOT}/", "") in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+"""What people read: README, CHANGELOG, CONTRIBUTING, and all of docs/."""
+
+
 def links(page: str) -> list[str]:
     return re.findall(r"\]\(([^)\s]+)\)", page)
 
 
-@pytest.mark.parametrize(
-    "page", sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")]), ids=lambda page: page.name
-)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_link_leads_somewhere(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     for link in links(text):
@@ -172,9 +179,7 @@ def _anchor(heading: str) -> str:
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
-@pytest.mark.parametrize(
-    "page", sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")]), ids=lambda page: page.name
-)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_command_that_a_page_tells_one_to_run_exists(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     group: Any = typer.main.get_command(app)
@@ -183,3 +188,69 @@ def test_every_command_that_a_page_tells_one_to_run_exists(page: Path) -> None:
     targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
     made = set(re.findall(r"(?:^|`)make ([a-z-]+)", text, re.MULTILINE))
     assert made <= set(targets), made - set(targets)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_file_and_folder_of_ours_that_a_page_names_exists(page: Path) -> None:
+    ours = "|".join(sorted(re.escape(one.name) for one in ROOT.iterdir() if one.is_dir()))
+    named = re.findall(rf"`((?:{ours})/[\w./-]*)(?:::\w+)?`", page.read_text(encoding="utf-8"))
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+def blocks(page: str, language: str) -> list[str]:
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def policy_of(text: str) -> Policy:
+    """The policy as `redress set-policy` reads it of a file."""
+    return Policy.model_validate_json(json.dumps(tomllib.loads(text), default=str))
+
+
+def test_the_parts_of_the_policys_page_are_one_policy_and_its_integration_belongs_to_it() -> None:
+    policy = policy_of("\n".join([*blocks("policy.md", "toml"), *blocks("tickets.md", "toml")]))
+    assert [rule.name for rule in policy.rules] == ["critical", "everyday", "production", "everything-else"]
+    assert [one.name for one in policy.integrations] == ["security-board"]
+    assert policy.on_call(policy.routes[0], datetime(2026, 11, 24, tzinfo=UTC)) == ("anna",)
+
+
+def test_the_policys_page_names_every_role_and_every_setting_of_a_rule_and_a_route() -> None:
+    page = (ROOT / "docs" / "policy.md").read_text(encoding="utf-8")
+    names = {*Role, *Policy.model_fields, *Rule.model_fields, *Route.model_fields, *Provider.model_fields}
+    assert [name for name in sorted(names) if not re.search(rf"\b{name}\b", page)] == []
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "chalicelib/cli/examples").glob("*.toml")), ids=lambda p: p.stem
+)
+def test_an_example_policy_is_one_and_the_page_names_it(path: Path) -> None:
+    assert policy_of(path.read_text(encoding="utf-8")).rules
+    assert path.stem in (ROOT / "docs" / "policy.md").read_text(encoding="utf-8")
+
+
+def test_the_secrets_on_the_operating_page_are_json_and_have_every_field_that_is_read() -> None:
+    console, notifier = map(json.loads, blocks("operating.md", "json"))
+    assert {*console} == {"session_keys", "providers", "slack_signing", "slack_token", "hooks"}
+    assert {*notifier} == {"slack_token", "integrations"}
+    read = "".join(
+        (ROOT / "chalicelib" / name).read_text(encoding="utf-8")
+        for name in ("bootstrap.py", "console/built.py")
+    )
+    found = re.findall(r'secrets\.(?:texts|fields)\(\s*"(\w+)"', read)
+    assert {*found} - {"session_key"} == {*console, *notifier}
+
+
+def test_the_operating_page_explains_every_alarm_every_door_and_every_kind_of_command() -> None:
+    page = (ROOT / "docs" / "operating.md").read_text(encoding="utf-8")
+    template = yaml.safe_load((ROOT / ".chalice" / "resources.yaml").read_text(encoding="utf-8"))
+    alarms = [
+        one["Properties"]["AlarmName"]["Fn::Sub"].removeprefix("redress-${Stage}-")
+        for one in template["Resources"].values()
+        if one.get("Type") == "AWS::CloudWatch::Alarm"
+    ]
+    assert len(alarms) > 10
+    assert [name for name in alarms if f"`…-{name}`" not in page] == []
+    doors = {"PeopleEmail", "AllowedCidrs", "ApiEndpoint", "VpcEndpointIds", "WebAcl", "AccessLogs"}
+    assert doors <= {*template["Parameters"]}
+    assert [name for name in sorted(doors) if f"`{name}" not in page] == []
+    assert [kind for kind in sorted(KINDS) if f"`{kind}`" not in page] == []

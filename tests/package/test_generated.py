@@ -16,6 +16,8 @@ from chalicelib import catalog
 from chalicelib.adapters import dynamodb, told
 from chalicelib.cli import generate, patterns, policies
 from chalicelib.domain.control import Status
+from chalicelib.domain.dossier import Dossier
+from chalicelib.domain.policy import Engagement, PolicySetting
 from chalicelib.domain.record import system_chain
 from chalicelib.flow import errand
 from local.emulator import names
@@ -260,7 +262,8 @@ def test_who_may_put_what(root: Path) -> None:
         ],
     }
     assert puts(granted(root, "notifier")) == {
-        "outbox": ["DELIVERIES#*", "DIGEST#*", "STORM#*", "TICKETREF#*", "ERRAND#*"]
+        "outbox": ["DELIVERIES#*", "STORM#*", "TICKETREF#*", "ERRAND#*"],
+        "control-state": ["FIGURES"],
     }
     assert puts(granted(root, "outbox")) == {}
 
@@ -289,9 +292,9 @@ def test_who_may_write_which_settings_follows_the_keys_of_the_store() -> None:
         dynamodb._deployer_key("1", "arn"),
         dynamodb._owner_key("1"),
         dynamodb._chain_key("x"),
-        dynamodb._POLICY,
-        dynamodb._engagement_key("e"),
-        dynamodb._dossier_key("c-1"),
+        PolicySetting.key_of(),
+        Engagement.key_of("e"),
+        Dossier.key_of("c-1"),
     }
     by_the_engine = {spent, dynamodb._sweep_key("1"), dynamodb._baseline_key("1", "c")}
     for forms, keys in (

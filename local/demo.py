@@ -675,7 +675,7 @@ def main() -> int:
         ready = time.monotonic() - began
         console.print(f"deployed {ready:.1f} s after the start; nobody has raised any control yet")
         town.settle(stage, routes=[TOLD_IN_SLACK])
-        console.print("olga-operator: redress policy set; who may answer, and where people hear of it")
+        console.print("olga-operator: redress set-policy; who may answer, and where people hear of it")
         rows = play(town, stage, console.print)
     total = time.monotonic() - began
     bad = [row for row in rows if not row.ended_well]

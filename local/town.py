@@ -90,9 +90,9 @@ class Town:
         return policy
 
     def cards(self, channel: str, about: str) -> list[Message]:
-        """The channel's messages about a case or a resource, oldest first; replies are not among them."""
+        """The channel's cards of a case or a resource, oldest first; replies and digests are none."""
         found = (one for one in self.slack.messages(channel) if one.thread is None)
-        return [one for one in found if about in f"{one.text}\n{one.shown}"]
+        return [one for one in found if about in one.shown and "\nCase " in one.shown]
 
     def thread(self, card: Message) -> list[str]:
         """What was replied to a card, in order."""

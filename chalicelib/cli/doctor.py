@@ -156,9 +156,7 @@ class Doctor:
     def _queue(self, name: str) -> Iterator[Check]:
         waiting, dead = self._waiting(name), self._waiting(f"{name}-dlq")
         if dead:
-            says = (
-                f"{dead} messages failed five times; find out why in the log, then `redress redrive {name}`"
-            )
+            says = f"{dead} messages failed too often; find out why in the log, then `redress redrive {name}`"
             yield Check(f"queue {name}", Health.FAIL, says)
         else:
             yield Check(f"queue {name}", Health.OK, f"{waiting} waiting, none dead")

@@ -781,7 +781,7 @@ def enrol(
 @app.command(short_help="Try again what failed, from a dead-letter queue.")
 def redrive(
     ctx: typer.Context,
-    queue: Annotated[str, typer.Argument(help="events, commands or undo.", show_default=False)],
+    queue: Annotated[str, typer.Argument(help="events, commands, undo or notices.", show_default=False)],
     *,
     reason: Reason,
     most: Annotated[int, typer.Option(help="At most so many messages.")] = 100,

@@ -316,7 +316,7 @@ def records_page() -> str:
         "`redress log` shows what was recorded, `redress case` one case from its first event to its last, and whether\n"
         "its chain still holds. A record is stored once and never changed: its body carries the hash of the record\n"
         "before it, and beside it stands the SHA-256 of exactly the bytes stored.\n\n"
-        "What people set or ask for (the policy, modes, freezes, exemptions, invitations, undos) stands in one chain for each\n"
+        "What people set or ask for (the policy, modes, exemptions, invitations, comments, undos) stands in one chain for each\n"
         "account and month, `SYS#<account>#<yyyymm>`, with what it was before and what it is since. The answers to an ask are\n"
         "a chain of their own, `ANSWER#<case>#<ask>`; one that was refused is alone, `ANSWER#REFUSED#<request>`, and so is\n"
         "each look of an outside auditor, `SYS#VIEW#<request>`.\n\n"

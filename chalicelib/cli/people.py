@@ -142,6 +142,14 @@ def answers_of(books: Books, case: Case) -> tuple[Answer, ...]:
     return found.answers if found else ()
 
 
+def _did(answer: Answer) -> str:
+    if answer.withdrawn:
+        return "taken back"
+    if answer.break_glass:
+        return "approved alone, break-glass"
+    return "approved" if answer.approve else "denied"
+
+
 def standing(case: Case, answers: Iterable[Answer], now: datetime) -> dict[str, str]:
     """What a case waits for, as far as it does: an answer, somebody's hands, a day."""
     lines = {}
@@ -151,8 +159,9 @@ def standing(case: Case, answers: Iterable[Answer], now: datetime) -> dict[str, 
             f"{case.ask.reason} ({until} {stamp(case.ask.expires_at)}, plan {case.ask.plan_hash})"
         )
     for one in answers:
-        did = "approved" if one.approve else "denied"
-        lines[did] = f"by {one.by} at {stamp(one.at)}: {one.reason}"
+        did = _did(one)
+        more = f"{lines[did]}; " if did in lines else ""
+        lines[did] = f"{more}by {one.by} at {stamp(one.at)}: {one.reason}"
     if case.ticket:
         lines["ticket"] = f"{case.ticket.id}, {case.ticket.state.value}: {case.ticket.title}"
     if case.wakes_at:

@@ -149,7 +149,7 @@ def _answered(said: Said, press: _Press, request_id: str, counter: Counter) -> s
     identity = f"slack:{press.team}/{press.user}"
     barred = counter.people(press.user).barred(press.team)
     if not barred and policy.who(identity) is None:
-        barred = f"the policy knows nobody as {identity}; an operator adds it with `redress policy`"
+        barred = f"the policy knows nobody as {identity}; an operator adds it with `redress set-policy`"
     who = Who(
         identity=identity,
         known=not barred,

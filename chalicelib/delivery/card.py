@@ -21,7 +21,7 @@ from chalicelib.domain.control import Control
 from chalicelib.domain.delivery import Storm
 from chalicelib.domain.dossier import Dossier
 from chalicelib.domain.finding import Severity
-from chalicelib.domain.policy import STRICT, About, Consent, Policy, Route, about_of, consent
+from chalicelib.domain.policy import STRICT, About, Consent, Policy, Route, able, about_of, consent
 from chalicelib.domain.record import stamp
 from chalicelib.domain.shape import mapping
 
@@ -144,7 +144,7 @@ def view_of(
         facts=_facts(case, known, policy, dossier),
         reach=_reach(waits, remediation) if waits else (),
         ask=waits,
-        approvals=_approvals(policy, about, given) if waits and given else "",
+        approvals=_approvals(policy, about, waits, given) if waits and given else "",
         mentions=_mentions(policy, route, now) if policy and route and severity in STRICT else (),
         names={one: known.name for known in policy.people.values() for one in known.identities}
         if policy
@@ -330,13 +330,13 @@ def _reach(ask: Ask, remediation: AnyRemediation | None) -> tuple[tuple[str, str
     return (("Reach", f"{calls}; {risk}"), ("Undo", undo), ("Cost", f"{charged}: {cost.basis}"))
 
 
-def _approvals(policy: Policy | None, about: About, given: Consent) -> str:
+def _approvals(policy: Policy | None, about: About, ask: Ask, given: Consent) -> str:
     if policy is None:
         return "one person, with `redress approve`: no policy is set"
     rule = policy.rule(about)
     if rule is None:
         return "nobody: the policy has no rule for this"
-    names = [policy.people[one].name for one in sorted(policy.members(rule.approvers))]
+    names = [policy.people[one].name for one in sorted(able(policy, about, ask))]
     more = f", +{len(names) - LINES} more" if len(names) > LINES else ""
     so_far = f"; so far {', '.join(name_of(policy, one.by) for one in given.by)}" if given.by else ""
     return f"{len(given.by)} of {given.needs} approvals{so_far}. May: {', '.join(names[:LINES])}{more}"

@@ -298,8 +298,8 @@ class Office:
         except RejectedError as error:
             page.keep(lines=[_line(delivery, page, "given_up", str(error))])
         else:
-            said = voice.refused or said
-            page.keep(lines=[_line(delivery, page, "given_up" if said else "told", said)])
+            state: State = "given_up" if voice.refused else "nothing" if said else "told"
+            page.keep(lines=[_line(delivery, page, state, voice.refused or said)])
 
     def _bring(self, delivery: Delivery, page: _Page, voice: _Voice) -> str:
         """Tell it, or say why there was nothing to tell."""
@@ -546,7 +546,7 @@ class Office:
         return setting.policy if setting else None
 
 
-State = Literal["waiting", "told", "given_up"]
+State = Literal["waiting", "told", "nothing", "given_up"]
 _RUN = re.compile(r"#run-(?P<seq>[0-9]+)$")
 """How `notify.run_state` names a run's notice."""
 

@@ -40,13 +40,16 @@ class Delivery(Model):
 
 
 class Line(Model):
-    """How far one destination has been told of a case: of which notice last, and what it waits for (`said`)."""
+    """How far one destination has been told of a case: of which notice last, and what it waits for (`said`).
+
+    `nothing`: there was nobody to tell, or nothing to tell them any more.
+    """
 
     destination: Destination
     notice: str
     kind: str
     at: datetime
-    state: Literal["waiting", "told", "given_up"]
+    state: Literal["waiting", "told", "nothing", "given_up"]
     attempts: int = 0
     said: Annotated[str, StringConstraints(max_length=LONGEST_SAID)] = ""
 

@@ -70,7 +70,7 @@ def set_policy(desk: Desk, command: SetPolicy) -> CommandResult:
             who = (
                 f"{before.by} set another one at {stamp(before.at)}" if before else "there is none to replace"
             )
-            message = f"the policy that stands is not the one you replace: {who}. Look at it first: `redress policy show`"
+            message = f"the policy that stands is not the one you replace: {who}. Look at it first: `redress policy`"
             raise RefusedCommandError(message)
         after = PolicySetting(policy=command.policy, by=desk.caller.arn, at=now, reason=command.reason)
         return Wanted(

@@ -9,7 +9,6 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
 
 import pytest
 
@@ -212,9 +211,7 @@ def test_of_five_hundred_asks_none_is_lost_each_channel_keeps_its_order_and_a_di
         assert len(cards) in {4, 5}, channel
         assert f"{count - 3} more" in cards[-1].text
         pace = storm.posts[channel]
-        assert all(
-            later - sooner >= timedelta(seconds=1) for sooner, later in itertools.pairwise(pace)
-        )
+        assert all(later - sooner >= timedelta(seconds=1) for sooner, later in itertools.pairwise(pace))
     assert sum(method == "chat.update" for method, _ in storm.slack.requests) < 60
     assert "Traceback" not in capsys.readouterr().out
 
@@ -229,8 +226,11 @@ def test_the_card_of_a_case_never_comes_after_its_outcome(storm: Storm) -> None:
         update={"state": type(done.state).DENIED, "ask": None, "reason": "no"}
     )
     storm.drain()
-    about = [one for one in storm.slack.messages(MAIN) if done.target.id in one.text]
-    print([one.text for one in storm.slack.messages(MAIN)])
+    said = [one.text for one in storm.slack.messages(MAIN)]
+    mine = [text for text in said if done.target.id in text]
+    assert len(mine) == 1
+    assert "Denied: nothing was changed" in mine[0]
+    assert sum("Waits for approval" in text for text in said) == 2
 
 
 def test_the_queue_of_this_test_keeps_an_order_and_drops_what_comes_twice() -> None:

@@ -126,7 +126,7 @@ def test_an_auditor_reads_everything_and_finds_nothing_to_press(place: Place, si
     with place.open(size, dark=size == PHONE) as page:
         page.goto(f"{place.stage.api}/")
         page.get_by_role("button", name="Ada Auditor").click()
-        page.get_by_role("note").get_by_text("Each page that you open is put on record").wait_for()
+        page.get_by_role("complementary").get_by_text("Each page that you open is put on record").wait_for()
         for name in ("Log", "Tickets", "Exemptions", "Switches", "People", "Controls"):
             page.get_by_role("navigation", name="Pages").get_by_role("link", name=name).click()
             page.get_by_role("heading", level=1).wait_for()
@@ -134,7 +134,7 @@ def test_an_auditor_reads_everything_and_finds_nothing_to_press(place: Place, si
             assert page.locator("main form:not(.filters)").count() == 0, name
         page.get_by_role("link", name="ec2-open-rdp").click()
         page.get_by_role("heading", name="How far it may go").wait_for()
-        page.get_by_role("link", name="Cases").click()
+        page.get_by_role("link", name="Cases", exact=True).click()
         page.get_by_label("State").select_option("closed")
         page.get_by_role("button", name="Show").click()
         page.locator("main td a").last.click()

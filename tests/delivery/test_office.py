@@ -834,7 +834,7 @@ def test_where_there_is_nothing_to_tell_an_owner_the_case_says_why(
     world.deliver(world.noted(result), OWNER)
     assert world.mail.sent == []
     line = world.lines(case.id)["mail:owner run_fixed"]
-    assert (line.state, says in line.said) == ("given_up", True)
+    assert (line.state, says in line.said) == ("nothing", True)
 
 
 def test_a_notice_of_no_change_is_no_owners_matter(world: World) -> None:
@@ -928,7 +928,7 @@ def test_an_integration_that_is_no_more_is_given_up(world: World, policy: Policy
     world.desk.setting = PolicySetting(policy=policy, by="ann", at=START, reason="x") if policy else None
     notice = world.noted(notify.ticket(samples.ticket()))
     world.deliver(notice, JIRA)
-    assert world.lines(notice.case)["ticket:jira ticket_open"].state == "given_up"
+    assert world.lines(notice.case)["ticket:jira ticket_open"].state == "nothing"
     assert world.tickets.log == []
 
 

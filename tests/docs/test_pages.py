@@ -190,6 +190,15 @@ def test_every_command_that_a_page_tells_one_to_run_exists(page: Path) -> None:
     assert made <= set(targets), made - set(targets)
 
 
+def test_every_command_that_a_message_of_ours_tells_one_to_run_exists() -> None:
+    group: Any = typer.main.get_command(app)
+    code = [one for kind in ("py", "html", "toml") for one in (ROOT / "chalicelib").rglob(f"*.{kind}")]
+    texts = "\n".join(one.read_text(encoding="utf-8") for one in code)
+    told = {*re.findall(r"(?:`|<code>)redress ([a-z-]+)[` <]", texts)}
+    assert len(told) > 20
+    assert told - {*group.commands} == set()
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_file_and_folder_of_ours_that_a_page_names_exists(page: Path) -> None:
     ours = "|".join(sorted(re.escape(one.name) for one in ROOT.iterdir() if one.is_dir()))

@@ -114,7 +114,7 @@ class House:
     # -- people and time ----------------------------------------------------------------------------------------------
 
     def set_policy(self, policy: Policy) -> None:
-        """What `redress policy set` leaves behind."""
+        """What `redress set-policy` leaves behind."""
         self.cases.set(PolicySetting(policy=policy, by="olga", at=self.clock.now(), reason="tested"))
 
     def answer(

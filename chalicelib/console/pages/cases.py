@@ -161,7 +161,6 @@ class Decision:
     denial_problem: str
     glass: bool
     again: bool
-    mine: Answer | None
 
 
 def found(visit: Visit, name: str) -> Case | None:
@@ -200,6 +199,7 @@ def story(visit: Visit, case: Case, *, status: int = 200, refused: str = "") -> 
         account=policy.accounts.get(case.target.account),
         plan=case.ask.plan if case.ask else case.run.plan if case.run else _last_plan(entries),
         command_of=command_of,
+        mine=_mine(visit, answers),
         decision=_decision(visit, case, answers),
         difference=_difference(case, entries),
         entries=entries,
@@ -219,6 +219,13 @@ def story(visit: Visit, case: Case, *, status: int = 200, refused: str = "") -> 
             visit.visitor.session, purpose, case.id, plan_hash
         ),
     )
+
+
+def _mine(visit: Visit, answers: Answers | None) -> Answer | None:
+    """What the visitor said, and did not take back: told also when the engine was quicker than the page."""
+    me = principal_of(visit.policy, visit.visitor.session.identity)
+    own = [one for one in (answers.answers if answers else ()) if one.principal == me]
+    return own[-1] if own and not own[-1].withdrawn else None
 
 
 def _decision(visit: Visit, case: Case, answers: Answers | None) -> Decision | None:
@@ -246,7 +253,6 @@ def _decision(visit: Visit, case: Case, answers: Answers | None) -> Decision | N
         return problem_with(policy, about, ask, answer)
 
     given = answers.answers if answers else ()
-    own = [one for one in given if one.principal == principal_of(policy, session.identity)]
     problem = mine(approve=True)
     return Decision(
         ask=ask,
@@ -258,7 +264,6 @@ def _decision(visit: Visit, case: Case, answers: Answers | None) -> Decision | N
         denial_problem=mine(approve=False),
         glass=not mine(approve=True, glass=True),
         again="sign in again" in problem,
-        mine=own[-1] if own and not own[-1].withdrawn else None,
     )
 
 

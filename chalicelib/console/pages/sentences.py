@@ -112,6 +112,9 @@ def _decided(data: Mapping[str, Any], _by: str) -> str:
 
 
 def _answered(data: Mapping[str, Any], by: str) -> str:
+    if "answers" in data:  # the engine's own record of what it found, after the person's
+        said = "approval" if data.get("approve") else "denial"
+        return f"The engine goes by the {said} of {by}"
     did = "approved" if data.get("approve") else "denied"
     return f"{by} {did}: {data.get('reason')}"
 

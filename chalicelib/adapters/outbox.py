@@ -49,7 +49,8 @@ class Policies:
         now = self._clock.now()
         if self._read_at is None or now - self._read_at >= REMEMBERED:
             setting = self._read()
-            self._policy, self._read_at = setting.policy if setting else None, now
+            # That there is none is not remembered: whoever sets the first one expects to hear of the next ask.
+            self._policy, self._read_at = (setting.policy, now) if setting else (None, None)
         return self._policy
 
 

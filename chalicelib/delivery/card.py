@@ -382,7 +382,7 @@ def _said(kind: str, body: Mapping[str, JsonValue], view: CardView) -> tuple[str
         return label, (str(ticket.get("title", "")), str(ticket.get("closed_because", "")), _str(body, "url"))
     labels = {
         "ask_reminded": ("⏰ Still waits", (reason, view.approvals)),
-        "ask_progress": ("👍 Approved in part", (by, reason, view.approvals)),
+        "ask_progress": ("👍 Approved in part", (by, view.approvals or reason)),
         "ask_denied": (_STATES[CaseState.DENIED], (by, reason)),
         "ask_refused": ("⚪ The answer does not count: nothing was changed", (reason,)),
         "ask_ticketed": ("🎫 A ticket in the place of an answer: nothing was changed", (by, reason)),

@@ -536,7 +536,9 @@ def problem_with(policy: Policy | None, about: About, ask: Ask, answer: Answer) 
         return _barred(ask, named(answer.by)) if answer.approve else ""
     person = policy.who(answer.by)
     if person is None:
-        return f"the policy knows nobody as {answer.by}: an operator adds the identity with `redress set-policy`"
+        return (
+            f"the policy knows nobody as {answer.by}: an operator adds the identity with `redress set-policy`"
+        )
     if answer.break_glass:
         lets = person in policy.break_glass and answer.door not in WEAK_DOORS
         return "" if lets else "the policy does not let you break the glass here"

@@ -68,8 +68,11 @@ def waiting(stage: Stage, name: str = "events") -> int:
     return stage.depth(name, whole=True)
 
 
-def calm(stage: Stage, seconds: float = 30.0) -> None:
-    """Return once no event is under way and every message has been dealt with, those to people too."""
+def calm(stage: Stage, seconds: float = VISIBILITY_SECONDS + 30.0) -> None:
+    """Return once no event is under way and every message has been dealt with, those to people too.
+
+    Whoever tells people may have been killed as well: then that message comes back after the queue's own time.
+    """
     stage.at_rest(seconds)
 
 

@@ -590,7 +590,10 @@ def _again(case: str, line: Line) -> Delivery:
 
 
 def _ticket_of(notice: Notice) -> Ticket:
-    return Ticket.model_validate_json(canonical(mapping(notice.body.get("ticket"))))
+    try:
+        return Ticket.model_validate_json(canonical(mapping(notice.body.get("ticket"))))
+    except ValidationError as error:
+        raise StoreError(f"the ticket in notice {notice.id} cannot be read: {error}") from error
 
 
 def _key(notice: Notice) -> str:

@@ -135,16 +135,19 @@ def test_what_delivery_remembers_and_what_was_removed_is_left(queues: Queues) ->
     assert (queues.sent, queues.told, queues.reads) == ([], [], 0)
 
 
-def test_the_policy_is_read_once_a_minute(queues: Queues) -> None:
+def test_the_policy_is_read_once_a_minute_and_anew_until_there_is_one(queues: Queues) -> None:
     handled(queues, change(1, other()), change(2, other()))
-    queues.setting = PolicySetting(policy=POLICY, by="ann", at=AT, reason="first")
-    queues.clock.advance(REMEMBERED - timedelta(seconds=1))
-    handled(queues, change(3, other()))
-    assert queues.reads == 1
-    queues.clock.advance(seconds=1)
-    handled(queues, change(4, other()))
     assert queues.reads == 2
+    queues.setting = PolicySetting(policy=POLICY, by="ann", at=AT, reason="first")
+    handled(queues, change(3, other()))
+    assert queues.reads == 3
     assert queues.told[-2].destination.key == "slack:C0000001"
+    queues.clock.advance(REMEMBERED - timedelta(seconds=1))
+    handled(queues, change(4, other()))
+    assert queues.reads == 3
+    queues.clock.advance(seconds=1)
+    handled(queues, change(5, other()))
+    assert queues.reads == 4
 
 
 def test_a_policy_that_cannot_be_read_lets_notices_wait_whatever_was_read_before(queues: Queues) -> None:

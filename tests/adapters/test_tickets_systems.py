@@ -29,6 +29,8 @@ from local.fakes.tickets import CREDENTIALS, PROJECTS, SYSTEMS, TOKEN, USER, Fak
 from tests.adapters import samples
 from tests.fakes.clock import FakeClock
 
+pytestmark = pytest.mark.thorough
+
 TRACKERS = ("jira", "servicenow", "github", "opscenter")
 HTTP = ("jira", "servicenow", "github")
 HOSTILE = (

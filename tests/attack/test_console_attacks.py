@@ -59,6 +59,8 @@ from tests.delivery.test_card import HASH, policy
 from tests.fakes.cases import HOME
 from tests.fakes.clock import START, FakeClock
 
+pytestmark = pytest.mark.thorough
+
 CRLF = "x\r\nSet-Cookie: planted=1\r\nLocation: https://evil.example/"
 
 

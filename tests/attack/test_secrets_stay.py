@@ -46,7 +46,7 @@ from tests.fakes.aws import DEPLOYMENT
 from tests.fakes.cases import HOME
 from tests.fakes.chat import FakeMail
 
-pytestmark = pytest.mark.filterwarnings("error")
+pytestmark = [pytest.mark.thorough, pytest.mark.filterwarnings("error")]
 
 AWS = ("AKIACANARYCANARY0001", "aws-canary-secret-key-0001", "aws-canary-session-token-0001")
 CONSOLE: dict[str, Any] = {

@@ -28,6 +28,8 @@ from tests.fakes.cases import HOME
 from tests.fakes.chat import FakeDesk, FakeMail, FakeTold
 from tests.fakes.clock import START, FakeClock
 
+pytestmark = pytest.mark.thorough
+
 ASKS = 500
 OTHER = "222222222222"
 """The account whose asks go to a channel of its own."""

@@ -20,8 +20,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.adapters.slack import Slack, SlackPerson, respond
-from chalicelib.console.oidc import RETURN_PATH
 from chalicelib.console.addresses import PRESSES
+from chalicelib.console.oidc import RETURN_PATH
 from chalicelib.console.slack import LONGEST_BODY, Counter, interaction
 from chalicelib.console.web import Reply, Request
 from chalicelib.delivery.card import card

@@ -407,7 +407,7 @@ def test_a_case_without_an_ask_has_a_card_and_without_a_console_no_button() -> N
             {"reason": "it ends soon"},
             ("Still waits", "it ends soon", "0 of 2", "<!subteam^S0ONCALL>"),
         ),
-        ("ask_progress", {"by": ANNA, "reason": "1 of 2"}, ("Approved in part", "Anna", "1 of 2")),
+        ("ask_progress", {"by": ANNA, "reason": "1 of 2"}, ("Approved in part", "Anna", "0 of 2 approvals")),
         ("ask_denied", {"by": ANNA, "reason": "no"}, ("Denied", "Anna", "no")),
         ("ask_refused", {"reason": "too late"}, ("does not count", "too late")),
         ("ask_expired", {"reason": "nobody"}, ("Expired", "A ticket takes it over")),

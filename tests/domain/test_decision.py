@@ -105,6 +105,7 @@ def row_fits(row: list[str], f: Facts) -> bool:
     )
 
 
+@pytest.mark.thorough
 def test_the_table_says_what_the_engine_does_for_every_combination_of_facts() -> None:
     rows = [[cell.strip() for cell in line.split("|")] for line in TABLE.strip().splitlines()[1:]]
     used = set()
@@ -143,6 +144,7 @@ def test_no_verdict_is_ever_above_the_mode_but_by_an_approval() -> None:
         assert highest[decision.verdict] <= facts.mode.rank or by_a_person, facts
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
 def test_every_rule_decides_something_and_says_why(rule: Rule) -> None:
     reached = {decision.rule for _, decision in every_combination()}

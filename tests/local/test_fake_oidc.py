@@ -16,6 +16,8 @@ from joserfc.jwk import KeySet
 
 from local.fakes.oidc import CODE_SECONDS, FakeOidc
 
+pytestmark = pytest.mark.thorough
+
 BACK = "http://127.0.0.1:1/login/return"
 VERIFIER = "v" * 43
 CHALLENGE = base64.urlsafe_b64encode(hashlib.sha256(VERIFIER.encode()).digest()).rstrip(b"=").decode()

@@ -12,6 +12,8 @@ import pytest
 
 from local.fakes.slack import CRAWLER, MOST_BLOCKS, Crawl, FakeSlack, Message, problems
 
+pytestmark = pytest.mark.thorough
+
 CHANNEL = "C0SECURITY"
 
 

@@ -18,6 +18,8 @@ from botocore.exceptions import ClientError
 
 from local.fakes.tickets import CREDENTIALS, SECRET, SPECS, TOKEN, USER, FakeTickets
 
+pytestmark = pytest.mark.thorough
+
 BASIC = {
     "Authorization": f"Basic {base64.b64encode(f'{USER}:{TOKEN}'.encode()).decode()}",
     "Content-Type": "application/json",

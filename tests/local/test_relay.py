@@ -18,6 +18,8 @@ from local.emulator import relay
 from local.emulator.relay import Call, Caller, CallerKind
 from local.emulator.wire import Operation, Request, Response, operation_of
 
+pytestmark = pytest.mark.thorough
+
 ACCOUNT = "111111111111"
 AT = datetime(2026, 11, 22, 9, 30, tzinfo=UTC)
 USER = Caller(

@@ -18,6 +18,8 @@ from chalicelib.domain.errors import ConflictError, RedressError, RefusedCommand
 from chalicelib.domain.policy import PolicySetting, Role
 
 EVERYBODY = frozenset(Role)
+LONGEST_PATH = 2000
+"""So much of an address is put on record; our own links are shorter."""
 DECIDERS = frozenset({Role.APPROVER, Role.OPERATOR})
 
 
@@ -125,7 +127,8 @@ def _served(desk: Desk, request: Request, site: Site, setting: PolicySetting) ->
             said = f"This is for people who are {_listed(route.roles)}; the policy has you as {_listed(visitor.roles)}."
             return render.notice(site, 403, "Not yours to do", said)
         if visitor.may(Role.AUDITOR):
-            desk.viewed(session, request.path, request.request_id)
+            asked = render.address(request.path, **request.query)
+            desk.viewed(session, asked[:LONGEST_PATH], request.request_id)
         return route.view(Visit(desk, request, site, sessions, setting, visitor, now, match.groupdict()))
     return render.missing(site)
 

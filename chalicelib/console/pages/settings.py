@@ -115,7 +115,12 @@ def people(visit: Visit) -> Reply:
         now=visit.now,
         policy=policy,
         rules=[(rule, _able(policy, rule)) for rule in policy.rules],
-        engagements=visit.desk.books.engagements(),
+        # Whoever is invited learns nothing of others who are.
+        engagements=[
+            one
+            for one in visit.desk.books.engagements()
+            if visit.visitor.until is None or one.identity == visit.visitor.session.identity
+        ],
     )
 
 

@@ -26,15 +26,22 @@ _DECISIONS = frozenset(verdict.value for verdict in Verdict)
 
 
 class _Stdout(logging.StreamHandler[TextIO]):
-    """Writes to whatever stdout is at that moment, as Lambda and the tests replace it."""
+    """Writes to whatever stdout is at that moment, as Lambda and the tests replace it.
+
+    Chalice asks by `stream` whether our logger is configured already, and would otherwise set its level to ERROR.
+    """
 
     def __init__(self) -> None:
         super().__init__(sys.stdout)
 
-    def emit(self, record: logging.LogRecord) -> None:
-        """Write one line."""
-        self.stream = sys.stdout
-        super().emit(record)
+    @property
+    def stream(self) -> TextIO:
+        """Stdout, as it is now."""
+        return sys.stdout
+
+    @stream.setter
+    def stream(self, _given: TextIO) -> None:
+        """The parent sets it once; it is never kept."""
 
 
 logger = Logger(service=SERVICE, logger_handler=_Stdout())

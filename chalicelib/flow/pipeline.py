@@ -494,17 +494,8 @@ class Engine:
                 case, visit.remediation, step.controls, decision.reason, now, plan=plan, state=state
             )
         ticket = ticket or ticketing.closed(case, decision.reason, now)
-        case, drafts, notices = ticketing.told(step.case, case, ticket, visit.key, drafts, notices)
         try:
-            self.commit(
-                case,
-                now,
-                drafts,
-                seen=step.seen,
-                archive=step.archive,
-                notices=tuple(notices),
-                ticket=ticket,
-            )
+            self._conclude(step, case, now, drafts, notices, ticket)
         except OversizeError as error:
             if state is None:
                 raise
@@ -579,16 +570,7 @@ class Engine:
             record.decided(case, visit.key, now, decision, {}, exemptions=tuple(sorted(exemptions))),
         ]
         ticket = ticketing.closed(case, reason, now)
-        case, drafts, notices = ticketing.told(step.case, case, ticket, visit.key, drafts, ())
-        self.commit(
-            case,
-            now,
-            drafts,
-            seen=step.seen,
-            archive=step.archive,
-            notices=tuple(notices),
-            ticket=ticket,
-        )
+        self._conclude(step, case, now, drafts, (), ticket)
         return done
 
     def _unread(self, step: Step, now: datetime, reason: str) -> Walked:
@@ -616,17 +598,21 @@ class Engine:
         ticket = None
         if step.mode is not Mode.OBSERVE and not {*step.ids} <= {*case.inherited}:
             ticket = ticketing.opened(case, visit.remediation, step.controls, reason, now)
-        case, drafts, notices = ticketing.told(step.case, case, ticket, visit.key, drafts, ())
-        self.commit(
-            case,
-            now,
-            drafts,
-            seen=step.seen,
-            archive=step.archive,
-            notices=tuple(notices),
-            ticket=ticket,
-        )
+        self._conclude(step, case, now, drafts, (), ticket)
         return done
+
+    def _conclude(
+        self,
+        step: Step,
+        case: Case,
+        now: datetime,
+        drafts: Iterable[Draft],
+        notices: Iterable[Notice],
+        ticket: Ticket | None,
+    ) -> None:
+        """What was seen and what comes of it, with the ticket if there is one: one transaction, in which nothing is changed."""
+        case, told, said = ticketing.told(step.case, case, ticket, step.visit.key, drafts, notices)
+        self.commit(case, now, told, seen=step.seen, archive=step.archive, notices=tuple(said), ticket=ticket)
 
     # -- act ----------------------------------------------------------------------------------------------------------
 

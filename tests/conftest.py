@@ -86,16 +86,15 @@ def corpus() -> Path:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What the folder or the kind of a test says of it, said once for all of them.
 
-    Whatever is in tests/browser is thorough, and skipped where there is no Chromium. Of the tests that start servers or build
-    packages, one of a kind runs at a time (`--dist loadgroup`).
+    Attacks, browsers and the emulated world's own parts are thorough, and browsers are skipped where there is no Chromium.
+    Of the tests that start servers or build packages, one of a kind runs at a time (`--dist loadgroup`).
     """
     for item in items:
-        if item.path.is_relative_to(ROOT / "tests" / "browser"):
+        room = item.path.relative_to(ROOT / "tests").parts[0]
+        if room in {"attack", "browser", "local"}:
             item.add_marker(pytest.mark.thorough)
-            if not CHROMIUM.exists():
-                item.add_marker(
-                    pytest.mark.skip(reason=f"there is no {CHROMIUM}: `make chromium` installs it")
-                )
+        if room == "browser" and not CHROMIUM.exists():
+            item.add_marker(pytest.mark.skip(reason=f"there is no {CHROMIUM}: `make chromium` installs it"))
         for kind in ("emulator", "package"):
             if item.get_closest_marker(kind):
                 item.add_marker(pytest.mark.xdist_group(kind))

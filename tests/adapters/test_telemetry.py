@@ -108,11 +108,3 @@ def test_a_failure_names_its_kind(capsys: pytest.CaptureFixture[str]) -> None:
     logs, documents = lines(capsys)
     assert (logs[0]["level"], logs[0]["error"], logs[0]["reason"]) == ("ERROR", "ValueError", "what")
     assert metrics(documents) == [("Failed", "Count", 1, {"error": "ValueError"})]
-
-
-def test_an_app_that_is_made_later_does_not_silence_us(capsys: pytest.CaptureFixture[str]) -> None:
-    from chalice.app import Chalice
-
-    Chalice(app_name="redress")
-    Telemetry().deferred("busy", 5)
-    assert '"deferred"' in capsys.readouterr().out

@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 import pytest
 from chalice.app import Chalice
 
+from chalicelib.adapters.telemetry import Telemetry
 from chalicelib.console import render
 from chalicelib.console.addresses import HOOKS, PRESSES
 from chalicelib.console.hooks import Heard
@@ -231,3 +232,9 @@ def test_headers_that_come_once_each_are_taken_as_chalices_own_server_has_them(
         "requestContext": {"httpMethod": "GET", "resourcePath": "/approvals"},
     }
     assert call(event, None)["statusCode"] == 200
+
+
+def test_an_app_that_is_made_later_does_not_silence_us(capsys: pytest.CaptureFixture[str]) -> None:
+    Chalice(app_name="redress")
+    Telemetry().deferred("busy", 5)
+    assert '"deferred"' in capsys.readouterr().out

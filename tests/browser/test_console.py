@@ -223,7 +223,9 @@ def test_an_auditors_way_shows_everything_in_scope_and_nothing_to_press(room: Ro
         page.get_by_text("Evidence").last.click()
         assert "record_id" in page.locator("details[open] pre").last.inner_text()
         assert page.locator("main form").count() == 0
-    assert [path for _, path in console.viewed] == ["/log", "/cases", "/cases", f"/cases/{case.id}"]
+    looked_at = [path for _, path in console.viewed]
+    assert [path.partition("?")[0] for path in looked_at] == ["/log", "/cases", "/cases", f"/cases/{case.id}"]
+    assert looked_at[0].startswith("/log?resource=arn"), "what was searched for is on record too"
 
 
 def test_the_keyboard_reaches_the_content_and_shows_where_it_is(room: Room) -> None:

@@ -932,6 +932,14 @@ def test_an_integration_that_is_no_more_is_given_up(world: World, policy: Policy
     assert world.tickets.log == []
 
 
+def test_a_ticket_that_cannot_be_read_is_our_tables_failure_and_comes_back(world: World) -> None:
+    notice = notify.ticket(samples.ticket())
+    spoilt = world.noted(notice.model_copy(update={"body": {**notice.body, "ticket": {"digest": 1}}}))
+    with pytest.raises(StoreError, match="cannot be read"):
+        world.deliver(spoilt, JIRA)
+    assert world.tickets.log == []
+
+
 # -- what people do to a ticket elsewhere ------------------------------------------------------------------------------
 
 

@@ -172,6 +172,12 @@ def ours(stage: Stage) -> list[SeenCall]:
     return [call for call in stage.world.calls() if call.role.startswith(stage.settings.prefix)]
 
 
+def walked(stage: Stage) -> list[SeenCall]:
+    """The same, without the roles that tell people of it afterwards."""
+    telling = {stage.settings.role("outbox"), stage.settings.role("notifier")}
+    return [call for call in ours(stage) if call.role not in telling]
+
+
 def writes(stage: Stage) -> list[SeenCall]:
     """Calls that any of our roles made to change something in EC2, answered or not."""
     return [call for call in ours(stage) if call.service == "ec2" and not call.operation.startswith(READS)]

@@ -211,7 +211,8 @@ def test_nothing_but_a_post_to_commands_answers(stage: Stage) -> None:
         with pytest.raises(urllib.error.HTTPError) as caught:
             urllib.request.urlopen(wanted, timeout=30)
         caught.value.close()
-        assert caught.value.code in {403, 404, 405}
+        # 503: a page of the console, which is closed while no policy is set
+        assert caught.value.code in {403, 404, 405, 503}
 
 
 def test_a_commands_record_names_the_request(stage: Stage) -> None:

@@ -22,10 +22,10 @@ from tests.e2e.scenes import (
     heard,
     kinds,
     of,
-    ours,
     receives,
     story,
     waiting,
+    walked,
 )
 
 pytestmark = pytest.mark.emulator
@@ -99,12 +99,12 @@ def _closed_case(stage: Stage, group: str) -> bool:
 def test_a_cold_walk_makes_just_the_calls_at_which_the_function_is_killed(deployed: Stage) -> None:
     calm(deployed)
     deployed.world.kill_workers(busy_only=False)
-    before = len(ours(deployed))
+    before = len(walked(deployed))
     group = deployed.security_group("crash-none")
     deployed.open(group, SSH)
     deployed.await_record(deployed.arn(group), "RESULT")
     calm(deployed)
-    assert tuple((call.service, call.operation) for call in ours(deployed)[before:]) == WALK
+    assert tuple((call.service, call.operation) for call in walked(deployed)[before:]) == WALK
 
 
 @at_every_call

@@ -245,7 +245,7 @@ def test_what_is_critical_takes_two_and_the_thread_counts_them(town: Town, stage
     first = person("anna").answer(page_of(stage, case), "approve", "one")
     assert taken(first)
     assert "1 of 2 have; nothing is changed until the others have too" in first.text
-    told(stage, town, card, "👍 Approved in part · 1 of 2 approved")
+    told(stage, town, card, "👍 Approved in part · 1 of 2 approvals")
     assert not any(stage.pab("town-quorum").values())
     assert taken(person("olga").answer(page_of(stage, case), "approve", "two"))
     says(stage, card, "✅ Fixed, and verified")

@@ -64,7 +64,7 @@ def ask(
     fake: FakeTickets, method: str, path: str, body: Any = None, headers: Mapping[str, str] = BASIC
 ) -> tuple[int, Any]:
     host = fake.origin.removeprefix("http://")
-    connection = http.client.HTTPConnection(host, timeout=5)
+    connection = http.client.HTTPConnection(host, timeout=30)
     try:
         sent = body if isinstance(body, bytes) else None if body is None else json.dumps(body).encode()
         connection.request(method, path, sent, dict(headers))

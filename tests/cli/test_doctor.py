@@ -24,6 +24,8 @@ from chalicelib.domain.record import Draft, Head, RecordType, seal
 from chalicelib.domain.sweep import Sweep
 from chalicelib.settings import Settings
 
+pytestmark = pytest.mark.thorough
+
 NOW = datetime(2031, 5, 7, 12, 0, tzinfo=UTC)
 HOME = "123456789012"
 SETTINGS = Settings(stage="dev", account=HOME, region="us-east-1")

@@ -22,6 +22,8 @@ from chalicelib.domain.policy import Provider
 from local.fakes.oidc import FakeOidc, Fault
 from tests.fakes.clock import FakeClock
 
+pytestmark = pytest.mark.thorough
+
 KEY = "k" * 32
 SITE = Site("https://redress.example", "/api")
 BACK = "https://redress.example/api/login/return"

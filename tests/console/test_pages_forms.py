@@ -27,6 +27,8 @@ from tests.console.world import (
     world,
 )
 
+pytestmark = pytest.mark.thorough
+
 
 @pytest.fixture
 def console() -> Iterator[World]:

@@ -30,6 +30,8 @@ from tests.flow.test_pipeline import EBS, SSH, Group
 from tests.flow.test_undo import OLGA, order, repaired
 from tests.remediations.test_ec2_enable_ebs_encryption_by_default import SCENARIO as EBS_SCENARIO
 
+pytestmark = pytest.mark.thorough
+
 __all__ = ["built", "group"]
 
 IDP = "https://idp.example"

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from threading import Timer
 from types import MappingProxyType
+from typing import Protocol
 
 from chalicelib.domain.errors import AmbiguousError, LaterError, UnreachableError
 
@@ -65,6 +66,23 @@ class Answer:
     status: int
     headers: Mapping[str, str]
     body: bytes
+
+
+class Outward(Protocol):
+    """The way out as those see it who use it: `Web`, or what a test puts in its place."""
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        timeout_seconds: float,
+        most_bytes: int,
+    ) -> Answer:
+        """One request and its answer, or a DeliveryError."""
+        ...
 
 
 class Web:

@@ -17,7 +17,7 @@ import re
 import secrets
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import quote_plus, urlencode
 
 from joserfc import jwt
@@ -26,7 +26,7 @@ from joserfc.jwk import KeySet
 from joserfc.jws import JWSRegistry
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
-from chalicelib.adapters.web import Answer
+from chalicelib.adapters.web import Outward
 from chalicelib.console.session import Session, Sessions, new_id
 from chalicelib.console.web import Reply, Request
 from chalicelib.delivery.escape import plain
@@ -70,23 +70,6 @@ NOT_BELIEVED = "what the sign-in provider said of you does not hold, so nobody w
 OTHER_BROWSER = "this sign-in was not begun in this browser, or too long ago: begin again from the console"
 
 
-class Web(Protocol):
-    """The way out: `adapters.web.Web`."""
-
-    def request(
-        self,
-        method: str,
-        url: str,
-        *,
-        headers: Mapping[str, str],
-        body: bytes | None,
-        timeout_seconds: float,
-        most_bytes: int,
-    ) -> Answer:
-        """One request and its answer, or a DeliveryError."""
-        ...
-
-
 class Discovery(BaseModel):
     """What a provider publishes of itself, as far as it matters here (OpenID Connect Discovery 1.0 §3, RFC 8414, RFC 9207)."""
 
@@ -121,7 +104,7 @@ def own_path(path: str) -> str:
 class Oidc:
     """Signs people in. `secrets_of` gives a provider's client secrets, the newest first."""
 
-    def __init__(self, web: Web, secrets_of: Callable[[str], tuple[str, ...]], clock: Clock) -> None:
+    def __init__(self, web: Outward, secrets_of: Callable[[str], tuple[str, ...]], clock: Clock) -> None:
         self._web = web
         self._secrets_of = secrets_of
         self._clock = clock

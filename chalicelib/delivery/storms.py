@@ -46,9 +46,13 @@ def behind(storm: Storm) -> bool:
 
 
 def too_early(storm: Storm, now: datetime) -> int:
-    """In how many seconds the digest may be edited; 0 when it may be now."""
-    left = storm.edited_at + EDITED_EVERY - now if storm.edited_at else timedelta()
-    return max(0, ceil(left.total_seconds()))
+    """In how many seconds the digest may be edited; 0 when it may be now.
+
+    An edit that seems to lie ahead was noted by a clock that ran fast, and holds nobody back until then.
+    """
+    if storm.edited_at is None or storm.edited_at > now:
+        return 0
+    return max(0, ceil((storm.edited_at + EDITED_EVERY - now).total_seconds()))
 
 
 def edited(storm: Storm, ts: str, now: datetime) -> Storm:

@@ -146,17 +146,17 @@ def _closed_there(engine: Engine, order: errand.ClosedThere) -> tuple[Walked, ..
     if case is None or case.ticket is None:
         return (Walked(order.case, "nothing", "no open ticket", "ours is not open", case=order.case),)
     key = f"closed:{order.integration}:{order.ticket}:{stamp(order.at)}"
-    visit = engine.about(case, key, Origin.WAKE, now)
-    if not engine.gate(visit, visit.ids).seen:
+    told = engine.about(case, key, Origin.WAKE, now)
+    if not engine.gate(told, told.ids).seen:
         closed = record.ticket_closed_externally(case, case.ticket, key, order.integration, order.key, now)
-        engine.commit(case, now, (closed,))
-    walked = engine.all([visit])
+        engine.commit(case, now, (closed,), seen=(key,))
+    walked = engine.all([engine.about(case, f"{key}:look", Origin.WAKE, now)])
     after = _with_ticket(engine, order.case, order.ticket)
     if after and after.ticket:
         newer = after.ticket.model_copy(update={"updated_at": engine.clock.now()})
-        told = notify.ticket(newer, again=stamp(order.at))
+        notice = notify.ticket(newer, again=stamp(order.at))
         still = after.model_copy(update={"ticket": newer})
-        engine.commit(still, engine.clock.now(), (), notices=(told,), ticket=newer)
+        engine.commit(still, engine.clock.now(), (), notices=(notice,), ticket=newer)
     return walked
 
 

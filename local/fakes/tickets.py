@@ -290,7 +290,7 @@ class _Room:
             raise RefusedError(401, "Client must be authenticated to access this resource.")
 
     def doing(self, asked: Asked) -> Doing:
-        raise NotImplementedError
+        raise NotImplementedError  # each system has doings of its own
 
     def refusal(self, refused: RefusedError) -> dict[str, Any]:
         return {"message": refused.why}

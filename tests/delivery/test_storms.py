@@ -68,6 +68,7 @@ def test_edits_keep_a_distance_and_one_message_follows_for_all_who_come_between(
     assert too_early(storm, START) == 10
     assert too_early(storm, START + EDITED_EVERY - timedelta(microseconds=1)) == 1
     assert too_early(storm, START + EDITED_EVERY) == 0
+    assert too_early(storm, START - timedelta(hours=8)) == 0  # what a fast clock noted holds nobody back
     follow = follow_up(raised(storm, more=2))
     assert follow == follow_up(raised(storm, more=9, settled=3))
     assert follow != follow_up(edited(raised(storm, more=2), "1.0", START + EDITED_EVERY))

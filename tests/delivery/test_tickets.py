@@ -43,13 +43,13 @@ class Memory:
         self.before_keeping: Callable[[], object] = lambda: None
 
     def deliveries(self, case: str) -> Deliveries | None:
-        raise NotImplementedError
+        raise NotImplementedError  # bringing a ticket tells nobody else
 
     def storm(self, name: str) -> Storm | None:
-        raise NotImplementedError
+        raise NotImplementedError  # bringing a ticket tells nobody else
 
     def waiting(self, before: object, most: int = 100) -> tuple[Deliveries, ...]:
-        raise NotImplementedError
+        raise NotImplementedError  # bringing a ticket tells nobody else
 
     def reference(self, ticket: str, integration: str) -> TicketRef | None:
         return self.stored.get((ticket, integration))

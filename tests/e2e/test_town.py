@@ -467,7 +467,7 @@ def test_an_invited_auditor_looks_on_record_decides_nothing_and_is_gone_when_it_
             reason="year's audit",
         )
     )
-    case = next(iter(stage.ledger.cases()))
+    _, case = asked(stage, "town-audited", SSH)
     paths = ["/", "/log", "/cases", f"/cases/{case.id}", "/controls", "/exemptions", "/people"]
     erin = Visitor(identity)
     for path in paths:

@@ -19,7 +19,7 @@ from chalicelib.flow.errand import Answered, ClosedThere, Exempted, Heard, Look,
 from chalicelib.flow.errands import Done
 from tests.fakes.cases import Item
 from tests.fakes.faults import Crash, Faults, Kind
-from tests.fakes.house import ACCOUNT, AFTER_THE_LEASE, ANNA, House
+from tests.fakes.house import ACCOUNT, AFTER_THE_LEASE, ANNA, House, house
 from tests.flow.people import asked, built, group
 from tests.flow.test_asking import exempt
 from tests.flow.test_pipeline import DENIED, RDP, SSH, Group, attacked
@@ -343,6 +343,23 @@ def test_a_ticket_that_somebody_closed_elsewhere_ends_once_the_target_is_seen_to
     assert [one.state for one in built.cases.tickets] == ["closed"]
     assert built.only_case().state == "closed"
     assert len(told(built, "ticket_open")) == 1
+
+
+@pytest.mark.parametrize("kind", [Kind.BEFORE, Kind.AFTER])
+def test_a_crash_at_any_call_and_a_redelivery_end_as_if_nothing_had_happened(kind: Kind) -> None:
+    with house() as dry:
+        case, _ = ticketed(dry, Group(dry))
+        seen = Faults()
+        errands.carry_out(dry.engine(seen), closed_there(case))
+        wanted = (dry.kinds(), len(told(dry, "ticket_open")))
+    for place in range(1, len(seen.seen) + 1):
+        with house() as fresh:
+            case, _ = ticketed(fresh, Group(fresh))
+            with pytest.raises(Crash):
+                errands.carry_out(fresh.engine(Faults(place, kind)), closed_there(case))
+            fresh.carry_out(closed_there(case))
+            where = f"crash {kind.value} call {place}, {seen.seen[place - 1]}"
+            assert (fresh.kinds(), len(told(fresh, "ticket_open"))) == wanted, where
 
 
 def test_a_ticket_of_an_episode_that_has_passed_is_still_heard_of(built: House, group: Group) -> None:

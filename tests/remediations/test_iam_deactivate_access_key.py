@@ -70,7 +70,7 @@ class Scenario:
         return user(f"staff/{name}"), ()
 
     def event(self, target: Target, opened: tuple[str, ...], at: datetime) -> dict[str, Any]:
-        raise NotImplementedError
+        raise NotImplementedError  # a key grows old without an event
 
 
 SCENARIO = Scenario()

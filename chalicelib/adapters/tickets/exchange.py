@@ -6,8 +6,9 @@ from datetime import datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any
 
+from chalicelib.adapters.web import Answer, Outward
 from chalicelib.delivery.escape import plain
 from chalicelib.domain.errors import (
     AmbiguousError,
@@ -39,36 +40,12 @@ ADVICE = MappingProxyType(
 SHORTEST_SECRET = 6
 
 
-class WebAnswer(Protocol):
-    """What came back: `adapters.web.Answer`. Header names are lower-case."""
-
-    @property
-    def status(self) -> int: ...
-    @property
-    def headers(self) -> Mapping[str, str]: ...
-    @property
-    def body(self) -> bytes: ...
-
-
-class Web(Protocol):
-    """The one way out: `adapters.web.Web`, which refuses addresses that are not public and follows no redirect."""
-
-    def request(
-        self,
-        method: str,
-        url: str,
-        *,
-        headers: Mapping[str, str],
-        body: bytes | None,
-        timeout_seconds: float,
-        most_bytes: int,
-    ) -> WebAnswer: ...
-
-
 class Exchange:
     """Requests of one integration. Errors are those of `TicketSystem`; no message holds a credential, even one sent back to us."""
 
-    def __init__(self, name: str, web: Web, headers: Mapping[str, str], secrets: Iterable[str] = ()) -> None:
+    def __init__(
+        self, name: str, web: Outward, headers: Mapping[str, str], secrets: Iterable[str] = ()
+    ) -> None:
         self._name = name
         self._web = web
         self._headers = {"Accept": "application/json", "User-Agent": "redress", **headers}
@@ -118,7 +95,7 @@ class Exchange:
         kind = AmbiguousError if creates else LaterError
         return kind(f"{self._name}: {what}; is `at` the address of its API?", LATER_SECONDS)
 
-    def _error(self, answer: WebAnswer, *, creates: bool) -> DeliveryError:
+    def _error(self, answer: Answer, *, creates: bool) -> DeliveryError:
         status = answer.status
         said = f"{self._name}: {status}{self._reason(answer.body)}"
         wait = _seconds(answer.headers)

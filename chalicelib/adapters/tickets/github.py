@@ -7,7 +7,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from chalicelib.adapters.tickets.exchange import Exchange, Web
+from chalicelib.adapters.tickets.exchange import Exchange
+from chalicelib.adapters.web import Outward
 from chalicelib.delivery import documents
 from chalicelib.domain.delivery import Remote
 from chalicelib.domain.errors import RejectedError, UnreachableError
@@ -30,7 +31,7 @@ class GitHub:
     our label: search lags, and only who has triage rights can put the label on an issue that carries a copied marker.
     """
 
-    def __init__(self, integration: Integration, credentials: Mapping[str, str], web: Web) -> None:
+    def __init__(self, integration: Integration, credentials: Mapping[str, str], web: Outward) -> None:
         owner, _, repository = integration.project.partition("/")
         if (
             not integration.at

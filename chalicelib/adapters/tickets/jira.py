@@ -8,7 +8,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from chalicelib.adapters.tickets.exchange import Exchange, Web
+from chalicelib.adapters.tickets.exchange import Exchange
+from chalicelib.adapters.web import Outward
 from chalicelib.delivery import documents
 from chalicelib.domain.delivery import Remote
 from chalicelib.domain.errors import RejectedError, UnreachableError
@@ -28,7 +29,7 @@ class Jira:
     search, which sees a new issue after seconds to minutes.
     """
 
-    def __init__(self, integration: Integration, credentials: Mapping[str, str], web: Web) -> None:
+    def __init__(self, integration: Integration, credentials: Mapping[str, str], web: Outward) -> None:
         if not integration.at or not PROJECT.fullmatch(integration.project):
             raise UnreachableError(
                 f"{integration.name}: Jira needs `at`, as https://example.atlassian.net, and a project's key"

@@ -10,7 +10,8 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlencode
 
-from chalicelib.adapters.tickets.exchange import Exchange, Web
+from chalicelib.adapters.tickets.exchange import Exchange
+from chalicelib.adapters.web import Outward
 from chalicelib.delivery import documents
 from chalicelib.domain.delivery import Remote
 from chalicelib.domain.errors import RejectedError, UnreachableError
@@ -37,7 +38,7 @@ class ServiceNow:
     `correlation_id`, which nothing keeps unique: the reservation does. People read the number, requests need the sys_id.
     """
 
-    def __init__(self, integration: Integration, credentials: Mapping[str, str], web: Web) -> None:
+    def __init__(self, integration: Integration, credentials: Mapping[str, str], web: Outward) -> None:
         table = integration.project or "incident"
         if not integration.at or not TABLE.fullmatch(table):
             raise UnreachableError(

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from chalicelib.adapters.tickets.exchange import Exchange, Web
+from chalicelib.adapters.tickets.exchange import Exchange
+from chalicelib.adapters.web import Outward
 from chalicelib.delivery import documents
 from chalicelib.domain.delivery import Remote
 from chalicelib.domain.errors import AmbiguousError, LaterError, UnreachableError
@@ -30,7 +31,7 @@ class Webhook:
     """
 
     def __init__(
-        self, integration: Integration, credentials: Mapping[str, str], web: Web, clock: Clock
+        self, integration: Integration, credentials: Mapping[str, str], web: Outward, clock: Clock
     ) -> None:
         self._name = integration.name
         host = urlsplit(integration.at or "").hostname

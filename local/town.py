@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from chalicelib.domain.policy import Policy, PolicySetting
 from chalicelib.flow.governing import SetPolicy, digest_of
+from local.emulator.world import WorldError
 from local.fakes.oidc import FakeOidc
 from local.fakes.slack import TEAM, FakeSlack, Message
 from local.fakes.tickets import CREDENTIALS, PROJECTS, FakeTickets
@@ -100,9 +101,13 @@ class Town:
 
     def await_card(self, stage: Stage, channel: str, about: str, seconds: float = 25.0) -> Message:
         """The newest message about that in the channel, once there is one, which changes as it is edited."""
-        stage.world.wait_for(
-            lambda: self.cards(channel, about), seconds, f"a card about {about} in {channel}"
-        )
+        try:
+            stage.world.wait_for(lambda: self.cards(channel, about), seconds)
+        except WorldError as error:
+            there = "\n".join(f"{one.ts} {one.text[:200]}" for one in self.slack.messages(channel))
+            raise WorldError(
+                f"no card about {about} in {channel}. What is there:\n{there}\n{error}"
+            ) from error
         return self.cards(channel, about)[-1]
 
     def policy(self, stage: Stage, **changes: Any) -> Policy:  # noqa: ANN401 -- fields of the policy, as TOML has them

@@ -23,6 +23,7 @@ from pydantic import ValidationError
 
 from chalicelib.adapters.deployment import Deployment
 from chalicelib.domain.approval import Answers
+from chalicelib.domain.breaker import Breaker
 from chalicelib.domain.case import Case, CaseState, Lock
 from chalicelib.domain.contract import canonical
 from chalicelib.domain.errors import ConflictError, ContractError, OversizeError, StoreError, UnreadableError
@@ -152,6 +153,7 @@ NAME_BYTES = 1024
 MADE_BY_PEOPLE = frozenset(
     {
         RecordType.MODE_CHANGED,
+        RecordType.BREAKER_RESET,
         RecordType.FREEZE_ON,
         RecordType.FREEZE_OFF,
         RecordType.EXEMPTION_GRANTED,
@@ -245,6 +247,10 @@ def _sweep_key(account: str) -> str:
 
 def _baseline_key(account: str, control: str) -> str:
     return f"BASELINE#{account}#{control}"
+
+
+def _breaker_key(account: str, control: str) -> str:
+    return f"BREAKER#{account}#{control}"
 
 
 def _spent_key(key: str) -> str:
@@ -402,6 +408,7 @@ def _puts(change: Change) -> Iterator[_Put]:
     for spent in change.spent:
         item = _versioned(_spent_key(spent.key), spent.model_dump_json(), spent.version, kind="SPENT")
         yield _Put("control_state", item, _after(spent.version))
+    yield from map(_breaker_put, change.breakers)
     if change.ticket:
         yield _Put("cases", _ticket_item(change.ticket), _ALWAYS)
     yield from map(_exemption_put, change.exemptions)
@@ -423,6 +430,8 @@ def _setting_puts(change: SettingChange) -> Iterator[_Put]:
         yield _setting(_deployer_key(role.account, role.role_arn), "DEPLOYER", role)
     if change.owner:
         yield _setting(_owner_key(change.owner.account), "OWNER", change.owner)
+    if change.breaker:
+        yield _breaker_put(change.breaker)
     if change.kept:
         yield _setting(change.kept.key_of(change.kept.its_name), change.kept.KIND, change.kept)
     yield _record_put(change.record)
@@ -461,6 +470,13 @@ def _sweep_puts(change: SweepChange) -> Iterator[_Put]:
 
 def _setting(pk: str, kind: str, setting: Model) -> _Put:
     return _Put("control_state", _item(pk, setting.model_dump_json(), kind=kind), _ALWAYS)
+
+
+def _breaker_put(one: Breaker) -> _Put:
+    item = _versioned(
+        _breaker_key(one.account, one.control), one.model_dump_json(), one.version, kind="BREAKER"
+    )
+    return _Put("control_state", item, _after(one.version))
 
 
 def _exemption_put(exemption: Exemption) -> _Put:
@@ -770,7 +786,7 @@ class _Told:
 class DynamoCases(_Told):
     """`ports.Cases` on DynamoDB.
 
-    Rights: `look`, `case`, `guard`, `answers`, `swept` need dynamodb:BatchGetItem on cases and control_state; `in_state`
+    Rights: `look`, `case`, `guard`, `answers`, `swept`, `breakers` need dynamodb:BatchGetItem on cases and control_state; `in_state`
     needs it too, and dynamodb:Query on the index by_state; `bodies` needs dynamodb:Query on audit; `commit` needs
     dynamodb:PutItem on cases, control_state, audit and outbox, `keep` on the last three; `note` needs it on audit.
     """
@@ -791,6 +807,7 @@ class DynamoCases(_Told):
         exemptions = [_exemption_key(target.account, control, target.resource) for control in controls]
         freezes = [_freeze_key(scope) for scope in scopes(target, controls)]
         baselines = [_baseline_key(target.account, control) for control in controls]
+        breakers = [_breaker_key(target.account, control) for control in controls]
         owner = _owner_key(target.account)
         deployers = [_deployer_key(target.account, question.role_arn)] if question.role_arn else []
         account, actor = account_spent(target.account), actor_spent(question.actor_key)
@@ -803,6 +820,7 @@ class DynamoCases(_Told):
                     *exemptions,
                     *freezes,
                     *baselines,
+                    *breakers,
                     *deployers,
                     owner,
                     enrolment,
@@ -824,6 +842,16 @@ class DynamoCases(_Told):
             baselines=_all(Baseline, baselines, found),
             deployment_role=next(iter(_all(DeploymentRole, deployers, found)), None),
             owner=_parsed(Owner, found.get(owner)),
+            breakers=_all(Breaker, breakers, found),
+        )
+
+    def breakers(self, account: str, controls: tuple[str, ...]) -> tuple[Breaker, ...]:
+        """The breakers of these controls there, in one consistent BatchGetItem."""
+        found = self._door.get({"control_state": [_breaker_key(account, control) for control in controls]})
+        return tuple(
+            _parsed(Breaker, found.get(_breaker_key(account, control)))
+            or Breaker(account=account, control=control)
+            for control in controls
         )
 
     def commit(self, change: Change) -> None:
@@ -894,6 +922,11 @@ class DynamoSettings(_Told):
     def answer(self, change: AnswerChange) -> None:
         """The answers, their record and the errand in one TransactWriteItems, if the case still waits with that ask."""
         self._door.transact(_answer_puts(change), f"the answer to case {change.case}", _still_asked(change))
+
+    def breaker(self, account: str, control: str) -> Breaker:
+        """The control's breaker there, at version 0 where nothing ever went wrong."""
+        stands = self._stands(Breaker, _breaker_key(account, control))
+        return stands or Breaker(account=account, control=control)
 
     def deployment_role(self, account: str, role_arn: str) -> DeploymentRole | None:
         """What was last configured about that role, also that it is one no longer, or None."""
@@ -1101,6 +1134,10 @@ class Ledger:
     def baselines(self) -> tuple[Baseline, ...]:
         """Every first look at a control in an account that is over."""
         return self._kind("BASELINE", Baseline)
+
+    def breakers(self) -> tuple[Breaker, ...]:
+        """Every breaker that ever counted a miss, open or not."""
+        return self._kind("BREAKER", Breaker)
 
     def spent(self) -> tuple[Spent, ...]:
         """What was reserved, by account and by actor."""

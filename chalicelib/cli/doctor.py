@@ -18,6 +18,7 @@ from chalicelib.domain.finding import Severity
 from chalicelib.domain.policy import About, Policy, usable
 from chalicelib.domain.ports import FREEZE_ALL
 from chalicelib.domain.record import broken_at, stamp, system_chain
+from chalicelib.flow.breaker import said
 from chalicelib.flow.command import SNOOZE
 from chalicelib.settings import Settings
 
@@ -139,6 +140,11 @@ class Doctor:
             yield Check("freeze", Health.WARN, says)
         if everything and not on:
             yield Check("freeze", Health.OK, "nothing is frozen")
+        for one in ledger.breakers():
+            if one.is_open:
+                yield Check(
+                    "breaker", Health.WARN, f"{said(one)}; find out why, then `redress reset-breaker`"
+                )
         summary = ", ".join(f"{counted[mode]} × {mode.value}" for mode in Mode if counted[mode])
         yield Check("modes", Health.OK, summary or "every control observes everywhere")
 

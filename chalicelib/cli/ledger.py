@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from chalicelib.domain.approval import Answers
+from chalicelib.domain.breaker import Breaker
 from chalicelib.domain.case import Case, CaseState
 from chalicelib.domain.errors import RefusedCommandError
 from chalicelib.domain.policy import Engagement, PolicySetting
@@ -70,6 +71,9 @@ class Ledger(Protocol):
 
     def freezes(self) -> Sequence[Freeze]:
         """Every kill switch that somebody ever used."""
+
+    def breakers(self) -> Sequence[Breaker]:
+        """Every breaker that ever counted a miss."""
 
     def enrolments(self) -> Sequence[Enrolment]:
         """Every enrolled member account."""

@@ -592,6 +592,7 @@ def controls(
     doors = outside(ctx)
     ledger = None if offline else doors.books(stage).ledger
     settings = ledger.modes() if ledger else ()
+    tripped = [one for one in ledger.breakers() if one.is_open] if ledger else []
     listed = []
     for control in doors.catalog().controls:
         here = {
@@ -605,6 +606,7 @@ def controls(
                 "status": control.status.value,
                 "at_most": control.most.value,
                 "modes": here,
+                "breaker_open": [one.account for one in tripped if one.control == control.id],
             }
         )
     if json:
@@ -618,17 +620,21 @@ def controls(
             e["severity"],
             e["status"],
             e["at_most"],
-            _modes(e["modes"], known=not offline),
+            _modes(e["modes"], e["breaker_open"], known=not offline),
         )
         for e in listed
     )
     screen.table(("control", "title", "severity", "status", "at most", "modes"), rows)
 
 
-def _modes(modes: Any, *, known: bool) -> str:  # noqa: ANN401 -- an account's mode by account
+def _modes(modes: Any, tripped: Any, *, known: bool) -> str:  # noqa: ANN401 -- an account's mode by account
     if not known:
         return "not asked"
-    return ", ".join(f"{account}: {mode}" for account, mode in sorted(modes.items())) or "observe everywhere"
+    said = (
+        f"{account}: {mode}{' (breaker open: asks)' if account in tripped else ''}"
+        for account, mode in sorted(modes.items())
+    )
+    return ", ".join(said) or "observe everywhere"
 
 
 @app.command(short_help="List the remediations: what each does, at what risk.")
@@ -719,6 +725,25 @@ def freeze(
 
     with well_formed():
         command = SetFreeze(on=not off, account=account, control=control, reason=reason)
+    carry_out(ctx, stage, api, command, json=json)
+
+
+@app.command(short_help="Let a control act again whose breaker opened.")
+def reset_breaker(
+    ctx: typer.Context,
+    control: Annotated[str, typer.Argument(help="The control.", show_default=False)],
+    *,
+    account: Account,
+    reason: Reason,
+    stage: Stage = "dev",
+    api: Url = None,
+    json: Json = False,
+) -> None:
+    """Let a control act in an account again after its breaker opened there. Takes a named person, who found out why."""
+    from chalicelib.flow.command import ResetBreaker
+
+    with well_formed():
+        command = ResetBreaker(control=control, account=account, reason=reason)
     carry_out(ctx, stage, api, command, json=json)
 
 

@@ -103,6 +103,8 @@ RECORDS = MappingProxyType(
         RecordType.REQUESTED: "A person asked for an undo, for a look at a case, or for a sweep.",
         RecordType.SWEEP_COMPLETED: "A sweep of an account ended: what was looked at, what fails, what could not be read.",
         RecordType.MODE_CHANGED: "A person set the most that a control may do in an account.",
+        RecordType.BREAKER_OPENED: "Runs of a control went wrong in an account, so that it asks people there from now on.",
+        RecordType.BREAKER_RESET: "A person let a control act in an account again after its breaker had opened.",
         RecordType.FREEZE_ON: "A person stopped all changes in a scope.",
         RecordType.FREEZE_OFF: "A person lifted a freeze, or the switch was made with the first raised mode.",
         RecordType.CONFIG_CHANGED: "A person set the policy, had dead letters tried again, or named a deployment role or an owner.",

@@ -25,9 +25,10 @@ NEVER = (
 TAG = "redress:stage"
 """The tag by which our own key is known, since a key's ARN carries no name of ours."""
 
-SWEPT = ("BASELINE#*", "SPENT#*", "SWEEP#*")
-UNDONE = ("EXEMPTION#*", "SPENT#*")
+SWEPT = ("BASELINE#*", "BREAKER#*", "SPENT#*", "SWEEP#*")
+UNDONE = ("BREAKER#*", "EXEMPTION#*", "SPENT#*")
 SETTINGS = (
+    "BREAKER#*",
     "CHAIN#*",
     "DEPLOYER#*",
     "DOSSIER#*",
@@ -39,8 +40,8 @@ SETTINGS = (
     "OWNER#*",
     "POLICY",
 )
-"""Who writes which keys of `control_state`: the engine what it spent and swept, the undoer what it spent and the
-exemption that an undo is, people through the HTTP function all else."""
+"""Who writes which keys of `control_state`: the engine what it spent, missed and swept, the undoer what it spent,
+the miss and the exemption that an undo is, people through the HTTP function all else."""
 
 SAID = ("ANSWER#*", "SYS#*")
 """The chains of `audit` in which people's answers and commands are recorded."""

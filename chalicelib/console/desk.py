@@ -11,6 +11,7 @@ from chalicelib.console import render
 from chalicelib.console.session import Session, Sessions
 from chalicelib.console.web import Reply, Request, Site
 from chalicelib.domain.approval import Answers
+from chalicelib.domain.breaker import Breaker
 from chalicelib.domain.case import Case, CaseState
 from chalicelib.domain.contract import AnyRemediation
 from chalicelib.domain.control import Control
@@ -123,6 +124,10 @@ class Books(Protocol):
 
     def freezes(self) -> Sequence[Freeze]:
         """Every kill switch that somebody ever used."""
+        ...
+
+    def breakers(self) -> Sequence[Breaker]:
+        """Every breaker that ever counted a miss."""
         ...
 
     def enrolments(self) -> Sequence[Enrolment]:

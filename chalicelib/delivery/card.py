@@ -200,7 +200,7 @@ def reply(kind: str, body: Mapping[str, JsonValue], view: CardView) -> Card | No
     label, lines = said
     shown = [escape.plain(line, VALUE) for line in lines if line]
     blocks = [_section(_literal("\n".join((label, *shown))))]
-    if kind in {"ask_reminded", "break_glass", "tamper_suspected"} and view.mentions:
+    if kind in {"ask_reminded", "break_glass", "breaker_opened", "tamper_suspected"} and view.mentions:
         blocks.append(_section(_mrkdwn(" ".join(view.mentions))))
     return Card(escape.mrkdwn(" · ".join((label, *shown)), TEXT), blocks)
 
@@ -389,6 +389,10 @@ def _said(kind: str, body: Mapping[str, JsonValue], view: CardView) -> tuple[str
         "ask_expired": (_STATES[CaseState.EXPIRED], (reason, "A ticket takes it over.")),
         "ask_stale": (_STATES[CaseState.STALE], (reason,)),
         "break_glass": ("🚨 Break-glass: approved by one person alone", (by, reason)),
+        "breaker_opened": (
+            "🧯 The control asks people again: its runs went wrong",
+            (reason, "Find out why, then `redress reset-breaker`."),
+        ),
         "tamper_suspected": (
             "🚨 Somebody uses a role of ours",
             (_str(body, "event"), _str(body, "session"), "Freeze first, then look: `redress freeze`."),

@@ -15,6 +15,7 @@ from chalicelib.delivery import routes
 from chalicelib.delivery.card import Card, sheet
 from chalicelib.delivery.escape import plain
 from chalicelib.delivery.mails import LONGEST_LINE, Written, link, subject
+from chalicelib.domain.breaker import Breaker
 from chalicelib.domain.case import Case, CaseState
 from chalicelib.domain.delivery import Deliveries, Destination, Told
 from chalicelib.domain.figures import Day, Figures, counted
@@ -22,6 +23,7 @@ from chalicelib.domain.policy import Policy
 from chalicelib.domain.ports import Enrolment, Exemption, Freeze
 from chalicelib.domain.record import RecordType
 from chalicelib.domain.ticket import Ticket, TicketState
+from chalicelib.flow import breaker
 
 KIND = "digest"
 PERIOD = timedelta(days=1)
@@ -62,6 +64,10 @@ class Books(Protocol):
         """Every kill switch, on or off."""
         ...
 
+    def breakers(self) -> Sequence[Breaker]:
+        """Every breaker, open or not."""
+        ...
+
     def exemptions(self) -> Sequence[Exemption]:
         """Every exemption, expired ones too."""
         ...
@@ -89,6 +95,7 @@ class Facts:
     closed: int
     waiting: tuple[Case, ...]
     frozen: tuple[Freeze, ...]
+    tripped: tuple[Breaker, ...]
     ending: tuple[Exemption, ...]
     untold: tuple[Deliveries, ...]
 
@@ -126,6 +133,7 @@ def facts_of(books: Books, told: Told, home: str, until: datetime) -> Facts:
             sorted(islice(books.cases(CaseState.WAITING), MOST_WAITING), key=lambda case: case.updated_at)
         ),
         frozen=tuple(one for one in books.freezes() if one.frozen),
+        tripped=tuple(one for one in books.breakers() if one.is_open),
         ending=tuple(
             sorted(
                 (one for one in books.exemptions() if until < one.expires_at <= until + ENDS_SOON),
@@ -149,6 +157,7 @@ def lines(facts: Facts) -> Iterator[str]:
         ],
     )
     yield from _some("Frozen", [f"{one.scope}, by {one.by}: {one.reason}" for one in facts.frozen])
+    yield from _some("Asks again", [breaker.said(one) for one in facts.tripped])
     yield from _some(
         "Exemption ends within a week",
         [f"{one.resource} ({one.control}), {one.expires_at:%Y-%m-%d}, {one.owner}" for one in facts.ending],

@@ -55,6 +55,7 @@ SAYS: Mapping[str, str] = MappingProxyType(
         "case_news": "News of a case",
         "baseline_report": "A first look is done",
         "break_glass": "CRITICAL: one person approved alone (break-glass)",
+        "breaker_opened": "A control asks people again: its runs went wrong",
         "tamper_suspected": "CRITICAL: a role of Redress was used by somebody else",
     }
 )

@@ -16,8 +16,8 @@ from chalicelib.flow.errand import NOTICE
 PEOPLE = Destination(kind="mail", to="people")
 OWNER = Destination(kind="mail", to="owner")
 
-ALARMS = frozenset({"tamper_suspected", "break_glass"})
-"""What everybody is told who is told anything: somebody uses our role, or decided alone."""
+ALARMS = frozenset({"tamper_suspected", "break_glass", "breaker_opened"})
+"""What everybody is told who is told anything: somebody uses our role, decided alone, or a control does harm."""
 
 TICKETS = frozenset({"ticket_open", "ticket_closed"})
 

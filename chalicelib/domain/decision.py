@@ -37,7 +37,7 @@ class Facts:
     the first report on this control in this account yet. `inherited`: the violation stood in that report, and nobody has
     asked for it since. `denied`: a person said no to this very plan. `approved`: a person agreed to this very plan.
     `stale`: a person agreed to another plan, once (1) or again (2). `deployed_as_code`: a configured deployment role made
-    the change.
+    the change. `tripped`: the breaker of the control is open here.
     """
 
     mode: Mode
@@ -59,6 +59,7 @@ class Facts:
     approved: bool = False
     stale: int = 0
     deployed_as_code: bool = False
+    tripped: bool = False
 
 
 @dataclass(frozen=True)
@@ -156,6 +157,12 @@ RULES: tuple[Rule, ...] = (
         "the violation was created more than an hour ago",
     ),
     Rule("starts a cost", lambda f: f.starts_cost, Verdict.ASK, "the change would start a recurring charge"),
+    Rule(
+        "breaker open",
+        lambda f: f.tripped,
+        Verdict.ASK,
+        "runs of the control went wrong here lately, and nobody has reset its breaker since",
+    ),
     Rule("over a limit", lambda f: f.over_limit, Verdict.ASK, "a limit on writes per hour is reached"),
     Rule(
         "acting",

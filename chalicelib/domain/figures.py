@@ -44,10 +44,23 @@ class Day(Model):
     seconds_to_fix: dict[Severity, Taken] = Field(default_factory=dict[Severity, Taken])
 
 
+class Acted(Model):
+    """The last time a control changed something, or tried to: where, in which case, and what came of it."""
+
+    at: datetime
+    account: str
+    case: str
+    outcome: Outcome
+
+
 class Figures(Model):
-    """The days with something to tell, oldest first, up to `counted_until`; nothing was counted before `counted_from`."""
+    """The days with something to tell, oldest first, up to `counted_until`; nothing was counted before `counted_from`.
+
+    `acted` has a control only when it made a call since then.
+    """
 
     days: tuple[Day, ...] = ()
+    acted: dict[str, Acted] = Field(default_factory=dict[str, Acted])
     counted_from: datetime
     counted_until: datetime
     version: int = 0
@@ -76,21 +89,33 @@ def counted(
     Whoever calls gives all records of that time, in any order; what lies outside of it is left out, so that a second
     delivery counts nothing twice. `severities` are the controls'; of an unknown one the time to repair is not counted.
     """
-    days = {day.date: day for day in figures.days}
+    days, acted = {day.date: day for day in figures.days}, {**figures.acted}
     for body in {str(body["record_id"]): body for body in bodies}.values():
         at = datetime.fromisoformat(body["recorded_at"])
         if figures.counted_until < at <= until:
             today = at.astimezone(UTC).date()
             days[today] = _plus(days.get(today, Day(date=today)), body, at, severities)
+            acted |= _acted(acted, body, at)
     first = (until - timedelta(days=DAYS_KEPT - 1)).astimezone(UTC).date()
     kept = tuple(day for _, day in sorted(days.items()) if day.date >= first and day != Day(date=day.date))
     return figures.model_copy(
         update={
             "days": kept,
+            "acted": acted,
             "counted_until": max(figures.counted_until, until),
             "version": figures.version + 1,
         }
     )
+
+
+def _acted(before: Mapping[str, Acted], body: Mapping[str, Any], at: datetime) -> dict[str, Acted]:
+    """What the record says of its controls, where it is a result of calls and newer than what is known."""
+    data = mapping(body["data"])
+    if body["type"] != RecordType.RESULT or not sequence(data.get("results")):
+        return {}
+    here = Acted(at=at, account=body["account"], case=body["chain"], outcome=Outcome(data["outcome"]))
+    names = map(str, sequence(body["controls"]))
+    return {name: here for name in names if name not in before or before[name].at < at}
 
 
 def _plus(day: Day, body: Mapping[str, Any], at: datetime, severities: Mapping[str, Severity]) -> Day:

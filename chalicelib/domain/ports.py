@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from pydantic import AwareDatetime, JsonValue
 
 from chalicelib.domain.approval import Answers, Ask
+from chalicelib.domain.breaker import Breaker
 from chalicelib.domain.case import Case, CaseState, Lock
 from chalicelib.domain.contract import AnyRemediation, Call, CallResult, Mode, Plan, Reader
 from chalicelib.domain.finding import Model, Target
@@ -116,6 +117,7 @@ class Gate(Model):
     baselines: tuple[Baseline, ...] = ()
     deployment_role: DeploymentRole | None = None
     owner: Owner | None = None
+    breakers: tuple[Breaker, ...] = ()
 
 
 class Notice(Model):
@@ -133,7 +135,8 @@ class Change(Model):
 
     `case` is stored at `case.version` if the stored version is one lower (0: it must not exist). `archive` is the ended
     episode that `case` replaces. `lock`, when given, is stored likewise. `seen` marks events as taken in. `ticket` is
-    stored as it is: whoever writes it holds the case. `exemptions` are those that an undo brings with it.
+    stored as it is: whoever writes it holds the case. `exemptions` are those that an undo brings with it. `breakers` are
+    stored as the case is, by their versions.
     """
 
     case: Case
@@ -145,6 +148,7 @@ class Change(Model):
     notices: tuple[Notice, ...] = ()
     ticket: Ticket | None = None
     exemptions: tuple[Exemption, ...] = ()
+    breakers: tuple[Breaker, ...] = ()
 
 
 class Guard(Model):
@@ -163,6 +167,7 @@ class SettingChange(Model):
     enrolment: Enrolment | None = None
     deployment_role: DeploymentRole | None = None
     owner: Owner | None = None
+    breaker: Breaker | None = None
     kept: Kept | None = None
     notices: tuple[Notice, ...] = ()
     record: Record
@@ -250,6 +255,10 @@ class Cases(Protocol):
         """The policy that stands, read consistently; None while nobody ever set one."""
         ...
 
+    def breakers(self, account: str, controls: tuple[str, ...]) -> tuple[Breaker, ...]:
+        """The breaker of each of these controls there, in their order; at version 0 where nothing ever went wrong."""
+        ...
+
 
 class Settings(Protocol):
     """The settings that people change, and the asks that they answer, seen from the commands route."""
@@ -268,6 +277,10 @@ class Settings(Protocol):
 
     def note(self, record: Record) -> bool:
         """A chain of one record (an answer that was refused); False when it already stands."""
+        ...
+
+    def breaker(self, account: str, control: str) -> Breaker:
+        """The control's breaker there, at version 0 where nothing ever went wrong."""
         ...
 
     def deployment_role(self, account: str, role_arn: str) -> DeploymentRole | None:

@@ -109,6 +109,15 @@ class SetFreeze(Model):
         return f"account {self.account}" if self.account else "everything"
 
 
+class ResetBreaker(Model):
+    """From now on the control may act by itself in the account again, as far as its mode says."""
+
+    kind: Literal["reset_breaker"] = "reset_breaker"
+    control: ControlId
+    account: Account
+    reason: Line
+
+
 class Exempt(Model):
     """Leave this resource alone for this control, on somebody's account, until a day."""
 
@@ -225,6 +234,7 @@ AnyCommand = (
     | WantTicket
     | SetMode
     | SetFreeze
+    | ResetBreaker
     | Exempt
     | Revoke
     | Enrol
@@ -318,6 +328,8 @@ def _carried_out(  # noqa: C901, PLR0911, PLR0912 -- a table of contents, and th
             return _set_mode(desk, command)
         case SetFreeze():
             return _set_freeze(desk, command)
+        case ResetBreaker():
+            return _reset_breaker(desk, command)
         case Exempt():
             return _exempt(desk, command)
         case Revoke():
@@ -439,6 +451,29 @@ def _set_freeze(desk: Desk, command: SetFreeze) -> CommandResult:
         )
 
     return desk.change(command.account or desk.home, "freeze", command.reason, draw)
+
+
+def _reset_breaker(desk: Desk, command: ResetBreaker) -> CommandResult:
+    desk.named("resetting a breaker")
+    control = desk.control(command.control)
+
+    def draw(now: datetime) -> Wanted | str:
+        del now
+        before = desk.settings.breaker(command.account, control.id)
+        if not before.misses:
+            return f"nothing is held against {control.id} in {command.account}; nothing was changed"
+        after = before.reset()
+        was = "open" if before.is_open else "closed"
+        return Wanted(
+            type=RecordType.BREAKER_RESET,
+            says=f"the breaker of {control.id} in {command.account} is reset (it was {was})",
+            before=plain(before),
+            after=plain(after),
+            breaker=after,
+            controls=(control.id,),
+        )
+
+    return desk.change(command.account, "reset_breaker", command.reason, draw)
 
 
 def _exempt(desk: Desk, command: Exempt) -> CommandResult:

@@ -93,6 +93,7 @@ def weigh(
     *,
     is_frozen: bool,
     over_limit: bool,
+    tripped: bool = False,
 ) -> Decision:
     """The decision on one plan."""
     visit = step.visit
@@ -118,5 +119,6 @@ def weigh(
             approved=visit.approval is not None and not unfit,
             stale=unfit,
             deployed_as_code=visit.coded,
+            tripped=tripped,
         )
     )

@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 
 from pydantic import JsonValue, StringConstraints
 
+from chalicelib.domain.breaker import Breaker
 from chalicelib.domain.case import Case, parts_of
 from chalicelib.domain.control import Control
 from chalicelib.domain.errors import ConflictError, RefusedCommandError
@@ -148,6 +149,7 @@ class Wanted:
     enrolment: Enrolment | None = None
     deployment_role: DeploymentRole | None = None
     owner: Owner | None = None
+    breaker: Breaker | None = None
     kept: Kept | None = None
     sends: errand.AnyErrand | None = None
     about: Case | None = None
@@ -254,6 +256,7 @@ class Desk:
                 enrolment=wanted.enrolment,
                 deployment_role=wanted.deployment_role,
                 owner=wanted.owner,
+                breaker=wanted.breaker,
                 kept=wanted.kept,
                 notices=(errand.notice(wanted.sends, record.record_id, about, now),) if wanted.sends else (),
                 record=record,

@@ -6,6 +6,7 @@ from datetime import datetime
 from pydantic import JsonValue
 
 from chalicelib.domain.approval import Ask
+from chalicelib.domain.breaker import Breaker
 from chalicelib.domain.case import Case, Run, session_name
 from chalicelib.domain.contract import Outcome, command_of
 from chalicelib.domain.finding import Signal
@@ -133,6 +134,17 @@ def run_state(case: Case, run: Run, at: datetime, outcome: Outcome | None, reaso
             "reason": reason,
             "approved_by": run.approved_by,
         },
+    )
+
+
+def breaker_opened(case: Case, one: Breaker, at: datetime, reason: str) -> Notice:
+    """A control asks people again in an account, because its runs went wrong there."""
+    return Notice(
+        id=f"BREAKER#{one.account}#{one.control}#{one.version}",
+        kind="breaker_opened",
+        case=case.id,
+        at=at,
+        body={**_about(case, (one.control,)), "reason": reason},
     )
 
 

@@ -48,7 +48,7 @@ from chalicelib.domain.ports import Aws, Cases, Change, Clock, Gate, Notice, Que
 from chalicelib.domain.record import Draft, Head, RecordType, seal
 from chalicelib.domain.shape import text
 from chalicelib.domain.ticket import Ticket
-from chalicelib.flow import act, asking, classify, decide, intake, notify, record, ticketing
+from chalicelib.flow import act, asking, breaker, classify, decide, intake, notify, record, ticketing
 from chalicelib.flow.visit import (
     Approval,
     Home,
@@ -366,6 +366,7 @@ class Engine:
         too_much = over(self.home.limits, step.gate.account_spent, step.gate.actor_spent, wanted)
         concerned = decide.scopes(visit.target, step.ids)
         switch = decide.frozen(step.gate.freezes, concerned) if step.mode is not Mode.OBSERVE else None
+        tripped = breaker.standing_open(step.gate.breakers, step.ids)
         decision = decide.weigh(
             step,
             state,
@@ -375,7 +376,10 @@ class Engine:
             now,
             is_frozen=switch is not None,
             over_limit=too_much is not None,
+            tripped=tripped is not None,
         )
+        if decision.rule == "breaker open" and tripped:
+            decision = decision.model_copy(update={"reason": breaker.said(tripped)})
         if decision.rule == "over a limit" and too_much:
             decision = decision.model_copy(update={"reason": too_much})
         if decision.rule == "frozen" and switch:
@@ -722,7 +726,10 @@ class Engine:
             )
             told = notify.run_state(ended, run, now, achieved.outcome, achieved.reason)
             ticket = self._ticket_after(visit, ended, run, achieved, now)
-            ended, drafts, notices = ticketing.told(case, ended, ticket, run.source_id, (result,), (told,))
+            missed = self._missed(ended, run, achieved, now)
+            ended, drafts, notices = ticketing.told(
+                case, ended, ticket, run.source_id, (result, *missed.drafts), (told, *missed.notices)
+            )
             try:
                 ended = self.commit(
                     ended,
@@ -731,6 +738,7 @@ class Engine:
                     notices=tuple(notices),
                     lock=lock.model_copy(update={"lease_until": now, "version": lock.version + 1}),
                     ticket=ticket,
+                    breakers=missed.breakers,
                 )
             except ConflictError:
                 case = self.still_ours(case, run)
@@ -758,6 +766,13 @@ class Engine:
             )
         message = f"case {case.id} is being changed by others all the time"
         raise BusyError(message, retry_after=5)
+
+    def _missed(self, ended: Case, run: Run, achieved: act.Achieved, now: datetime) -> breaker.Counted:
+        """What a run that went wrong does to its controls' breakers. One that is looked at anew has not ended yet."""
+        what = breaker.MISSED.get(achieved.outcome)
+        if what is None or ended.pending:
+            return breaker.Counted()
+        return breaker.count(self.cases, ended, run.controls, run.seq, run.source_id, what, now)
 
     def _ticket_after(
         self, visit: Visit, ended: Case, run: Run, achieved: act.Achieved, now: datetime
@@ -866,6 +881,9 @@ class Engine:
         modes = decide.effective_modes(gate, (self.controls[name] for name in run.controls))
         if any(mode < (Mode.ASK if run.approved_by else Mode.ACT) for mode in modes.values()):
             return "the control may no longer act"
+        tripped = breaker.standing_open(gate.breakers, run.controls)
+        if tripped and not run.approved_by:
+            return breaker.said(tripped)
         if run.approved_by and now - run.started_at > CARRIED_OUT_WITHIN:
             return "the approval is old, and an old approval is none"
         if not run.approved_by and not is_fresh(run.cause, now):

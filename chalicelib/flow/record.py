@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import JsonValue
 
 from chalicelib.domain.approval import Answer, Ask
+from chalicelib.domain.breaker import Breaker
 from chalicelib.domain.case import Case, Run, session_name
 from chalicelib.domain.contract import CallResult, Outcome, Plan, State
 from chalicelib.domain.decision import Decision
@@ -236,6 +237,19 @@ def result(
             "plan_hash": run.plan_hash,
             "opened_at": stamp(case.opened_at),
         },
+    )
+
+
+def breaker_opened(case: Case, one: Breaker, run: int, source_id: str, at: datetime, reason: str) -> Draft:
+    """This run was one too many that went wrong: its control asks people here from now on."""
+    return _draft(
+        RecordType.BREAKER_OPENED,
+        case,
+        source_id,
+        f"breaker-{run}-{one.control}",
+        at,
+        controls=(one.control,),
+        data={"run": run, "breaker": one.model_dump(mode="json"), "reason": reason},
     )
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from chalicelib.domain.approval import Answer, Ask, Kind, Undone, principal
+from chalicelib.domain.breaker import Missed
 from chalicelib.domain.case import SESSIONS_KEPT, Case, CaseState, Lock, Run, cause_of, session_name
 from chalicelib.domain.contract import (
     AnyRemediation,
@@ -34,7 +35,7 @@ from chalicelib.domain.ports import Aws, Clock, Exemption, Gate
 from chalicelib.domain.record import Draft, Head, RecordType, body_of, seal
 from chalicelib.domain.shape import mapping
 from chalicelib.domain.ticket import Ticket
-from chalicelib.flow import act, asking, decide, notify, record, ticketing
+from chalicelib.flow import act, asking, breaker, decide, notify, record, ticketing
 from chalicelib.flow.errand import Look, UndoRun, UndoWanted
 from chalicelib.flow.errand import notice as errand_notice
 from chalicelib.flow.visit import Visit, Walked, params_of
@@ -474,7 +475,14 @@ def _end(engine: "Engine", visit: Visit, case: Case, run: Run, lock: Lock, achie
             ended, run, now, achieved.outcome, achieved.reason, achieved.results, achieved.after
         )
         told = notify.run_state(ended, run, now, achieved.outcome, achieved.reason)
-        ended, drafts, notices = ticketing.told(case, ended, ticket, run.source_id, (draft,), (told,))
+        missed = breaker.Counted()
+        if restored:  # people took back what a run did: that counts against its controls
+            missed = breaker.count(
+                engine.cases, ended, run.controls, restored.run, run.source_id, Missed.UNDONE, now
+            )
+        ended, drafts, notices = ticketing.told(
+            case, ended, ticket, run.source_id, (draft, *missed.drafts), (told, *missed.notices)
+        )
         if ended.pending:
             name = f"{case.id}#{run.seq}"
             look = Look(case=case.id, by="the undo", request_id=name)
@@ -488,6 +496,7 @@ def _end(engine: "Engine", visit: Visit, case: Case, run: Run, lock: Lock, achie
                 notices=tuple(notices),
                 ticket=ticket,
                 exemptions=over,
+                breakers=missed.breakers,
                 lock=lock.model_copy(update={"lease_until": now, "version": lock.version + 1}),
             )
         except ConflictError:

@@ -363,6 +363,7 @@ def test_only_what_people_did_is_indexed_by_actor(
     (item,) = dynamo.items("audit")
     by_people = {
         "MODE_CHANGED",
+        "BREAKER_RESET",
         "FREEZE_ON",
         "FREEZE_OFF",
         "EXEMPTION_GRANTED",

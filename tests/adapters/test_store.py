@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 import pytest
 
+from chalicelib.domain.breaker import Miss, Missed
 from chalicelib.domain.case import Case, CaseState
 from chalicelib.domain.contract import Mode
 from chalicelib.domain.errors import ConflictError, ContractError, StoreError
@@ -310,6 +311,28 @@ def test_reservations_are_counted_by_account_and_by_actor(store: Store) -> None:
     assert same_account.actor_spent == Spent(key=same_account.actor_spent.key)
     assert other_account.account_spent.version == 0
     assert other_account.actor_spent == gate.actor_spent.plus(reserved(gate.actor_spent, 2).reservations[0])
+
+
+def test_breakers_are_counted_by_account_and_control_and_pass_from_hand_to_hand_by_their_version(
+    store: Store,
+) -> None:
+    fresh = store.cases.breakers(HOME, (CONTROL, "other"))
+    assert [(one.account, one.control, one.version) for one in fresh] == [
+        (HOME, CONTROL, 0),
+        (HOME, "other", 0),
+    ]
+    once = fresh[0].missed(Miss(at=START, case=case().id, run=1, what=Missed.FAILED))
+    store.cases.commit(Change(case=case(1), breakers=(once,)))
+    with pytest.raises(ConflictError):
+        store.cases.commit(Change(case=case(2), breakers=(once,)))
+    assert store.cases.look(question()).breakers == (once,)
+    assert store.cases.look(question(of=target(account=MEMBER))).breakers == ()
+    assert store.settings.breaker(HOME, CONTROL) == once
+    assert store.settings.breaker(MEMBER, CONTROL).version == 0
+    store.settings.apply(setting(breaker=once.reset()))
+    assert store.cases.breakers(HOME, (CONTROL,)) == (once.reset(),)
+    with pytest.raises(ConflictError):
+        store.cases.commit(Change(case=case(2), breakers=(once.reset(),)))
 
 
 def test_a_notice_of_the_same_id_is_overwritten_by_its_later_state(store: Store) -> None:

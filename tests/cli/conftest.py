@@ -15,6 +15,7 @@ from chalicelib.cli.ledger import Books
 from chalicelib.cli.main import app
 from chalicelib.cli.outside import Outside
 from chalicelib.domain.approval import EXPIRES_AFTER, Answers, Ask
+from chalicelib.domain.breaker import Breaker
 from chalicelib.domain.case import Case, CaseState
 from chalicelib.domain.contract import (
     Call,
@@ -228,6 +229,7 @@ class FakeLedger:
     known: list[Case] = field(default_factory=list)
     set_modes: list[ModeSetting] = field(default_factory=list)
     switches: list[Freeze] = field(default_factory=list)
+    tripped: list[Breaker] = field(default_factory=list)
     granted: list[Exemption] = field(default_factory=list)
     members: list[Enrolment] = field(default_factory=list)
     papers: list[Ticket] = field(default_factory=list)
@@ -275,6 +277,9 @@ class FakeLedger:
 
     def freezes(self) -> list[Freeze]:
         return self.switches
+
+    def breakers(self) -> list[Breaker]:
+        return self.tripped
 
     def enrolments(self) -> list[Enrolment]:
         return self.members

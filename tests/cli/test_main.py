@@ -187,7 +187,7 @@ def test_every_command_takes_json_and_explains_itself() -> None:
     import typer
 
     group: Any = typer.main.get_command(app)
-    assert len(group.commands) == 46
+    assert len(group.commands) == 47
     for name, command in group.commands.items():
         assert any("--json" in option.opts for option in command.params), name
         assert command.help, name

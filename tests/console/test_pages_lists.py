@@ -9,6 +9,7 @@ import pytest
 from chalicelib.adapters.dynamodb import QUIET_DAYS, READ_AT_ONCE, Page, Sought
 from chalicelib.console import render
 from chalicelib.console.pages import sentences
+from chalicelib.domain.breaker import Breaker, Miss, Missed
 from chalicelib.domain.case import CaseState
 from chalicelib.domain.contract import Mode
 from chalicelib.domain.figures import Day, Figures, Taken
@@ -198,6 +199,7 @@ def test_a_control_shows_its_mode_in_each_account_capped_by_its_ceiling(console:
     page = text_of(console.get("/controls"))
     assert "Ask × 1 Observe × 1" in page
     assert "Ticket × 1 Observe × 1 ticket" in page
+    assert "No actions have been counted yet" in page
     one = text_of(console.get(f"/controls/{SSH}"))
     assert "Olga Lind" in one
     assert "as a fresh deployment has it" in one
@@ -240,6 +242,26 @@ def test_switches_and_limits_tell_what_may_stop_us(console: World) -> None:
     assert "everything Stopped" in theirs
     assert HOME not in theirs
     assert "Changes are stopped" in console.get("/", VERA).body
+
+
+def test_breakers_tell_what_went_wrong_and_the_overview_of_those_that_are_open(console: World) -> None:
+    now = console.clock.now()
+    closed, opened = Breaker(account=HOME, control=BUCKET), Breaker(account=HOME, control=SSH)
+    closed = closed.missed(Miss(at=now, case="b" * 20 + "-1", run=4, what=Missed.UNDONE))
+    assert "Nothing is held against any control" in console.get("/switches").body
+    console.set(breaker=closed)
+    for run in (1, 2, 3):
+        opened = opened.missed(Miss(at=now, case="a" * 20 + "-1", run=run, what=Missed.NOT_VERIFIED))
+        console.set(breaker=opened)
+    said = text_of(console.get("/switches"))
+    assert f"{SSH} in account {HOME} Open: asks since" in said
+    assert f"{BUCKET} in account {HOME} Closed Undone: run 4" in said
+    assert said.count("Not verified: run") == 3
+    assert f"/cases/{'a' * 20}-1" in console.get("/switches").body
+    assert f"of {SSH} in account {HOME} is open since" in text_of(console.get("/"))
+    assert f"of {BUCKET}" not in text_of(console.get("/"))
+    assert HOME not in console.get("/switches", VERA).body
+    assert "Asks again" not in console.get("/", VERA).body
 
 
 def test_tickets_are_listed_by_state(console: World) -> None:

@@ -16,6 +16,7 @@ from chalicelib.delivery.daily import (
     mail_of,
     name_of,
 )
+from chalicelib.domain.breaker import Breaker
 from chalicelib.domain.delivery import Deliveries, Destination, Line
 from chalicelib.domain.policy import Person, Policy, Route, Rule
 from chalicelib.domain.record import RecordType
@@ -44,6 +45,7 @@ EMPTY = Facts(
     closed=0,
     waiting=(),
     frozen=(),
+    tripped=(),
     ending=(),
     untold=(),
 )
@@ -101,6 +103,8 @@ def test_what_waits_is_frozen_ends_or_was_not_told_is_named() -> None:
         case = samples.waiting(of=samples.target(f"sg-{number:017x}"), at=UNTIL - timedelta(minutes=minutes))
         desk.known[case.id] = case
     desk.known["other"] = samples.case()
+    opened = Breaker(account=HOME, control="c", version=3, opened_at=START)
+    desk.tripped = [opened, opened.reset()]
     desk.frozen = [samples.freeze(frozen=True), samples.freeze("ACCOUNT#1")]
     ends = {"soon": timedelta(days=7), "now": timedelta(), "later": timedelta(days=7, seconds=1)}
     desk.exempt = [
@@ -134,6 +138,7 @@ def test_a_quiet_day_says_so() -> None:
     assert said[2:] == [
         "Waits for an answer: none",
         "Frozen: none",
+        "Asks again: none",
         "Exemption ends within a week: none",
         "Not told yet: none",
     ]

@@ -12,30 +12,30 @@ from chalicelib.domain.decision import RULES, Decision, Facts, Rule, Verdict, de
 pytestmark = pytest.mark.xdist_group("decisions")  # which share one list of all of them
 
 TABLE = """
-mode     | fails | plan             | held back by   | a person said yes to | brought about now | stopped by              | verdict
-any      | any   | any              | exemption      | any                  | any               | any                     | ignore
-any      | no    | nothing to do    | any            | any                  | any               | any                     | ignore
-any      | yes   | nothing to do    | any            | any                  | any               | any                     | observe
-observe  | any   | any              | any            | any                  | any               | any                     | observe
-above    | any   | any              | freeze         | any                  | any               | any                     | observe
-above    | any   | any              | report or "no" | any                  | any               | any                     | observe
-above    | any   | only refusals    | nothing        | any                  | any               | any                     | ticket
-ticket   | any   | has calls        | nothing        | any                  | any               | any                     | ticket
-above    | any   | has calls        | nothing        | another plan, twice  | any               | any                     | ticket
-above    | any   | has calls        | nothing        | this plan            | any               | any                     | act
-above    | any   | has calls        | nothing        | another plan         | any               | any                     | ask
-ask      | any   | has calls        | nothing        | nothing              | any               | any                     | ask
-act      | any   | needs a person   | nothing        | nothing              | any               | any                     | ask
-act      | any   | may run alone    | nothing        | nothing              | no                | any                     | ask
-act      | any   | may run alone    | nothing        | nothing              | yes               | role, code, limit, cost | ask
-act      | any   | may run alone    | nothing        | nothing              | yes               | nothing                 | act
+mode     | fails | plan             | held back by   | a person said yes to | brought about now | stopped by | verdict
+any      | any   | any              | exemption      | any                  | any               | any        | ignore
+any      | no    | nothing to do    | any            | any                  | any               | any        | ignore
+any      | yes   | nothing to do    | any            | any                  | any               | any        | observe
+observe  | any   | any              | any            | any                  | any               | any        | observe
+above    | any   | any              | freeze         | any                  | any               | any        | observe
+above    | any   | any              | report or "no" | any                  | any               | any        | observe
+above    | any   | only refusals    | nothing        | any                  | any               | any        | ticket
+ticket   | any   | has calls        | nothing        | any                  | any               | any        | ticket
+above    | any   | has calls        | nothing        | another plan, twice  | any               | any        | ticket
+above    | any   | has calls        | nothing        | this plan            | any               | any        | act
+above    | any   | has calls        | nothing        | another plan         | any               | any        | ask
+ask      | any   | has calls        | nothing        | nothing              | any               | any        | ask
+act      | any   | needs a person   | nothing        | nothing              | any               | any        | ask
+act      | any   | may run alone    | nothing        | nothing              | no                | any        | ask
+act      | any   | may run alone    | nothing        | nothing              | yes               | stop       | ask
+act      | any   | may run alone    | nothing        | nothing              | yes               | nothing    | act
 """
 """Read from the top, first row that fits.
 
 *report or "no"*: nobody has had the first report on this control here yet, or the violation stood in it and nobody has
 asked for it since, or a person refused this very plan. *brought about now*: by this very event, at most an hour ago; or,
-for what comes of time alone, since the control was raised to act. *role*: one of our own made the change; *code*: a
-configured deployment role did.
+for what comes of time alone, since the control was raised to act. *stop*: one of our own roles made the change, a
+configured deployment role did, a limit is reached, the breaker is open, or a charge would begin.
 """
 
 PLANS = {
@@ -46,7 +46,7 @@ PLANS = {
     "asks, leaves some": {"has_calls": True, "has_declined": True, "plan_at_most": Mode.ASK},
 }
 HOLD_BACK = ("baseline", "inherited", "denied")
-STOP = ("own_role", "deployed_as_code", "over_limit", "starts_cost")
+STOP = ("own_role", "deployed_as_code", "over_limit", "starts_cost", "tripped")
 
 
 def none_each_all(names: tuple[str, ...]) -> list[dict[str, bool]]:
@@ -74,7 +74,7 @@ def row_fits(row: list[str], f: Facts) -> bool:
     mode, fails, plan, held, person, caused, stopped, _ = row
     now = (f.created_by_event and f.fresh) or f.crossed_since_raised
     held_back = f.baseline or f.inherited or f.denied
-    stops = f.own_role or f.deployed_as_code or f.over_limit or f.starts_cost
+    stops = any(getattr(f, name) for name in STOP)
     return (
         (mode == "any" or (f.mode > Mode.OBSERVE if mode == "above" else f.mode == mode))
         and (fails == "any" or f.compliant is (fails == "no"))
@@ -101,7 +101,7 @@ def row_fits(row: list[str], f: Facts) -> bool:
             "nothing": not f.approved and not f.stale,
         }[person]
         and {"any": True, "yes": now, "no": not now}[caused]
-        and {"any": True, "role, code, limit, cost": stops, "nothing": not stops}[stopped]
+        and {"any": True, "stop": stops, "nothing": not stops}[stopped]
     )
 
 

@@ -22,6 +22,7 @@ def body(kind: str, number: int = 1, *, chain: str = CASE, minutes: int = 0, **d
         "recorded_at": stamp(at),
         "type": kind,
         "chain": chain,
+        "account": "111111111111",
         "controls": ["open"],
         "data": data,
     }
@@ -109,6 +110,19 @@ def test_a_repair_of_unknown_length_or_severity_is_counted_without_a_time(change
 def test_a_clock_that_went_backwards_makes_no_negative_time() -> None:
     (day,) = count(body("RESULT", outcome="fixed", opened_at=stamp(START + timedelta(hours=1)))).days
     assert day.seconds_to_fix[Severity.HIGH].seconds == 0
+
+
+def test_the_last_action_of_a_control_is_the_newest_result_of_calls() -> None:
+    calls = [{"index": 0}]
+    first = body("RESULT", 1, outcome="fixed", results=calls)
+    second = body("RESULT", 2, minutes=1, outcome="failed", results=calls)
+    unread = body("RESULT", 3, outcome="failed", results=[])
+    (name,) = first["controls"]
+    for bodies in ((first, second, unread), (second, unread, first)):
+        (control,) = (acted := count(*bodies).acted)
+        assert (control, acted[control].outcome, acted[control].case) == (name, "failed", second["chain"])
+    later = count(first, figures=count(second))
+    assert later.acted == count(second).acted
 
 
 def test_days_that_are_too_long_ago_are_let_go_in_order() -> None:

@@ -7,7 +7,16 @@ import pytest
 from chalicelib.domain.contract import Mode
 from local.demo import REGIONS
 from local.stage import Stage
-from tests.e2e.scenes import CONTROLS, LEASE_SECONDS, VISIBILITY_SECONDS, calm, receives, set_mode, thaw
+from tests.e2e.scenes import (
+    CONTROLS,
+    LEASE_SECONDS,
+    VISIBILITY_SECONDS,
+    calm,
+    mended,
+    receives,
+    set_mode,
+    thaw,
+)
 
 ROOMY = {"LimitPerControl": "1000", "LimitPerAccount": "1000", "LimitPerActor": "1000"}
 
@@ -33,6 +42,7 @@ def stage(deployed: Stage) -> Iterator[Stage]:
     deployed.world.faults([])
     deployed.world.set_delay(0)
     thaw(deployed)
+    mended(deployed)
     receives(deployed, visibility=VISIBILITY_SECONDS)
 
 

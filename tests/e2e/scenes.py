@@ -11,7 +11,7 @@ from chalicelib.domain.case import Case
 from chalicelib.domain.contract import Mode
 from chalicelib.domain.ports import FREEZE_ALL
 from chalicelib.domain.record import broken_at
-from chalicelib.flow.command import SetFreeze, SetMode, StartSweep
+from chalicelib.flow.command import ResetBreaker, SetFreeze, SetMode, StartSweep
 from local.demo import WORLD, authorized, swept
 from local.emulator.world import Credentials, SeenCall
 from local.stage import Stage
@@ -58,6 +58,15 @@ def swept_anew(stage: Stage) -> dict[str, Any]:
     report = swept(stage)
     calm(stage)
     return report
+
+
+def mended(stage: Stage) -> None:
+    """Nothing is held against any control any more, whatever went wrong on purpose."""
+    for breaker in stage.ledger.breakers():
+        if breaker.misses:
+            stage.command(
+                ResetBreaker(control=breaker.control, account=breaker.account, reason="a test broke it")
+            )
 
 
 # -- queues -----------------------------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ from tests.e2e.scenes import (
     freeze,
     halves,
     kinds,
+    mended,
     of,
     peek,
     receives,
@@ -80,6 +81,33 @@ def test_thawed_again_the_next_event_is_acted_on(stage: Stage) -> None:
     group = stage.security_group("stops-thawed")
     stage.open(group, SSH)
     assert stage.await_record(stage.arn(group), "RESULT")["data"]["outcome"] == "fixed"
+
+
+def test_after_three_runs_that_failed_the_control_asks_until_a_person_resets_its_breaker(
+    stage: Stage,
+) -> None:
+    mended(stage)
+    stage.world.faults(
+        [Fault("deny", service="ec2", operation="RevokeSecurityGroupIngress", role="act", times=100)]
+    )
+    groups = [stage.security_group(f"stops-failing-{number}") for number in range(3)]
+    for failing in groups:
+        stage.open(failing, SSH)
+        assert stage.await_record(stage.arn(failing), "RESULT")["data"]["outcome"] == "failed"
+    calm(stage)
+    assert sorted(len(of(story(stage, one), "BREAKER_OPENED")) for one in groups) == [0, 0, 1]
+    stage.world.faults([])
+    stage.world.clear_calls()
+    group = stage.security_group("stops-tripped")
+    stage.open(group, SSH)
+    decided = stage.await_record(stage.arn(group), "DECIDED")
+    calm(stage)
+    assert (decided["data"]["verdict"], decided["data"]["rule"]) == ("ask", "breaker open")
+    assert writes(stage) == []
+    mended(stage)
+    after = stage.security_group("stops-mended")
+    stage.open(after, SSH)
+    assert stage.await_record(stage.arn(after), "RESULT")["data"]["outcome"] == "fixed"
 
 
 def test_an_absent_kill_switch_is_no_off_and_the_event_waits_for_it(fresh: Stage) -> None:

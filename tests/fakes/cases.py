@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from chalicelib.adapters.dynamodb import account_spent, actor_spent
 from chalicelib.domain.approval import Answers
+from chalicelib.domain.breaker import Breaker
 from chalicelib.domain.case import Case, CaseState, Lock
 from chalicelib.domain.dossier import Dossier
 from chalicelib.domain.errors import ConflictError, ContractError, StoreError, UnreadableError
@@ -58,9 +59,10 @@ Setting = (
     | Spent
     | Sweep
     | Baseline
+    | Breaker
     | Ticket
 )
-Versioned = Case | Lock | Spent | Answers | Sweep
+Versioned = Case | Lock | Spent | Answers | Sweep | Breaker
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,7 @@ class FakeCases:
         """Store settings as they are: no record, no chain."""
         with self._lock:
             for setting in settings:
-                version = setting.version if isinstance(setting, Spent | Sweep) else 0
+                version = setting.version if isinstance(setting, Spent | Sweep | Breaker) else 0
                 self.items[_name(setting)] = Item(setting.model_dump_json(), version)
 
     # -- ports.Cases and ports.Settings -------------------------------------------------------------------------------
@@ -184,6 +186,7 @@ class FakeCases:
                 baselines=self._some(Baseline, [("BASELINE", account, control) for control in controls]),
                 deployment_role=self._get(DeploymentRole, "DEPLOYER", account, role) if role else None,
                 owner=self._get(Owner, "OWNER", account),
+                breakers=self._some(Breaker, [("BREAKER", account, control) for control in controls]),
             )
 
     def commit(self, change: Change) -> None:
@@ -231,11 +234,19 @@ class FakeCases:
                 ]
             )
 
+    def breakers(self, account: str, controls: tuple[str, ...]) -> tuple[Breaker, ...]:
+        with self._call("breakers"):
+            return tuple(self._breaker(account, control) for control in controls)
+
     # -- ports.Settings -----------------------------------------------------------------------------------------------
 
     def head(self, chain: str) -> Head:
         with self._call("head"):
             return self._get(Head, "CHAIN", chain) or Head()
+
+    def breaker(self, account: str, control: str) -> Breaker:
+        with self._call("breaker"):
+            return self._breaker(account, control)
 
     def freeze(self, scope: str) -> Freeze | None:
         with self._call("freeze"):
@@ -299,6 +310,7 @@ class FakeCases:
                     _record(change.record),
                     Write(("CHAIN", chain), Item(head.model_dump_json(), head.seq), None),
                     *(_set(one) for one in (*settings, *change.exemptions, *change.freezes) if one),
+                    *([_versioned(_name(change.breaker), change.breaker)] if change.breaker else []),
                     *([_set(change.kept)] if change.kept else []),
                     *_notices(change.notices),
                 ]
@@ -332,6 +344,9 @@ class FakeCases:
     def _spent(self, key: str) -> Spent:
         return self._get(Spent, "SPENT", key) or Spent(key=key)
 
+    def _breaker(self, account: str, control: str) -> Breaker:
+        return self._get(Breaker, "BREAKER", account, control) or Breaker(account=account, control=control)
+
     def _write(self, writes: list[Write]) -> None:
         """All or none. A name is written at most once in a transaction."""
         if len({write.name for write in writes}) != len(writes):
@@ -362,6 +377,7 @@ _NAMES: Mapping[type[Model], tuple[str, ...]] = MappingProxyType(
         Dossier: ("DOSSIER", "case"),
         Spent: ("SPENT", "key"),
         Sweep: ("SWEEP", "account"),
+        Breaker: ("BREAKER", "account", "control"),
         Baseline: ("BASELINE", "account", "control"),
         Ticket: ("TICKET", "digest", "number"),
     }
@@ -421,6 +437,7 @@ def _writes(change: Change) -> Iterator[Write]:
         yield Write(("SEEN", event_id, case.digest), Item("{}"), 0)
     for spent in change.spent:
         yield _versioned(("SPENT", spent.key), spent)
+    yield from (_versioned(_name(one), one) for one in change.breakers)
     if change.ticket:
         yield _set(change.ticket)
     yield from map(_set, change.exemptions)

@@ -8,6 +8,7 @@ from itertools import count
 from typing import Any
 
 from chalicelib.domain.approval import Answers
+from chalicelib.domain.breaker import Breaker
 from chalicelib.domain.case import Case, CaseState
 from chalicelib.domain.delivery import Deliveries, Delivery, Storm, TicketRef
 from chalicelib.domain.dossier import Dossier
@@ -208,6 +209,7 @@ class FakeDesk:
     dossiers: dict[str, Dossier] = field(default_factory=dict)
     chains: dict[str, list[Record]] = field(default_factory=dict)
     frozen: list[Freeze] = field(default_factory=list)
+    tripped: list[Breaker] = field(default_factory=list)
     exempt: list[Exemption] = field(default_factory=list)
     members: list[Enrolment] = field(default_factory=list)
     ours: list[Ticket] = field(default_factory=list)
@@ -241,6 +243,9 @@ class FakeDesk:
 
     def freezes(self) -> list[Freeze]:
         return self.frozen
+
+    def breakers(self) -> list[Breaker]:
+        return self.tripped
 
     def exemptions(self) -> list[Exemption]:
         return self.exempt

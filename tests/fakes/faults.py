@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from pydantic import JsonValue
 
 from chalicelib.domain.approval import Answers
+from chalicelib.domain.breaker import Breaker
 from chalicelib.domain.case import Case, CaseState
 from chalicelib.domain.contract import AnyRemediation, Call, CallResult, Plan, Reader
 from chalicelib.domain.errors import AccessDeniedError, StoreError
@@ -117,6 +118,9 @@ class FaultyCases:
 
     def policy(self) -> PolicySetting | None:
         return self._through("cases.policy", self._cases.policy)
+
+    def breakers(self, account: str, controls: tuple[str, ...]) -> tuple[Breaker, ...]:
+        return self._through("cases.breakers", lambda: self._cases.breakers(account, controls))
 
     def keep(self, change: SweepChange) -> None:
         return self._through("cases.keep", lambda: self._cases.keep(change))

@@ -10,6 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from chalicelib.domain.approval import Answers, Ask, Undone
+from chalicelib.domain.breaker import Breaker, Miss, Missed
 from chalicelib.domain.case import Case, CaseState, parts_of
 from chalicelib.domain.contract import NOTHING_TO_DO, Mode
 from chalicelib.domain.control import Control, Status
@@ -38,6 +39,7 @@ from chalicelib.flow.command import (
     Exempt,
     ReasonCode,
     Redrive,
+    ResetBreaker,
     Revoke,
     SetDeploymentRole,
     SetFreeze,
@@ -108,6 +110,7 @@ class FakeSettings:
 
     modes: dict[tuple[str, str], ModeSetting] = field(default_factory=dict)
     freezes: dict[str, Freeze] = field(default_factory=dict)
+    breakers: dict[tuple[str, str], Breaker] = field(default_factory=dict)
     exemptions: dict[tuple[str, str, str], Exemption] = field(default_factory=dict)
     enrolments: dict[str, Enrolment] = field(default_factory=dict)
     chains: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
@@ -131,6 +134,9 @@ class FakeSettings:
 
     def freeze(self, scope: str) -> Freeze | None:
         return self.freezes.get(scope)
+
+    def breaker(self, account: str, control: str) -> Breaker:
+        return self.breakers.get((account, control)) or Breaker(account=account, control=control)
 
     def exemption(self, account: str, control: str, resource: str) -> Exemption | None:
         return self.exemptions.get((account, control, resource))
@@ -186,6 +192,8 @@ class FakeSettings:
             self.roles[change.deployment_role.account, change.deployment_role.role_arn] = (
                 change.deployment_role
             )
+        if change.breaker:
+            self.breakers[change.breaker.account, change.breaker.control] = change.breaker
         if change.owner:
             self.owners[change.owner.account] = change.owner
         if change.enrolment:
@@ -516,6 +524,40 @@ def test_a_control_cannot_be_frozen_without_saying_where() -> None:
 def test_freezing_a_control_that_does_not_exist_is_refused(desk: Desk) -> None:
     with pytest.raises(RefusedCommandError, match="did you mean"):
         desk.does(SetFreeze(on=True, account=MEMBER, control="ec2-no-world-sssh", reason="incident"))
+
+
+# -- breakers ------------------------------------------------------------------------------------------------------------
+
+
+def went_wrong(desk: Desk, runs: int) -> Breaker:
+    """That many runs of the control went wrong in the member account within the hour."""
+    one = Breaker(account=MEMBER, control="ec2-no-world-ssh")
+    for run in range(1, runs + 1):
+        one = one.missed(Miss(at=NOW - timedelta(minutes=run), case="c-1", run=run, what=Missed.FAILED))
+    desk.settings.breakers[MEMBER, one.control] = one
+    return one
+
+
+@pytest.mark.parametrize("runs, was", [(3, "open"), (1, "closed")])
+def test_a_breaker_is_reset_with_a_record_of_what_went_wrong(desk: Desk, runs: int, was: str) -> None:
+    before, command = (
+        went_wrong(desk, runs),
+        ResetBreaker(control="ec2-no-world-ssh", account=MEMBER, reason="mended"),
+    )
+    result = desk.does(command)
+    assert f"(it was {was})" in result.says
+    assert (result.before, desk.settings.breakers[MEMBER, before.control]) == (
+        before.model_dump(mode="json"),
+        before.reset(),
+    )
+    assert desk.settings.types == [RecordType.BREAKER_RESET]
+    assert desk.does(command).changed is False
+
+
+def test_a_breaker_of_which_nothing_is_known_is_not_reset(desk: Desk) -> None:
+    command = ResetBreaker(control="ec2-no-world-ssh", account=MEMBER, reason="to be sure")
+    assert "nothing is held against" in desk.does(command).says
+    assert desk.settings.changes == []
 
 
 # --------------------------------------------------------------------------------------------------------- exemptions

@@ -236,9 +236,12 @@ def test_who_may_put_what(root: Path) -> None:
     every = {"audit": None, "cases": None, "outbox": None}
     assert puts(granted(root, "engine")) == {
         **every,
-        "control-state": ["BASELINE#*", "SPENT#*", "SWEEP#*"],
+        "control-state": ["BASELINE#*", "BREAKER#*", "SPENT#*", "SWEEP#*"],
     }
-    assert puts(granted(root, "undoer")) == {**every, "control-state": ["EXEMPTION#*", "SPENT#*"]}
+    assert puts(granted(root, "undoer")) == {
+        **every,
+        "control-state": ["BREAKER#*", "EXEMPTION#*", "SPENT#*"],
+    }
     assert puts(granted(root, "http")) == {
         "audit": ["ANSWER#*", "SYS#*"],
         "cases": ["ANSWERS#*"],
@@ -247,6 +250,7 @@ def test_who_may_put_what(root: Path) -> None:
             *(
                 f"{kind}#*"
                 for kind in (
+                    "BREAKER",
                     "CHAIN",
                     "DEPLOYER",
                     "DOSSIER",
@@ -280,13 +284,15 @@ def test_what_a_person_said_is_written_by_no_one_who_carries_it_out(root: Path, 
 
 
 def test_who_may_write_which_settings_follows_the_keys_of_the_store() -> None:
-    exemption, spent = (
+    exemption, spent, breaker = (
         dynamodb._exemption_key("1", "c", "r"),
         dynamodb._spent_key(dynamodb.account_spent("1")),
+        dynamodb._breaker_key("1", "c"),
     )
     by_people = {
         dynamodb._mode_key("1", "c"),
         dynamodb._freeze_key("ALL"),
+        breaker,
         exemption,
         dynamodb._enrolment_key("1"),
         dynamodb._deployer_key("1", "arn"),
@@ -296,11 +302,11 @@ def test_who_may_write_which_settings_follows_the_keys_of_the_store() -> None:
         Engagement.key_of("e"),
         Dossier.key_of("c-1"),
     }
-    by_the_engine = {spent, dynamodb._sweep_key("1"), dynamodb._baseline_key("1", "c")}
+    by_the_engine = {breaker, spent, dynamodb._sweep_key("1"), dynamodb._baseline_key("1", "c")}
     for forms, keys in (
         (policies.SETTINGS, by_people),
         (policies.SWEPT, by_the_engine),
-        (policies.UNDONE, {exemption, spent}),
+        (policies.UNDONE, {breaker, exemption, spent}),
     ):
         assert {key for key in by_people | by_the_engine if fits(key, forms)} == keys
         assert all(any(fits(key, [form]) for key in keys) for form in forms), "a right that nobody needs"

@@ -53,6 +53,7 @@ def overview(visit: Visit) -> Reply:
         series=SERIES,
         repair=_repair_times(days),
         held=[one for one in books.freezes() if one.frozen and in_scope(visit, one.scope)],
+        tripped=[one for one in books.breakers() if one.is_open and visit.visitor.sees(one.account)],
         sweeps=[one for one in books.sweeps() if visit.visitor.sees(one.account)],
         accounts=visit.accounts,
     )

@@ -89,6 +89,7 @@ _TONES: Mapping[str, str] = MappingProxyType(
         "COMMAND_REFUSED": "bad",
         "TAMPER_SUSPECTED": "bad",
         "INCIDENT_DECLARED": "bad",
+        "BREAKER_OPENED": "bad",
         "FREEZE_ON": "bad",
         "ERROR": "bad",
     }
@@ -175,6 +176,8 @@ _SAYS: Mapping[str, Say] = MappingProxyType(
         "MODE_CHANGED": lambda data, by: (
             f"{by} set the mode to {mapping(data.get('after')).get('mode')}: {data.get('reason')}"
         ),
+        "BREAKER_OPENED": _says("Its control asks people again"),
+        "BREAKER_RESET": _set("let the control act again"),
         "FREEZE_ON": _set("stopped all changes"),
         "FREEZE_OFF": _set("let changes go on"),
         "CONFIG_CHANGED": _set("changed a setting"),

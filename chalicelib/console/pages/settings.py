@@ -6,8 +6,10 @@ from datetime import datetime
 from chalicelib.console import render
 from chalicelib.console.desk import Visit
 from chalicelib.console.web import Reply
+from chalicelib.domain.breaker import MISSES
 from chalicelib.domain.contract import AnyRemediation, Mode
 from chalicelib.domain.control import Control
+from chalicelib.domain.figures import Acted
 from chalicelib.domain.finding import Severity
 from chalicelib.domain.policy import Policy, Rule, usable
 from chalicelib.domain.ports import ModeSetting
@@ -24,14 +26,25 @@ class ControlRow:
     remediation: AnyRemediation | None
     modes: tuple[tuple[Mode, int], ...]
     changed: ModeSetting | None
+    acted: Acted | None
 
 
 def controls(visit: Visit) -> Reply:
     """Every control of the catalog. Where nobody set a mode it is observe, as a fresh deployment has it."""
-    accounts, standing = visit.accounts, _modes(visit)
-    rows = [_row(visit, control, accounts, standing) for control in visit.desk.controls.values()]
+    accounts, standing, figures = visit.accounts, _modes(visit), visit.desk.books.figures()
+    acted = {
+        name: one
+        for name, one in (figures.acted if figures else {}).items()
+        if visit.visitor.sees(one.account)
+    }
+    rows = [
+        _row(visit, control, accounts, standing, acted.get(control.id))
+        for control in visit.desk.controls.values()
+    ]
     rows.sort(key=lambda row: (-list(Severity).index(row.control.severity), row.control.id))
-    return render.page(visit.site, "controls.html", visit=visit, now=visit.now, rows=rows, accounts=accounts)
+    return render.page(
+        visit.site, "controls.html", visit=visit, now=visit.now, rows=rows, accounts=accounts, figures=figures
+    )
 
 
 def control(visit: Visit) -> Reply:
@@ -88,7 +101,7 @@ def tickets(visit: Visit) -> Reply:
 
 
 def switches(visit: Visit) -> Reply:
-    """What may stop us: kill switches, and how much of each account's hour is spent."""
+    """What may stop us: kill switches, breakers, and how much of each account's hour is spent."""
     accounts = visit.accounts
     spent = visit.desk.books.spent_in(accounts)
     return render.page(
@@ -97,6 +110,10 @@ def switches(visit: Visit) -> Reply:
         visit=visit,
         now=visit.now,
         freezes=[one for one in visit.desk.books.freezes() if in_scope(visit, one.scope)],
+        breakers=[
+            one for one in visit.desk.books.breakers() if one.misses and visit.visitor.sees(one.account)
+        ],
+        misses=MISSES,
         limits=visit.desk.limits,
         spent=[
             (account, sum(entry.writes for entry in one.within(visit.now)))
@@ -141,6 +158,7 @@ def _row(
     control: Control,
     accounts: tuple[str, ...],
     standing: dict[tuple[str, str], ModeSetting],
+    acted: Acted | None,
 ) -> ControlRow:
     settings = [standing.get((account, control.id)) for account in accounts]
     stands = [min(one.mode, control.most) if one else Mode.OBSERVE for one in settings]
@@ -150,6 +168,7 @@ def _row(
         _remediation(visit, control),
         tuple((mode, stands.count(mode)) for mode in reversed(Mode) if mode in stands),
         max(changed, key=_at, default=None),
+        acted,
     )
 
 

@@ -1,0 +1,58 @@
+"""The circuit breaker by itself: when it opens, what it forgets, and that only a person closes it."""
+
+from datetime import timedelta
+
+import pytest
+
+from chalicelib.domain.breaker import KEPT, MISSES, WINDOW, Breaker, Miss, Missed
+from tests.fakes.clock import START
+
+CLOSED = Breaker(account="111111111111", control="a-control")
+
+
+def after(*hours: float) -> Breaker:
+    """The breaker once a run went wrong at each of these hours."""
+    breaker = CLOSED
+    for run, at in enumerate(hours, 1):
+        miss = Miss(at=START + timedelta(hours=at), case="c-1", run=run, what=Missed.FAILED)
+        breaker = breaker.missed(miss)
+    return breaker
+
+
+@pytest.mark.parametrize(
+    "hours, is_open",
+    [
+        ((), False),
+        ((0, 1), False),
+        ((0, 1, 2), True),
+        ((0, 1, 23.999), True),
+        ((0, 1, 24), False),  # the first is a day old and counts no more
+        ((0, 12, 24, 36, 48), False),
+        ((0, 12, 24, 30), True),
+    ],
+)
+def test_three_misses_within_a_day_open_it(hours: tuple[float, ...], is_open: bool) -> None:
+    breaker = after(*hours)
+    assert breaker.is_open is is_open
+    assert breaker.version == len(hours)
+    if is_open:
+        assert breaker.opened_at == START + timedelta(hours=hours[-1])
+
+
+def test_open_it_stays_open_since_then_and_remembers_the_latest() -> None:
+    first = after(0, 1, 2)
+    later = after(0, 1, 2, *(100 * number for number in range(1, 20)))
+    assert later.opened_at == first.opened_at
+    assert len(later.misses) == KEPT
+    assert later.misses[-1].run == later.version == 22
+
+
+def test_reset_it_holds_nothing_against_the_control() -> None:
+    fresh = after(0, 1, 2).reset()
+    assert (fresh.is_open, fresh.misses, fresh.version) == (False, (), MISSES + 1)
+    one = fresh.missed(Miss(at=START + timedelta(hours=3), case="c-2", run=1, what=Missed.UNDONE))
+    assert not one.is_open
+
+
+def test_its_window_is_a_day() -> None:
+    assert (timedelta(hours=24), 3) == (WINDOW, MISSES)

@@ -63,6 +63,9 @@ class Walk:
     because: str
     """Why deciding takes these reads and no fewer."""
 
+    tells: tuple[str, ...] = ()
+    """What naming the resource's owner takes, who is told: where it has tags, and its case names nobody yet."""
+
 
 @dataclass(frozen=True)
 class Fewest:
@@ -131,6 +134,7 @@ WALKS = (
         writes=("RevokeSecurityGroupIngress",),
         verifies=("DescribeSecurityGroupRules",),
         because=_GROUP,
+        tells=("DescribeSecurityGroups",),
     ),
     Walk(
         name="EBS encryption off, repaired",
@@ -150,8 +154,10 @@ def fewest(walk: Walk) -> tuple[Fewest, ...]:
 
 
 def _ec2(walk: Walk) -> Fewest:
-    calls = len(walk.reads) + len(walk.writes) + len(walk.verifies)
+    calls = len(walk.reads) + len(walk.tells) + len(walk.writes) + len(walk.verifies)
     parts = [f"{len(walk.reads)} to decide ({walk.because})"]
+    if walk.tells:
+        parts.append(f"{len(walk.tells)} for the owner's tags, who is told: no read of the rules has them")
     if walk.acts:
         parts.append(f"{len(walk.writes)} planned")
         parts.append(f"{len(walk.verifies)} to verify: an answer without an error proves no state")
@@ -211,8 +217,8 @@ STEPS = (
         (
             Fewest(
                 "s3",
-                6,
-                f"4 to decide (the block; {_CUT}) + 1 planned + 1 to verify",
+                7,
+                f"4 to decide (the block; {_CUT}) + 1 for the owner's tags, who is told + 1 planned + 1 to verify",
                 2,
                 f"{_LOCATION}, twice",
             ),
@@ -309,8 +315,8 @@ STEPS = (
                 6,
                 "1 to read case and answers + 1 to read the gate + 1 to read the chain + 1 INTENT with the exemption"
                 " + 1 to read the kill switch before the write + 1 RESULT",
-                2,
-                _WITH_CASE,
+                3,
+                f"{_WITH_CASE}; the breakers, against which an undo counts, are read anew with the result",
             ),
             _ONE_SESSION,
         ),
@@ -327,9 +333,9 @@ STEPS = (
                 7,
                 "2 to have the report made and to get it + 3 of the one user (path and tags, keys, last use)"
                 " + 1 planned + 1 to verify",
-                5,
+                6,
                 "assessing is told nothing of the survey or the run, so the report is made and got again before and after"
-                " the write (4), and the user read again (1)",
+                " the write (4), and the user read again (1); once more for the tags that name the owner (1)",
             ),
             Fewest("dynamodb", 6, f"{_PART} + {_acting(1).because}"),
             _ONE_SESSION,
@@ -395,8 +401,8 @@ STEPS = (
         (
             Fewest(
                 "dynamodb",
-                8,
-                f"{_PART} + 6 to read the index, one for each state in which a case may be open",
+                7,
+                f"{_PART} + 5 to read the index, one for each state in which a case may be open",
             ),
         ),
     ),
@@ -443,8 +449,8 @@ STEPS = (
             Fewest("iam", 0, "its own part looks at the summary", 1, _TWICE),
             Fewest(
                 "dynamodb",
-                11,
-                f"{_PART} + 6 to read the index + 3 to read the cases of three states",
+                10,
+                f"{_PART} + 5 to read the index + 3 to read the cases of three states",
                 3,
                 f"{_GATE} of each case; {_TWICE}",
             ),

@@ -135,7 +135,7 @@ def walked(engine: Engine, event: Event, verdict: str, outcome: str) -> None:
 
 
 class Plain:
-    """boto3 as somebody would write it who wants the same: claim the event, look, revoke by id, look again, record."""
+    """boto3 as somebody would write it who wants the same: claim, look, ask whose it is, revoke by id, look, record."""
 
     def __init__(self, stage: Stage) -> None:
         session = stage.session(_plain_role(stage))
@@ -150,11 +150,13 @@ class Plain:
         )
         before = self._rules(found.group)
         world = [rule["SecurityGroupRuleId"] for rule in before if _is_open(rule)]
+        groups = self._ec2.describe_security_groups(GroupIds=[found.group])["SecurityGroups"]
+        whose = [tag for group in groups for tag in group.get("Tags", [])]
         self._ec2.revoke_security_group_ingress(GroupId=found.group, SecurityGroupRuleIds=world)
         after = self._rules(found.group)
         if any(_is_open(rule) for rule in after):
             raise UnfinishedError(f"{found.group} is still open")
-        body = json.dumps({"before": before, "after": after})
+        body = json.dumps({"before": before, "after": after, "tags": whose})
         self._dynamodb.put_item(TableName=AUDIT, Item={"pk": key, "body": {"S": body}})
 
     def _rules(self, group: str) -> list[dict[str, Any]]:
@@ -180,7 +182,12 @@ def _plain_role(stage: Stage) -> Credentials:
         )
     statement = {
         "Effect": "Allow",
-        "Action": ["ec2:DescribeSecurityGroupRules", "ec2:RevokeSecurityGroupIngress", "dynamodb:PutItem"],
+        "Action": [
+            "ec2:DescribeSecurityGroupRules",
+            "ec2:DescribeSecurityGroups",
+            "ec2:RevokeSecurityGroupIngress",
+            "dynamodb:PutItem",
+        ],
         "Resource": "*",
     }
     root = {"AWS": f"arn:aws:iam::{stage.world.account}:root"}

@@ -139,7 +139,8 @@ class Ways:
         hashed = case.ask.plan_hash if case.ask else ""
         with self.step(f"{name}: answered"):
             self.send(
-                AnswerAsk(case=case.id, plan_hash=hashed, approve=True, reason="counted"), self.stage.approver
+                AnswerAsk(case=case.id, ask=case.asks, plan_hash=hashed, approve=True, reason="counted"),
+                self.stage.approver,
             )
             (order,) = self.taken("commands")
         return order
@@ -284,7 +285,7 @@ def _undone(ways: Ways, buckets: list[str]) -> None:
             (order,) = ways.taken("undo")
         with ways.step("undo: carried out"):
             ways.hand(ways.undoer, "undo", order)
-        if ways.stage.pab(bucket) or ways.case(resource, CaseState.EXEMPT).outcome != "fixed":
+        if ways.stage.pab(bucket) or ways.case(resource, CaseState.EXEMPT).outcome:
             raise UnfinishedError(f"{bucket} was not put back")
 
 

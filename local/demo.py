@@ -530,7 +530,7 @@ def set_mode(stage: Stage, say: Callable[[str], None], control: str, mode: Mode)
 def answer(stage: Stage, case: Case, who: Credentials, *, approve: bool = True) -> CommandResult:
     """`redress approve` or `redress deny`: with the hash of the plan that the case asks about."""
     plan_hash = case.ask.plan_hash if case.ask else ""
-    said = AnswerAsk(case=case.id, plan_hash=plan_hash, approve=approve, reason="looked at it")
+    said = AnswerAsk(case=case.id, ask=case.asks, plan_hash=plan_hash, approve=approve, reason="looked at it")
     return stage.command(said, who)
 
 

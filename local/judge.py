@@ -405,7 +405,10 @@ def approve(stage: Stage, resource: str) -> None:
     """The approver says yes to what is asked about the resource."""
     case = stage.await_case(resource, CaseState.WAITING)
     hashed = case.ask.plan_hash if case.ask else ""
-    stage.command(AnswerAsk(case=case.id, plan_hash=hashed, approve=True, reason="judged"), stage.approver)
+    stage.command(
+        AnswerAsk(case=case.id, ask=case.asks, plan_hash=hashed, approve=True, reason="judged"),
+        stage.approver,
+    )
 
 
 def ticketed(stage: Stage) -> str:

@@ -24,7 +24,7 @@ from pydantic import ValidationError
 from chalicelib.adapters.deployment import Deployment
 from chalicelib.domain.approval import Answers
 from chalicelib.domain.breaker import Breaker
-from chalicelib.domain.case import Case, CaseState, Lock
+from chalicelib.domain.case import Case, CaseState, Lock, parts_of
 from chalicelib.domain.contract import canonical
 from chalicelib.domain.errors import ConflictError, ContractError, OversizeError, StoreError, UnreadableError
 from chalicelib.domain.finding import Model, Target, digest
@@ -130,7 +130,6 @@ TABLES = (
         indexes=(
             Index("by_resource", "resource_key", "at_id"),
             Index("by_account", "account_key", "at_id"),
-            Index("by_control", "control_key", "at_id"),
             Index("by_actor", "actor_key", "at_id"),
         ),
     ),
@@ -138,7 +137,7 @@ TABLES = (
 """The one definition of the tables: the template, the emulator and the tests are made from it."""
 
 SHARDS = 4
-"""Over how many keys one account's (or control's) day is spread, so that no key takes a burst alone."""
+"""Over how many keys one account's day is spread, so that no key takes a burst alone."""
 
 ITEM_BYTES = 400 * 1024
 TRANSACTION_ITEMS = 100
@@ -261,8 +260,8 @@ def _chain_key(chain: str) -> str:
     return f"CHAIN#{chain}"
 
 
-def _day_key(kind: str, name: str, day: str, shard: int) -> str:
-    return f"{kind}#{name}#{day}#{shard}"
+def _day_key(account: str, day: str, shard: int) -> str:
+    return f"ACC#{account}#{day}#{shard}"
 
 
 # ---------------------------------------------------------------------------------------------------------- the items
@@ -374,19 +373,17 @@ def _audit_item(record: Record) -> Item:
         "type": draft.type.value,
         # By sequence within a millisecond: the records of one transaction share their time.
         "at_id": f"{stamp(record.recorded_at)}#{record.seq:010d}#{record.record_id}",
-        "account_key": _day_key("ACC", draft.account, day, shard),
+        "account_key": _day_key(draft.account, day, shard),
     }
     if draft.resource:
         attributes["resource_key"] = f"RES#{_sha(draft.resource)}"
-    if draft.controls:
-        attributes["control_key"] = _day_key("CTL", draft.controls[0], day, shard)
     if draft.actor and draft.type in MADE_BY_PEOPLE:
         attributes["actor_key"] = f"ACT#{_sha(draft.actor.key)}#{day[:6]}"
     return _item(record.chain, record.body, **attributes)
 
 
 def _notice_item(notice: Notice) -> Item:
-    return _item(notice.id, notice.model_dump_json(), kind=notice.kind, state="ready", at=stamp(notice.at))
+    return _item(notice.id, notice.model_dump_json(), kind=notice.kind)
 
 
 def _puts(change: Change) -> Iterator[_Put]:
@@ -786,7 +783,7 @@ class _Told:
 class DynamoCases(_Told):
     """`ports.Cases` on DynamoDB.
 
-    Rights: `look`, `case`, `guard`, `answers`, `swept`, `breakers` need dynamodb:BatchGetItem on cases and control_state; `in_state`
+    Rights: `look`, `case`, `guard`, `answers`, `answers_to`, `swept`, `breakers` need dynamodb:BatchGetItem on cases and control_state; `in_state`
     needs it too, and dynamodb:Query on the index by_state; `bodies` needs dynamodb:Query on audit; `commit` needs
     dynamodb:PutItem on cases, control_state, audit and outbox, `keep` on the last three; `note` needs it on audit.
     """
@@ -864,6 +861,10 @@ class DynamoCases(_Told):
         found = self._door.get({"control_state": [*freezes, _spent_key(key)]})
         return Guard(freezes=_all(Freeze, freezes, found), account_spent=_spent(key, found))
 
+    def answers_to(self, asks: Sequence[tuple[str, int]]) -> Mapping[str, Answers]:
+        """What people said to these asks (case, number), by case, at most BATCH_KEYS of them, in one consistent read."""
+        return _answers_to(self._door, asks)
+
     def in_state(self, state: CaseState) -> Iterator[Case]:
         """The current cases in that state, once each, the one that has stood still longest first."""
         keys = self._door.query("cases", "by_state", "#state = :state", {":state": state.value})
@@ -902,6 +903,12 @@ def _answers(door: _Door, case: str, ask: int) -> Answers | None:
     return _parsed(Answers, door.get({"cases": [key]}).get(key))
 
 
+def _answers_to(door: _Door, asks: Iterable[tuple[str, int]]) -> Mapping[str, Answers]:
+    keys = {_answers_key(case, ask): case for case, ask in asks}
+    found = door.get({"cases": [*keys]}) if keys else {}
+    return {keys[key]: _read(Answers, item) for key, item in found.items()}
+
+
 def _all(model: type[M], keys: Iterable[str], found: Mapping[str, Item]) -> tuple[M, ...]:
     return tuple(_read(model, found[key]) for key in dict.fromkeys(keys) if key in found)
 
@@ -916,8 +923,18 @@ class DynamoSettings(_Told):
 
     Rights: `apply` needs dynamodb:PutItem on control_state, audit and outbox; `answer` on cases (keys ANSWERS#*), audit
     and outbox, and dynamodb:ConditionCheckItem on cases; `note` needs dynamodb:PutItem on audit; everything else needs
-    dynamodb:BatchGetItem, `case` and `answers` on cases, the rest on control_state.
+    dynamodb:BatchGetItem, `case` and `answers` on cases, the rest on control_state. `cases_of` needs it on cases, and
+    dynamodb:Query on the index by_resource of audit.
     """
+
+    def cases_of(self, resource: str) -> tuple[Case, ...]:
+        """The current cases of that resource: a case's chain is called as the case is, and each of its records is indexed."""
+        condition, of = "#resource_key = :resource", f"RES#{_sha(resource)}"
+        chains = {
+            key["pk"]["S"] for key in self._door.query("audit", "by_resource", condition, {":resource": of})
+        }
+        keys = sorted({_case_key(parts[0]) for chain in chains if (parts := parts_of(chain))})
+        return tuple(self._door.bodies("cases", ({"pk": {"S": key}} for key in keys), Case))
 
     def answer(self, change: AnswerChange) -> None:
         """The answers, their record and the errand in one TransactWriteItems, if the case still waits with that ask."""
@@ -1047,28 +1064,22 @@ class Ledger:
         """The chain of what people set in `account` in the month of that time, in the order of its sequence."""
         return _chain(self._door, system_chain(account, month))
 
-    def records(
-        self, account: str, since: datetime, until: datetime, control: str | None = None
-    ) -> Iterator[Stored]:
-        """The account's records of that time, newest first; those that name `control`, if one is given.
-
-        By account and not by control: `by_control` knows a record by its first control only, and an answer to an
-        auditor that leaves out the others would be wrong without saying so.
-        """
+    def records(self, account: str, since: datetime, until: datetime) -> Iterator[Stored]:
+        """The account's records of that time, newest first."""
         day = until.astimezone(UTC).date()
         while day >= since.astimezone(UTC).date():
             shards = [
                 self._indexed(
                     "by_account",
                     "account_key",
-                    _day_key("ACC", account, day.strftime("%Y%m%d"), shard),
+                    _day_key(account, day.strftime("%Y%m%d"), shard),
                     since,
                     until,
                 )
                 for shard in range(SHARDS)
             ]
             newest = heapq.merge(*shards, key=lambda key: key["at_id"]["S"], reverse=True)
-            yield from self._fetched(newest, control)
+            yield from self._fetched(newest)
             day -= timedelta(days=1)
 
     def resource_records(self, resource: str, since: datetime, until: datetime) -> Iterator[Stored]:
@@ -1130,10 +1141,6 @@ class Ledger:
     def sweeps(self) -> tuple[Sweep, ...]:
         """The newest sweep of each account."""
         return self._kind("SWEEP", Sweep)
-
-    def baselines(self) -> tuple[Baseline, ...]:
-        """Every first look at a control in an account that is over."""
-        return self._kind("BASELINE", Baseline)
 
     def breakers(self) -> tuple[Breaker, ...]:
         """Every breaker that ever counted a miss, open or not."""
@@ -1234,15 +1241,7 @@ class Ledger:
 
     def answers_to(self, asks: Sequence[tuple[str, int]]) -> Mapping[str, Answers]:
         """What people said to these asks (case, number), by case, at most BATCH_KEYS of them, in one consistent read."""
-        keys = {_answers_key(case, ask): case for case, ask in asks}
-        found = self._door.get({"cases": [*keys]}) if keys else {}
-        return {keys[key]: _read(Answers, item) for key, item in found.items()}
-
-    def spent_in(self, accounts: Sequence[str]) -> tuple[Spent, ...]:
-        """What was reserved in each of these accounts."""
-        keys = [account_spent(account) for account in accounts]
-        found = self._door.get({"control_state": [_spent_key(key) for key in keys]})
-        return tuple(_spent(key, found) for key in keys)
+        return _answers_to(self._door, asks)
 
     def _in_page(
         self,
@@ -1299,7 +1298,7 @@ class Ledger:
             newest_first=True,
         )
 
-    def _fetched(self, keys: Iterator[Item], control: str | None = None) -> Iterator[Stored]:
+    def _fetched(self, keys: Iterator[Item]) -> Iterator[Stored]:
         """The records behind index entries, in the same order, fetched consistently by the hundred."""
         for part in _parts(keys):
             wanted = [{"pk": key["pk"]["S"], "sk": key["sk"]["S"]} for key in part]
@@ -1312,9 +1311,7 @@ class Ledger:
                     raise StoreError(
                         f"record {key['sk']} of {key['pk']} stands in an index and not in the table: somebody removed it"
                     )
-                record = _stored(found[key["pk"], key["sk"]])
-                if control is None or control in _controls(record):
-                    yield record
+                yield _stored(found[key["pk"], key["sk"]])
 
     def _in(self, entry: str, model: type[Stateful], state: CaseState | TicketState) -> Iterator[Stateful]:
         keys = self._door.query("cases", "by_state", "#state = :state", {":state": entry}, newest_first=True)
@@ -1340,7 +1337,7 @@ def _partitions(sought: Sought, upper: str) -> Iterator[tuple[str, str, list[str
     for _ in range(QUIET_DAYS):
         if day < first:
             return
-        shards = [_day_key("ACC", sought.account, f"{day:%Y%m%d}", shard) for shard in range(SHARDS)]
+        shards = [_day_key(sought.account, f"{day:%Y%m%d}", shard) for shard in range(SHARDS)]
         day -= timedelta(days=1)
         yield "by_account", "account_key", shards, f"{day.isoformat()}T23:59:59.999Z#~"
 
@@ -1364,8 +1361,3 @@ def _stored(item: Item) -> Stored:
         body=item["body"]["S"],
         hash=item["hash"]["S"],
     )
-
-
-def _controls(record: Stored) -> Sequence[str]:
-    controls: Sequence[str] = json.loads(record.body)["controls"]
-    return controls

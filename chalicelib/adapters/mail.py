@@ -50,7 +50,7 @@ _BUSY = frozenset({"Throttled", "ThrottledException", "KMSThrottling", "KMSThrot
 
 
 class SnsMail:
-    """`delivery.Mail` on one topic.
+    """`domain.delivery.Mail` on one topic.
 
     Each message carries the attributes `audience` (`people` or `owner`), `owner` (whose, for that audience) and `key`. A
     subscription's filter policy selects by them (docs.aws.amazon.com/sns/latest/dg/sns-message-filtering.html); a mail to

@@ -16,7 +16,7 @@ from chalicelib.domain.errors import ConflictError, LaterError, MalformedEventEr
 from chalicelib.domain.finding import Model
 from chalicelib.domain.record import stamp
 
-LONGEST_WAIT = 15 * 60
+LONGEST_WAIT = 60 * 60
 """Seconds after which it is tried again at the latest, whatever the other side wants. Slack's own are at most a minute or
 so; SQS would hide a message for twelve hours, and everything of its group with it."""
 

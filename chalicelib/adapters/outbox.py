@@ -13,10 +13,10 @@ from typing import Any, Protocol
 from pydantic import ValidationError
 
 from chalicelib.adapters.telemetry import Telemetry
-from chalicelib.delivery.routes import destinations
+from chalicelib.delivery.routes import UNROUTED, destinations
 from chalicelib.domain.contract import canonical
-from chalicelib.domain.delivery import Delivery
-from chalicelib.domain.errors import ContractError, RedressError
+from chalicelib.domain.delivery import Delivery, Destination
+from chalicelib.domain.errors import ContractError, RedressError, StoreError
 from chalicelib.domain.finding import Severity
 from chalicelib.domain.policy import Policy, PolicySetting
 from chalicelib.domain.ports import Clock, Notice
@@ -93,7 +93,7 @@ class Outbox:
         if notice.kind == NOTICE:
             self.queues.send(self.commands, canonical(notice.body))
             return
-        for destination in destinations(notice, self.policies.now(), self.severity_of):
+        for destination in self._destinations(notice):
             self.send(
                 Delivery(
                     notice=notice.id,
@@ -103,3 +103,15 @@ class Outbox:
                     destination=destination,
                 )
             )
+
+    def _destinations(self, notice: Notice) -> tuple[Destination, ...]:
+        """Where the notice is told; while the policy cannot be read, to the office, which asks it again.
+
+        A stream gives up after twenty tries and takes what stands behind with it, a queue after days.
+        """
+        try:
+            policy = self.policies.now()
+        except StoreError as error:
+            self.telemetry.failed(notice.id, error)
+            return (UNROUTED,)
+        return destinations(notice, policy, self.severity_of)

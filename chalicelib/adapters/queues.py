@@ -1,4 +1,4 @@
-"""Our queues in SQS: bring a message back later, return dead letters, count. Nothing is deleted before it is elsewhere."""
+"""Our queues in SQS: bring a message back later, return dead letters, send. Nothing is deleted before it is elsewhere."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -13,21 +13,12 @@ if TYPE_CHECKING:
 LONGEST_SECONDS = 12 * 60 * 60
 """For how long SQS hides a message at most, counted from when it was received."""
 
-LONGEST_DELAY_SECONDS = 15 * 60
-"""For how long SQS holds back a message at most before anybody sees it."""
-
-COUNTED = (
-    "ApproximateNumberOfMessages",
-    "ApproximateNumberOfMessagesNotVisible",
-    "ApproximateNumberOfMessagesDelayed",
-)
-
 
 class SqsQueues:
     """The queues of this deployment; each is called by its name, its ARN or its URL.
 
     Rights: `defer` needs sqs:ChangeMessageVisibility; `redrive` sqs:ReceiveMessage and sqs:DeleteMessage on the
-    dead-letter queue and sqs:SendMessage on the other; `depth` sqs:GetQueueAttributes; `send` sqs:SendMessage; all of
+    dead-letter queue and sqs:SendMessage on the other; `send` sqs:SendMessage; all of
     them sqs:GetQueueUrl. Every failure is a StoreError.
     """
 
@@ -74,29 +65,15 @@ class SqsQueues:
             moved += 1
         return moved
 
-    def depth(self, queue: str) -> int:
-        """About how many messages the queue holds: waiting, delayed and in somebody's hands."""
-        answer = self._ask("get_queue_attributes", queue, AttributeNames=list(COUNTED))
-        return sum(int(answer["Attributes"][name]) for name in COUNTED)
+    def send(self, queue: str, body: str, *, group: str | None = None, dedup: str | None = None) -> None:
+        """Put one message on the queue.
 
-    def send(
-        self,
-        queue: str,
-        body: str,
-        delay_seconds: int = 0,
-        group: str | None = None,
-        dedup: str | None = None,
-    ) -> None:
-        """Put one message on the queue, to be seen after `delay_seconds`, or after the longest that SQS can hold it.
-
-        A FIFO queue keeps the order within a `group`, drops what has a `dedup` of the last five minutes, wants both (as
-        up to 128 letters, digits and punctuation) and knows no delay of one message
+        A FIFO queue keeps the order within a `group`, drops what has a `dedup` of the last five minutes, and wants both,
+        as up to 128 letters, digits and punctuation
         (docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html).
         """
-        # A number of seconds, even 0, would overrule the queue's own delay.
-        within = min(delay_seconds, LONGEST_DELAY_SECONDS)
-        delay = {"DelaySeconds": within} if within > 0 else {}
-        self._ask("send_message", queue, MessageBody=body, **delay, **_order(group, dedup))
+        # Without a number of seconds the queue's own delay holds; even 0 would overrule it.
+        self._ask("send_message", queue, MessageBody=body, **_order(group, dedup))
 
     def _ask(self, method: str, queue: str, **request: Any) -> Any:  # noqa: ANN401 -- as each operation has it
         try:
@@ -122,15 +99,3 @@ def _order(group: str | None, dedup: str | None) -> dict[str, str]:
     """What a FIFO queue wants to know of a message beside its body, and no other queue."""
     given = {"MessageGroupId": group, "MessageDeduplicationId": dedup}
     return {name: value for name, value in given.items() if value is not None}
-
-
-class SqsQueue:
-    """One of our queues as a command sees it (`flow.command.Queue`)."""
-
-    def __init__(self, queues: SqsQueues, name: str) -> None:
-        self._queues = queues
-        self._name = name
-
-    def send(self, body: str, delay_seconds: int = 0) -> None:
-        """Put one message on the queue, to be seen after `delay_seconds`, or raise StoreError."""
-        self._queues.send(self._name, body, delay_seconds)

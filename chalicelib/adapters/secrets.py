@@ -32,19 +32,22 @@ class Secrets:
         self._kept: tuple[datetime, dict[str, JsonValue]] | None = None
 
     def texts(self, *path: str) -> tuple[str, ...]:
-        """The texts under that path of keys, the first of them the newest; one text is a list of one, and nothing is empty."""
+        """The texts under that path of keys, the first of them the newest; one text is a list of one, and nothing is empty.
+
+        Without what stands around them: `echo token |` leaves a line break behind, which is part of no credential.
+        """
         found = self._at(path)
         listed = found if isinstance(found, list) else [] if found is None else [found]
-        texts = tuple(one for one in listed if isinstance(one, str) and one)
+        texts = tuple(text for one in listed if isinstance(one, str) and (text := one.strip()))
         return texts if len(texts) == len(listed) else self._misshapen(path, "a text, or a list of texts")
 
     def fields(self, *path: str) -> Mapping[str, str]:
-        """The named texts under that path of keys; empty when there is nothing."""
+        """The named texts under that path of keys, as `texts` has them; empty when there is nothing."""
         found = self._at(path)
         named = {} if found is None else found
         if not isinstance(named, dict):
             return self._misshapen(path, "an object of texts")
-        texts = {name: text for name, text in named.items() if isinstance(text, str)}
+        texts = {name: text.strip() for name, text in named.items() if isinstance(text, str)}
         return texts if len(texts) == len(named) else self._misshapen(path, "an object of texts")
 
     def _at(self, path: tuple[str, ...]) -> JsonValue:

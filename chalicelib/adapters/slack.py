@@ -59,13 +59,19 @@ _GONE = frozenset(
         "cant_update_message",
         "edit_window_closed",
         "message_not_found",
+        "restricted_action_thread_locked",
         "thread_not_found",
     }
 )
 _HELP = MappingProxyType(
     {
+        "access_denied": "the workspace does not let the app in there: ask its administrators",
+        "accesslimited": "the workspace does not let us in from this network: ask its administrators",
         "account_inactive": "the app was removed from the workspace: install it again, and put its new token into the secret",
         "channel_not_found": "no such channel, or a private one without the app: invite it, or mend the route's id",
+        "channel_is_limited_access": "the channel is closed to the app: ask its administrators, or mend the route",
+        "ekm_access_denied": "administrators have suspended posting: ask them",
+        "enterprise_is_restricted": "the organization does not let the app in: ask its administrators",
         "invalid_auth": "the token is wrong: put the app's bot token into the secret",
         "is_archived": "the channel is archived: mend the route in the policy",
         "missing_scope": "the app lacks a scope: apply docs/slack-app-manifest.yaml and install the app again",
@@ -73,9 +79,14 @@ _HELP = MappingProxyType(
         "not_allowed_token_type": "the token is not a bot's: put the one that begins with xoxb- into the secret",
         "not_authed": "there is no token: put the app's bot token into the secret",
         "not_in_channel": "the app is not in the channel: invite it there",
+        "org_login_required": "the workspace is being moved to an organization: install the app again afterwards",
         "restricted_action": "the workspace does not let the app post there: ask its administrators",
+        "restricted_action_non_threadable_channel": "the channel takes no replies: mend the route, or the channel",
+        "restricted_action_read_only_channel": "the channel is read-only: let the app post there, or mend the route",
+        "restricted_action_thread_only_channel": "the channel takes replies only: mend the route, or the channel",
         "team_access_not_granted": "the app is not approved for this workspace: ask its administrators",
         "token_expired": "the token has expired: put the app's new token into the secret",
+        "team_not_found": "the token's workspace is not there: put the app's bot token into the secret",
         "token_revoked": "the token was revoked: install the app again, and put its new token into the secret",
     }
 )
@@ -107,7 +118,7 @@ class SlackPerson:
 
 
 class Slack:
-    """`delivery.Chat` on a bot token, which is asked for anew each time, since it changes. `api` is another base URL, or None."""
+    """`domain.delivery.Chat` on a bot token, which is asked for anew each time, since it changes. `api` is another base URL, or None."""
 
     def __init__(
         self, token: Callable[[], str], api: str | None = None, timeout_seconds: int = TIMEOUT_SECONDS
@@ -168,15 +179,6 @@ class Slack:
             is_ultra_restricted=found.get("is_ultra_restricted") is not False and not deleted,
             is_stranger=found.get("is_stranger", False) is not False,
         )
-
-    def members(self, group: str) -> tuple[str, ...]:
-        """The ids of a user group's members: whether an on-call group has anybody in it, for `doctor`."""
-        users = self._call("usergroups.users.list", params={"usergroup": group}).get("users")
-        return tuple(str(one) for one in users) if isinstance(users, list) else ()
-
-    def team(self) -> str:
-        """The workspace that the token belongs to, for `doctor`."""
-        return _str(self._call("auth.test"), "team_id")
 
     def _call(
         self, method: str, body: dict[str, Any] | None = None, params: dict[str, str] | None = None

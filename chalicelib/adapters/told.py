@@ -28,7 +28,7 @@ YES = "yes"
 
 
 class DynamoTold(_Told):
-    """`delivery.Told` on DynamoDB, and `office.Desk`.
+    """`domain.delivery.Told` on DynamoDB, and `office.Desk`.
 
     Rights: `keep` needs dynamodb:PutItem on outbox (keys DELIVERIES#*, STORM#*, TICKETREF#*, ERRAND#*), for figures on
     control_state (FIGURES); `waiting` dynamodb:Query on the index by_waiting and dynamodb:BatchGetItem on outbox; `bodies` dynamodb:Query on audit; everything else
@@ -52,8 +52,11 @@ class DynamoTold(_Told):
         """All of them in one TransactWriteItems, each after the version before it; ConflictError and none of it otherwise."""
         self._door.transact(map(_put, changed), "what has been told")
 
-    def waiting(self, before: datetime, most: int = 100) -> tuple[Deliveries, ...]:
-        """Those with something on its way since before that time, oldest first; UnreadableError only when there are no others."""
+    def waiting(self, before: datetime, most: int) -> tuple[Deliveries, ...]:
+        """Those with something on its way that was due before that time, longest due first.
+
+        UnreadableError only when there are no others.
+        """
         keys = self._door.query(
             "outbox",
             "by_waiting",
@@ -68,7 +71,7 @@ class DynamoTold(_Told):
                 unreadable.append(error)
                 continue
             # An index lags behind its table.
-            if one.waiting_since is not None:
+            if one.due is not None:
                 found.append(one)
         if unreadable and not found:
             raise unreadable[0]
@@ -111,7 +114,7 @@ def _put(one: Deliveries | Storm | TicketRef | Figures | Notice) -> _Put:
     waits: dict[str, str] = {}
     if isinstance(one, Deliveries):
         key = _deliveries_key(one.case)
-        waits = {"waiting": YES, "since": stamp(one.waiting_since)} if one.waiting_since else {}
+        waits = {"waiting": YES, "since": stamp(one.due)} if one.due else {}
     elif isinstance(one, Storm):
         key = _storm_key(one.id)
     else:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from threading import Timer
 from types import MappingProxyType
 from typing import Protocol
@@ -32,9 +32,18 @@ _URL = re.compile(
 )
 """No user, no fragment, nothing but printable ASCII: one reading only, so that guard and connection mean the same host."""
 
+_HEADER = re.compile(r"[ -~\xa0-\xff]*")
+"""What a header's value may hold. http.client refuses some of the rest, with the whole value in its message."""
+
 _INTERNET = IPv6Network("2000::/3")
-_DETOURS = (IPv6Network("2002::/16"), IPv6Network("3fff::/20"))
-"""Inside the Internet's IPv6, but leading to an embedded IPv4 address (6to4, RFC 3056), or documentation (RFC 9637)."""
+_DETOURS = (
+    IPv6Network("2002::/16"),
+    IPv6Network("3fff::/20"),
+    IPv4Network("192.88.99.0/24"),
+    IPv4Network("192.0.0.0/24"),
+)
+"""Public for Python, but leading to an embedded IPv4 address (6to4, RFC 3056), to the nearest of its relays (RFC 7526), to
+the protocols' own (RFC 6890), or documentation (RFC 9637)."""
 
 Resolve = Callable[[str, int], Iterable[str]]
 """The addresses of a name, in the order in which to try them, or OSError."""
@@ -52,11 +61,9 @@ def is_public(address: IPv4Address | IPv6Address) -> bool:
     Not so for private, shared, loopback, link-local (with the metadata service), multicast, reserved or documentation
     addresses (RFC 6890), nor for IPv6 that stands for an IPv4 address: mapped, 6to4, NAT64, Teredo.
     """
-    if not address.is_global or address.is_multicast:
+    if not address.is_global or address.is_multicast or any(address in one for one in _DETOURS):
         return False
-    return isinstance(address, IPv4Address) or (
-        address in _INTERNET and not any(address in one for one in _DETOURS)
-    )
+    return isinstance(address, IPv4Address) or address in _INTERNET
 
 
 @dataclass(frozen=True)
@@ -109,7 +116,7 @@ class Web:
 
         UnreachableError: the guard or the certificate check refused, and nothing was sent. LaterError: nothing was sent
         either, because no connection came about. AmbiguousError: something was sent and no whole answer came back. The
-        messages name the host, never path, query or content: those may hold secrets.
+        messages name the host or a header, never path, query, content or a header's value: those may hold secrets.
         """
         parts = _URL.fullmatch(url)
         if parts is None or not 0 < int(parts["port"] or 443) < 65536:  # noqa: PLR2004 -- the ports that there are
@@ -117,6 +124,12 @@ class Web:
         secure = parts["scheme"] == "https"
         host = parts["host"].strip("[]")
         port = int(parts["port"] or (443 if secure else 80))
+        for name, value in headers.items():
+            if not _HEADER.fullmatch(value):
+                raise UnreachableError(
+                    f"{host}: the header {name} holds a line break or another sign that no header takes; look at the"
+                    " credential"
+                )
         deadline = time.monotonic() + timeout_seconds
         connection = http.client.HTTPConnection(host, port)
         sock = self._connected(host, port, secure=secure, deadline=deadline)

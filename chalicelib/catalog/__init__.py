@@ -4,7 +4,6 @@ One file per service, one `[[control]]` per control. A mistake in any file is an
 line, and nothing is loaded: an engine with half a catalog would call the other half compliant.
 """
 
-import hashlib
 import json
 import re
 import tomllib
@@ -22,23 +21,9 @@ from chalicelib.domain.errors import CatalogError
 
 @dataclass(frozen=True)
 class Catalog:
-    """Every control, by id; `digest` is the SHA-256 of their content, however it is spread over files."""
+    """Every control, by id, however they are spread over files."""
 
     controls: tuple[Control, ...]
-    digest: str
-
-    def get(self, name: str) -> Control | None:
-        """The control of that id or former id, or None."""
-        return next(
-            (control for control in self.controls if name == control.id or name in control.aliases), None
-        )
-
-    def by_id(self, name: str) -> Control:
-        """The control of that id or former id; CatalogError when there is none."""
-        control = self.get(name)
-        if control is None:
-            raise CatalogError(f"the catalog has no control {name}")
-        return control
 
 
 def load(folder: Path | None = None) -> Catalog:
@@ -47,9 +32,7 @@ def load(folder: Path | None = None) -> Catalog:
         entry for path in sorted((folder or Path(__file__).parent).glob("*.toml")) for entry in _entries(path)
     ]
     _refuse_duplicates(entries)
-    controls = tuple(sorted((entry.control for entry in entries), key=lambda control: control.id))
-    content = canonical([control.model_dump(mode="json") for control in controls])
-    return Catalog(controls, hashlib.sha256(content.encode()).hexdigest())
+    return Catalog(tuple(sorted((entry.control for entry in entries), key=lambda control: control.id)))
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import partial
+from itertools import product
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+import remediations
+from chalicelib import catalog
 from chalicelib.cli.ledger import Books
 from chalicelib.domain.case import CaseState
 from chalicelib.domain.contract import Mode
@@ -222,8 +225,9 @@ class Doctor:
             return
         policy = setting.policy
         accounts = (self.settings.account, *(one.account for one in ledger.enrolments()))
+        together = _asked_together()
         for severity in Severity:
-            yield _quorum(policy, severity, accounts)
+            yield _quorum(policy, severity, accounts, together.get(severity, [()]))
         silent = [severity.value for severity in Severity if not _heard_of(policy, severity, accounts)]
         if silent:
             says = f"no route is for severity {', '.join(silent)}: people hear of those by mail only"
@@ -295,13 +299,27 @@ def _principals(trust: dict[str, Any]) -> Iterator[str]:
             yield from one if isinstance(one, list) else [one]
 
 
-def _quorum(policy: Policy, severity: Severity, accounts: Iterable[str]) -> Check:
-    """The account in which a quorum of that severity is the hardest to get, and by how much."""
+def _asked_together() -> dict[Severity, list[tuple[str, ...]]]:
+    """Which controls may stand in one ask, by severity: those of one remediation. What all of them get, fewer get too."""
+    severity_of = {control.id: control.severity for control in catalog.load().controls}
+    found: dict[Severity, list[tuple[str, ...]]] = {}
+    for remediation in remediations.discover():
+        for severity in {severity_of[name] for name in remediation.controls}:
+            named = tuple(name for name in remediation.controls if severity_of[name] is severity)
+            found.setdefault(severity, []).append(named)
+    return found
+
+
+def _quorum(
+    policy: Policy, severity: Severity, accounts: Iterable[str], asked: Iterable[tuple[str, ...]]
+) -> Check:
+    """The account and the controls of that severity for which a quorum is the hardest to get, and by how much."""
     spare: list[tuple[int, str]] = []
-    for account in accounts:
-        rule = policy.rule(About(severity=severity, account=account, controls=()))
+    for account, controls in product(accounts, asked):
+        rule = policy.rule(About(severity=severity, account=account, controls=controls))
         if rule is None:
-            says = f"account {account}: no rule fits, so nobody may approve it and it becomes a ticket"
+            what = f" {', '.join(controls)}" if controls else ""
+            says = f"account {account}: no rule fits{what}, so nobody may approve it and it becomes a ticket"
             return Check(f"quorum {severity.value}", Health.FAIL, says)
         there = sum(usable(policy.people[one], rule) for one in policy.members(rule.approvers))
         spare.append((there - rule.quorum, f"rule {rule.name} wants {rule.quorum} of {there}"))

@@ -11,12 +11,16 @@ from typing import Any, Protocol
 from chalicelib.domain.approval import Answers
 from chalicelib.domain.breaker import Breaker
 from chalicelib.domain.case import Case, CaseState
-from chalicelib.domain.errors import RefusedCommandError
-from chalicelib.domain.policy import Engagement, PolicySetting
+from chalicelib.domain.dossier import Dossier
+from chalicelib.domain.errors import RefusedCommandError, StoreError
+from chalicelib.domain.policy import Engagement, Policy, PolicySetting
 from chalicelib.domain.ports import DeploymentRole, Enrolment, Exemption, Freeze, ModeSetting, Owner
-from chalicelib.domain.record import body_of, broken_at
+from chalicelib.domain.record import body_of, broken_at, is_about
 from chalicelib.domain.sweep import Sweep
 from chalicelib.domain.ticket import Ticket, TicketState
+
+MOST_BESIDE = 60
+"""How many records of a case's resource in other chains are looked at."""
 
 
 class Stored(Protocol):
@@ -45,6 +49,9 @@ class Ledger(Protocol):
 
     def resource_records(self, resource: str, since: datetime, until: datetime, /) -> Iterable[Stored]:
         """The records about one resource of that time, newest first."""
+
+    def beside(self, case: Case, until: datetime, most: int, /) -> Iterable[Stored]:
+        """The newest records about the case's resource since it was opened that stand in other chains, newest first."""
 
     def cases(self, state: CaseState | None = None, /) -> Iterable[Case]:
         """The cases in that state, or all, the one that moved last first."""
@@ -90,11 +97,12 @@ class Ledger(Protocol):
 
 @dataclass(frozen=True)
 class Books:
-    """One deployment's ledger, its home account, and how a case is found by digest and episode."""
+    """One deployment's ledger, its home account, and how a case is found by digest and episode, and its dossier by its id."""
 
     home: str
     ledger: Ledger
     case: Callable[[str, int], Case | None]
+    dossier: Callable[[str], Dossier | None]
 
     @property
     def accounts(self) -> tuple[str, ...]:
@@ -141,12 +149,22 @@ def timeline(books: Books, case: Case) -> tuple[list[dict[str, Any]], str | None
     What is stored and no record cannot be shown; the chain is broken then.
     """
     stored = [(record.body, record.hash) for record in books.ledger.case_records(case.id)]
-    broken = broken_at(stored, chain=case.id)
-    if broken is None and len(stored) != case.head.seq:
-        broken = f"the case names {case.head.seq} records and {len(stored)} are stored"
-    if broken is None and stored and stored[-1][1] != case.head.hash:
-        broken = "the last record stored is not the one that the case names"
-    return [said for body, _ in stored if (said := body_of(body))], broken
+    return [said for body, _ in stored if (said := body_of(body))], broken_at(stored, case.head, case.id)
+
+
+def beside(books: Books, case: Case, now: datetime) -> list[dict[str, Any]]:
+    """What people said, asked for and set with the case in hand, which stands in other chains; the newest MOST_BESIDE."""
+    said = (body_of(record.body) for record in books.ledger.beside(case, now, MOST_BESIDE))
+    return [body for body in said if body and is_about(body, case.id)]
+
+
+def policy_of(books: Books) -> Policy | None:
+    """The policy, for the names of people; None too when it cannot be read, so that everything else is shown all the same."""
+    try:
+        setting = books.ledger.policy()
+    except StoreError:
+        return None
+    return setting.policy if setting else None
 
 
 def found_case(books: Books, name: str) -> Case:

@@ -231,90 +231,36 @@ def log(
 ) -> None:
     """Show what was recorded, newest first."""
     from chalicelib.cli import ledger
+    from chalicelib.console.pages import sentences
     from chalicelib.domain.record import stamp
 
     doors = outside(ctx)
-    now = doors.now()
+    now, books = doors.now(), doors.books(stage)
     sought = ledger.Sought(ledger.since(since, now), now, control, account, resource)
-    bodies = ledger.log(doors.books(stage), sought)
+    bodies = ledger.log(books, sought)
     if json:
         for body in bodies:
             screen.as_json(body)
         return
     only = {"control": control, "account": account, "resource": resource}
     named = "".join(f" of {name} {value}" for name, value in only.items() if value)
+    policy = ledger.policy_of(books)
+    rows = (
+        (
+            body["recorded_at"],
+            body["type"],
+            body["account"],
+            body["resource"],
+            ", ".join(body["controls"]),
+            sentences.entry(body, policy).says,
+        )
+        for body in bodies
+    )
     screen.table(
         ("recorded", "type", "account", "resource", "controls", "says"),
-        map(_record_row, bodies),
+        rows,
         empty=f"nothing{named} was recorded since {stamp(sought.since)}",
     )
-
-
-def _record_row(body: dict[str, Any]) -> tuple[object, ...]:
-    controls = ", ".join(body["controls"])
-    return body["recorded_at"], body["type"], body["account"], body["resource"], controls, _gist(body)
-
-
-def _gist(body: dict[str, Any]) -> str:
-    """A record in a few words: what was decided or achieved, and why."""
-    data = body["data"]
-    by = data.get("by") or {}
-    who = by if isinstance(by, str) else by.get("arn")
-    who = who or (body["actor"] or {}).get("arn") or ""
-    said = [data.get(name) for name in ("event", "verdict", "rule", "outcome")]
-    return " · ".join(
-        str(part) for part in (*said, _done(body), data.get("reason"), f"by {who}" if who else "") if part
-    )
-
-
-def _done(body: dict[str, Any]) -> str:
-    """What a record that has no outcome of its own is about: calls to come, an answer, the setting that was made."""
-    data = body["data"]
-    before, after = (_first(data.get(name)) for name in ("before", "after"))
-    said = ""
-    match body["type"]:
-        case "INTENT" | "UNDO_INTENT" | "ASKED":
-            said = ("asked whether" if body["type"] == "ASKED" else "about") + f" to call {_calls(data)}"
-        case "ANSWERED" | "ANSWER_REFUSED":
-            why = data.get("refused") or data.get("problem")
-            said = ("approved" if data.get("approve") else "denied") + (f", not taken: {why}" if why else "")
-        case "TICKET_OPENED" | "TICKET_CLOSED":
-            said = " · ".join(str(data[name]) for name in ("ticket", "because", "why") if data.get(name))
-        case "MODE_CHANGED":
-            said = f"{after.get('mode')} (was {before.get('mode', 'never set')})"
-        case "FREEZE_ON" | "FREEZE_OFF":
-            said = f"scope {after.get('scope')}"
-        case "EXEMPTION_GRANTED" | "SNOOZED":
-            said = f"{after.get('code')}, owner {after.get('owner')}, until {after.get('expires_at')}"
-        case "EXEMPTION_REVOKED":
-            said = f"{before.get('code')}, which was to last until {before.get('expires_at')}"
-        case "REQUESTED":
-            said = " ".join(str(after[name]) for name in ("kind", "case", "account") if after.get(name))
-        case "CONFIG_CHANGED":
-            said = _configured(after)
-    return said
-
-
-def _calls(data: dict[str, Any]) -> str:
-    calls = (data.get("plan") or {}).get("calls", ())
-    return ", ".join(f"{call['service']}:{call['operation']}" for call in calls)
-
-
-def _first(value: object) -> dict[str, Any]:
-    """A setting, or the first of several that one command made alike; empty when there was none."""
-    if isinstance(value, list):
-        value = next(iter(value), None)
-    return value if isinstance(value, dict) else {}
-
-
-def _configured(after: dict[str, Any]) -> str:
-    if after.get("kind") == "redrive":
-        return f"redrive {after.get('queue')}, at most {after.get('most')}"
-    if "role_arn" in after:
-        return f"{after['role_arn']} " + (
-            "deploys no code any more" if after["removed"] else f"deploys code with {after['tool']}"
-        )
-    return f"owner {after['owner']}" if "owner" in after else ""
 
 
 @app.command()
@@ -359,22 +305,28 @@ def cases(
 def case(ctx: typer.Context, name: CaseName, *, stage: Stage = "dev", json: Json = False) -> None:
     """Show a case's whole timeline, what it waits for, and whether its records still hold together."""
     from chalicelib.cli import ledger, people
+    from chalicelib.console.pages import sentences
+    from chalicelib.domain.record import stamp
 
     doors = outside(ctx)
     books = doors.books(stage)
     found = ledger.found_case(books, name)
     bodies, broken = ledger.timeline(books, found)
-    answers = people.answers_of(books, found)
+    beside = ledger.beside(books, found, doors.now())
+    answers, dossier = people.answers_of(books, found), books.dossier(found.id)
     if json:
         screen.as_json(
             {
                 "case": found.model_dump(mode="json") | {"id": found.id},
                 "answers": [one.model_dump(mode="json") for one in answers],
+                "dossier": dossier.model_dump(mode="json") if dossier else None,
                 "records": bodies,
+                "beside": beside,
                 "broken": broken,
             }
         )
     else:
+        policy = ledger.policy_of(books)
         screen.pairs(
             {
                 "case": found.id,
@@ -382,11 +334,14 @@ def case(ctx: typer.Context, name: CaseName, *, stage: Stage = "dev", json: Json
                 "state": found.state.value,
                 "reason": found.reason,
                 **people.standing(found, answers, doors.now()),
+                **people.looked_after(dossier, policy),
             }
         )
+        told = sentences.timeline((*bodies, *beside), found.id, policy)
         screen.table(
             ("#", "recorded", "type", "says"),
-            [(b["seq"], b["recorded_at"], b["type"], _gist(b)) for b in bodies],
+            # Numbered is the case's own chain; what stands beside it is in chains of its own.
+            [(one.seq if one.chain == found.id else "", stamp(one.at), one.type, one.says) for one in told],
         )
         screen.say(
             f"BROKEN: {broken}" if broken else f"verified: {len(bodies)} records, unchanged and complete"
@@ -849,6 +804,7 @@ def _answer(
     with well_formed():
         command = AnswerAsk(
             case=found.id,
+            ask=ask.seq,
             plan_hash=ask.plan_hash,
             approve=approve,
             reason=reason,
@@ -1037,7 +993,7 @@ def owner(
     api: Url = None,
     json: Json = False,
 ) -> None:
-    """Say who answers for the resources of an account whose own tags name nobody. Takes a named person."""
+    """Say who answers for an account: may refuse what would change it, and is told where a tag names nobody. Takes a named person."""
     from chalicelib.flow.command import SetOwner
 
     with well_formed():

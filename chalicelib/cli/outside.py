@@ -98,13 +98,14 @@ def deployment(stage: str, session: "boto3.Session") -> "Settings":
 
 
 def _books(stage: str) -> "Books":
-    from chalicelib.adapters.dynamodb import DynamoCases, Ledger
+    from chalicelib.adapters.dynamodb import DynamoSettings, Ledger
     from chalicelib.cli.ledger import Books
 
     session = _session()
     settings = deployment(stage, session)
     client = session.client("dynamodb")
-    return Books(settings.account, Ledger(client, settings), DynamoCases(client, settings).case)
+    stands = DynamoSettings(client, settings)
+    return Books(settings.account, Ledger(client, settings), stands.case, stands.dossier)
 
 
 def _post(stage: str, url: str | None, command: "AnyCommand") -> "CommandResult":

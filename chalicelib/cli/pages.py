@@ -18,7 +18,7 @@ from typer.core import TyperOption
 from chalicelib.cli.screen import visible
 from chalicelib.domain.case import CaseState
 from chalicelib.domain.contract import AnyRemediation, Mode, Outcome, Permission
-from chalicelib.domain.control import Control
+from chalicelib.domain.control import Control, framework_name
 from chalicelib.domain.decision import RULES
 from chalicelib.domain.errors import ContractError
 from chalicelib.domain.limits import Limits
@@ -100,7 +100,7 @@ RECORDS = MappingProxyType(
         RecordType.EXEMPTION_GRANTED: "A person exempted one resource from one control, until a day.",
         RecordType.EXEMPTION_REVOKED: "A person ended an exemption before its day.",
         RecordType.SNOOZED: "A person had a case's resource left alone for some days.",
-        RecordType.REQUESTED: "A person asked for an undo, for a look at a case, or for a sweep.",
+        RecordType.REQUESTED: "A person asked for an undo, for a look at a case, for a ticket in the place of an answer, or for a sweep.",
         RecordType.SWEEP_COMPLETED: "A sweep of an account ended: what was looked at, what fails, what could not be read.",
         RecordType.MODE_CHANGED: "A person set the most that a control may do in an account.",
         RecordType.BREAKER_OPENED: "Runs of a control went wrong in an account, so that it asks people there from now on.",
@@ -110,7 +110,7 @@ RECORDS = MappingProxyType(
         RecordType.CONFIG_CHANGED: "A person set the policy, had dead letters tried again, or named a deployment role or an owner.",
         RecordType.ENROLLED: "A person enrolled a member account; its events are ours from then on.",
         RecordType.TAMPER_SUSPECTED: "One of our own roles was used outside any run of ours.",
-        RecordType.ERROR: "Something went wrong that no other record tells.",
+        RecordType.ERROR: "Reserved for what no other record tells; nothing writes it.",
     }
 )
 
@@ -132,8 +132,8 @@ STATES = MappingProxyType(
         CaseState.RUNNING: "A run holds the target.",
         CaseState.TICKETED: "A person has a ticket.",
         CaseState.EXEMPT: "An exemption covers the target; ended until the next event.",
-        CaseState.STALE: "What was approved no longer fits the target; nothing was changed.",
-        CaseState.EXPIRED: "Nobody answered in time; ended.",
+        CaseState.STALE: "Reserved; no case comes to it. What was approved and no longer fits is asked about anew (a record, `STALE`).",
+        CaseState.EXPIRED: "Over without a decision: nothing was changed; ended.",
         CaseState.DENIED: "A person said no; ended.",
         CaseState.CLOSED: "The target is compliant, or gone; ended.",
     }
@@ -226,7 +226,8 @@ def _control(control: Control, remediations: Sequence[AnyRemediation]) -> str:
     of = [one.id for one in remediations if control.id in one.controls]
     named = ", ".join(f"[{code(one)}](remediations.md#{one})" for one in of) or "none: a ticket at most"
     mappings = [
-        f"{code(name)}: {', '.join(map(plain, ids))}" for name, ids in sorted(control.frameworks.items())
+        f"{plain(framework_name(name))}: {', '.join(map(plain, ids))}"
+        for name, ids in sorted(control.frameworks.items())
     ]
     for name, ids in (
         ("Security Hub", control.security_hub),

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from chalicelib.domain.control import Control, Status
+from chalicelib.domain.control import CIS, Control, Status
 from chalicelib.domain.errors import CatalogError
 from chalicelib.flow import claims
 
@@ -92,7 +92,7 @@ def _of_findings(controls: list[Control]) -> Iterable[Route]:
     def named(prefix: str) -> list[str]:
         return [name.removeprefix(prefix) for name in known if name.startswith(prefix)]
 
-    hub, cis = named("securityhub:"), named(claims.CIS)
+    hub, cis = named("securityhub:"), named(CIS)
     if hub or cis:
         yield Route(
             "findings-action", _finding("aws.securityhub", "Security Hub Findings - Custom Action", {})

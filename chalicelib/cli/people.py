@@ -12,11 +12,13 @@ from chalicelib.cli import screen
 from chalicelib.cli.ledger import Books
 from chalicelib.domain.approval import Answer, Ask
 from chalicelib.domain.case import Case, CaseState
-from chalicelib.domain.contract import MonthlyCost, command_of
+from chalicelib.domain.contract import command_of
+from chalicelib.domain.dossier import Dossier
 from chalicelib.domain.errors import RefusedCommandError
+from chalicelib.domain.policy import Policy, name_of
 from chalicelib.domain.ports import Exemption
 from chalicelib.domain.record import stamp
-from chalicelib.domain.sweep import Sweep
+from chalicelib.domain.sweep import OPEN_CASES, Sweep
 from chalicelib.domain.ticket import Ticket, TicketState
 
 # ---------------------------------------------------------------------------------------------------------------- asks
@@ -41,6 +43,7 @@ def ask_shown(case: Case, ask: Ask, now: datetime) -> dict[str, Any]:
     """An ask as plain JSON: the whole plan, the state that it rests on, and how it is answered."""
     return {
         "case": case.id,
+        "ask": ask.seq,
         "kind": ask.kind.value,
         "resource": case.target.resource,
         "account": case.target.account,
@@ -57,7 +60,7 @@ def ask_shown(case: Case, ask: Ask, now: datetime) -> dict[str, Any]:
             for call in ask.plan.calls
         ],
         "declined": [item.model_dump(mode="json") for item in ask.plan.declined],
-        "monthly_cost": _cost(ask.plan.monthly_cost),
+        "monthly_cost": f"{ask.plan.monthly_cost.amount}: {ask.plan.monthly_cost.basis}",
         "notes": list(ask.notes),
         "as_code": ask.as_code,
         "may_not_approve": list(ask.requesters),
@@ -66,12 +69,6 @@ def ask_shown(case: Case, ask: Ask, now: datetime) -> dict[str, Any]:
         "open": ask.open(now),
         "plan_hash": ask.plan_hash,
     }
-
-
-def _cost(cost: MonthlyCost) -> str:
-    if cost.usd_cents is None:
-        return f"unknown: {cost.basis}"
-    return f"{cost.usd_cents // 100}.{cost.usd_cents % 100:02d} USD: {cost.basis}"
 
 
 def waiting_row(shown: dict[str, Any]) -> tuple[str, ...]:
@@ -171,6 +168,19 @@ def standing(case: Case, answers: Iterable[Answer], now: datetime) -> dict[str, 
     return lines
 
 
+def looked_after(dossier: Dossier | None, policy: Policy | None) -> dict[str, str]:
+    """In whose hands a case is, and whether somebody called it an incident."""
+    lines = {}
+    if dossier and dossier.holder:
+        since = f", since {stamp(dossier.held_since)}" if dossier.held_since else ""
+        lines["in the hands of"] = f"{name_of(policy, dossier.holder)}{since}"
+    if dossier and (said := dossier.incident):
+        lines["incident" if said.declared else "no incident"] = (
+            f"caused by {said.root_cause}, says {name_of(policy, said.by)} at {stamp(said.at)}: {said.reason}"
+        )
+    return lines
+
+
 # ------------------------------------------------------------------------------------------------------------- tickets
 
 
@@ -241,6 +251,8 @@ def sweep_shown(sweep: Sweep, now: datetime) -> dict[str, Any]:
     """How far a sweep is, and what it saw: violations by control, and the parts that could not be read."""
     failing: dict[str, int] = {}
     for part in sweep.done:
+        if part.name == OPEN_CASES:
+            continue  # it looks at the same things once more
         for control, count in part.failing.items():
             failing[control] = failing.get(control, 0) + count
     ended, going = sweep.completed_at, "under way" if sweep.under_way(now) else "abandoned"

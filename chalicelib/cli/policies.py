@@ -181,7 +181,7 @@ def outbox() -> Document:
     return document(
         allow("Stream", stream, [table("outbox/stream/*")]),
         allow("Streams", ("dynamodb:ListStreams",), ["*"]),
-        allow("Look", ("dynamodb:BatchGetItem",), [table("cases"), table("control-state")]),
+        allow("Look", ("dynamodb:BatchGetItem",), [table("control-state")]),
         allow("Bring", ("sqs:GetQueueUrl", "sqs:SendMessage"), [queue("commands"), queue(NOTICES)]),
         allow("GiveUp", ("sqs:SendMessage",), [queue("outbox-dlq")]),
         _logs("outbox"),

@@ -232,7 +232,9 @@ def hand_over(
     ctx: typer.Context,
     name: CaseName,
     *,
-    to: Annotated[str, typer.Option(help="A person of the policy, a mail address, a team.")],
+    to: Annotated[
+        str, typer.Option(help="A person of the policy by id, name, mail address or identity, or a group.")
+    ],
     reason: Reason,
     stage: Stage = "dev",
     api: Url = None,
@@ -299,7 +301,7 @@ def withdraw(
     ask = people.ask_of(found)
     with well_formed():
         command = AnswerAsk(
-            case=found.id, plan_hash=ask.plan_hash, approve=True, reason=reason, withdraw=True
+            case=found.id, ask=ask.seq, plan_hash=ask.plan_hash, approve=True, reason=reason, withdraw=True
         )
     carry_out(ctx, stage, api, command, json=json)
 
@@ -314,8 +316,11 @@ def open_ticket(
     json: Json = False,
 ) -> None:
     """Open a ticket in the place of an answer: the ask is over, and somebody works it off by hand."""
+    from chalicelib.cli import ledger, people
     from chalicelib.flow.casework import WantTicket
 
+    found = ledger.found_case(outside(ctx).books(stage), name)
+    ask = people.ask_of(found)
     with well_formed():
-        command = WantTicket(case=name, reason=reason)
+        command = WantTicket(case=found.id, ask=ask.seq, reason=reason)
     carry_out(ctx, stage, api, command, json=json)

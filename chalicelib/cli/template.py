@@ -452,6 +452,7 @@ ACCESS_LOG = json.dumps(
         name: f"$context.{name}"
         for name in (
             "requestId",
+            "extendedRequestId",
             "requestTime",
             "httpMethod",
             "path",

@@ -23,7 +23,7 @@ PAGES = (
 """Addresses that are looked at: GET, which changes nothing."""
 
 FORMS = ("/cases/{case}/answer", "/cases/{case}/{command}", "/logout")
-"""Where our own forms post."""
+"""Where our own forms post. Whoever opens one, from a tab that was restored, is led back to the page that has the form."""
 
 SIGNED = (PRESSES, HOOKS)
 """Where other systems post, proved by a signature over the body: a form from Slack, JSON from ticket systems."""

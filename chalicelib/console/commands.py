@@ -53,13 +53,14 @@ def answer(
     400 the body is no command, or not of the `kind` in the address · 403 nobody was authenticated · 409 others were quicker · 422 refused, with the reason ·
     503 our tables cannot be reached. `commands` is asked for only when there is something to carry out.
     """
-    from chalicelib.flow.command import STAGE_HEADER  # noqa: PLC0415 -- the engine's cold start does without it
+    from chalicelib.console.web import request_id_of  # noqa: PLC0415 -- the engine's cold start does without it
+    from chalicelib.flow.command import STAGE_HEADER  # noqa: PLC0415 -- likewise, for the engine's cold start
     from chalicelib.flow.desk import caller  # noqa: PLC0415 -- the engine's cold start does without it
 
     identity = context.get("identity")
     user_arn = identity.get("userArn") if isinstance(identity, Mapping) else None
     try:
-        who = caller(user_arn, str(context.get("requestId", "")))
+        who = caller(user_arn, request_id_of(context))
     except RefusedCommandError as error:
         return 403, {"error": str(error)}
     try:

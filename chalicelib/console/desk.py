@@ -19,7 +19,7 @@ from chalicelib.domain.delivery import Deliveries, TicketRef
 from chalicelib.domain.dossier import Dossier
 from chalicelib.domain.figures import Figures
 from chalicelib.domain.limits import Limits, Spent
-from chalicelib.domain.policy import Engagement, Policy, PolicySetting, Provider, Role
+from chalicelib.domain.policy import Engagement, Policy, PolicySetting, Provider, Role, name_of
 from chalicelib.domain.ports import Clock, Enrolment, Exemption, Freeze, ModeSetting
 from chalicelib.domain.sweep import Sweep
 from chalicelib.domain.ticket import Ticket, TicketState
@@ -114,8 +114,8 @@ class Books(Protocol):
         """What people said to these asks (case, number), by case; nothing where nobody said anything."""
         ...
 
-    def spent_in(self, accounts: Sequence[str]) -> Sequence[Spent]:
-        """What was reserved in each account."""
+    def spent(self) -> Sequence[Spent]:
+        """What was reserved, by account and by actor."""
         ...
 
     def modes(self) -> Sequence[ModeSetting]:
@@ -290,8 +290,7 @@ class Visit:
 
     def called(self, identity: str) -> str:
         """Whoever has that identity, by the policy's name for them where it has one."""
-        person = self.policy.who(identity)
-        return self.policy.people[person].name if person else identity
+        return name_of(self.policy, identity)
 
     def asked(self, name: str, most: int = 200) -> str:
         """A filter from the address, cut to what an honest one has."""

@@ -29,12 +29,11 @@ _SIGNED = re.compile(r"sha256=([0-9a-f]{64})")
 
 @dataclass(frozen=True)
 class Heard:
-    """Somebody closed (or opened) the remote ticket `key` of our ticket, as its system claims: look at it."""
+    """Somebody closed or opened the remote ticket `key` of our ticket, as its system claims: look at it."""
 
     integration: str
     ticket: str
     key: str
-    closed: bool
 
 
 def hook(
@@ -68,9 +67,9 @@ def hook(
         case _:
             found = _ours(said)
     if found is not None:
-        label, key, closed = found
+        label, key = found
         if known := KEY.fullmatch(label):
-            heard(Heard(integration=integration.name, ticket=known["ticket"], key=key, closed=closed))
+            heard(Heard(integration=integration.name, ticket=known["ticket"], key=key))
     return _plain(200)
 
 
@@ -100,7 +99,7 @@ def _authentic(request: Request, system: str, secrets: tuple[bytes, ...], now: d
     return any(hmac.compare_digest(claimed, one) for one in made)
 
 
-def _github(request: Request, said: dict[str, object]) -> tuple[str, str, bool] | None:
+def _github(request: Request, said: dict[str, object]) -> tuple[str, str] | None:
     action, issue = said.get("action"), mapping(said.get("issue"))
     marker = _MARKER.search(str(issue.get("body") or ""))
     number = issue.get("number")
@@ -108,10 +107,10 @@ def _github(request: Request, said: dict[str, object]) -> tuple[str, str, bool] 
         return None
     if action not in {"closed", "reopened", "deleted"}:
         return None
-    return marker[1], str(number), action != "reopened"
+    return marker[1], str(number)
 
 
-def _jira(said: dict[str, object]) -> tuple[str, str, bool] | None:
+def _jira(said: dict[str, object]) -> tuple[str, str] | None:
     issue = mapping(said.get("issue"))
     fields = mapping(issue.get("fields"))
     labels = (str(label) for label in sequence(fields.get("labels")))
@@ -125,13 +124,13 @@ def _jira(said: dict[str, object]) -> tuple[str, str, bool] | None:
     )
     if ours is None or key is None or not (deleted or (moved and category)):
         return None
-    return ours.removeprefix("redress-"), key, deleted or category == "done"
+    return ours.removeprefix("redress-"), key
 
 
-def _ours(said: dict[str, object]) -> tuple[str, str, bool] | None:
+def _ours(said: dict[str, object]) -> tuple[str, str] | None:
     """The form that we ask ServiceNow's business rule and owners of receivers for (`docs/tickets.md`)."""
     ours, key, closed = text(said.get("correlation_id")), text(said.get("number")), said.get("closed")
-    return (ours, key, closed) if ours and key and isinstance(closed, bool) else None
+    return (ours, key) if ours and key and isinstance(closed, bool) else None
 
 
 def _plain(status: int) -> Reply:

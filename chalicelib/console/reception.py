@@ -39,4 +39,4 @@ class Console:
             secrets = self.hook_secrets(name) if integration else ()
             return hooks.hook(request, integration, secrets, self.desk.clock.now(), self.heard)
         except StoreError:
-            return render.plain(None, 503, "Not now; send it again.")
+            return render.plain(503, "Not now; send it again.")

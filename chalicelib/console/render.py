@@ -20,6 +20,7 @@ from markupsafe import Markup
 
 from chalicelib.console.web import Reply, Site
 from chalicelib.delivery import escape
+from chalicelib.domain.control import framework_name
 
 HERE = Path(__file__).parent
 LONGEST_TEXT = 20_000
@@ -61,9 +62,9 @@ def page(site: Site, template: str, status: int = 200, **context: Any) -> Reply:
     return Reply(status, body, headers=headers(site))
 
 
-def notice(site: Site, status: int, title: str, text: str, back: str = "/") -> Reply:
+def notice(site: Site, status: int, title: str, text: str) -> Reply:
     """A page that says one thing, and a way on."""
-    return page(site, "notice.html", status, title=title, text=text, back=back)
+    return page(site, "notice.html", status, title=title, text=text)
 
 
 def missing(site: Site) -> Reply:
@@ -71,9 +72,9 @@ def missing(site: Site) -> Reply:
     return notice(site, 404, "Nothing here", "There is no such page, or it is outside of what you may see.")
 
 
-def plain(site: Site | None, status: int, text: str) -> Reply:
+def plain(status: int, text: str) -> Reply:
     """A reply without a page around it: before anybody knows where the console is."""
-    return Reply(status, f"{text}\n", "text/plain; charset=utf-8", headers(site))
+    return Reply(status, f"{text}\n", "text/plain; charset=utf-8", headers(None))
 
 
 def redirect(site: Site, path: str, cookies: tuple[str, ...] = ()) -> Reply:
@@ -135,11 +136,6 @@ def pretty(value: object) -> list[str]:
     return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False).split("\n")
 
 
-def money(cents: int | None) -> str:
-    """An amount of US cents a month."""
-    return "unknown" if cents is None else f"US$ {cents // 100}.{cents % 100:02d} a month"
-
-
 def address(path: str, /, **filters: str) -> str:
     """A path with the filters that are set. Whoever writes an address may call a filter anything, `path` too."""
     said = urlencode({name: value for name, value in filters.items() if value})
@@ -149,6 +145,17 @@ def address(path: str, /, **filters: str) -> str:
 def words(text: str) -> str:
     """A name from the code as people read it."""
     return text.replace("_", " ").lower()
+
+
+def sentence(text: str) -> str:
+    """The text as a sentence begins; the rest stays as it is, and so does a name that stands first."""
+    first = text.partition(" ")[0].rstrip(",;:.")
+    return text[:1].upper() + text[1:] if first.isalpha() else text
+
+
+def flowing(text: str) -> str:
+    """A text that was written over several lines, as one."""
+    return " ".join(text.split())
 
 
 @cache
@@ -162,6 +169,14 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    environment.filters.update(time=time, span=span, pretty=pretty, money=money, words=words)
+    environment.filters.update(
+        time=time,
+        span=span,
+        pretty=pretty,
+        framework=framework_name,
+        words=words,
+        sentence=sentence,
+        flowing=flowing,
+    )
     environment.globals.update(address=address)
     return environment

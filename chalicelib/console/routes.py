@@ -46,7 +46,7 @@ def routes(console: Callable[[], Replies]) -> Blueprint:
     Every function of ours imports this module, and one of them serves pages: nothing that pages need is imported here.
     """
     blueprint = Blueprint(__name__)
-    for path in PAGES:
+    for path in (*PAGES, *FORMS):
         _register(blueprint, console, "GET", path, "")
     for path in FORMS:
         _register(blueprint, console, "POST", path, FORM)
@@ -67,7 +67,7 @@ def _register(
 
 def request_of(request: ChaliceRequest, path: str) -> "Request":
     """A Chalice request for the route `path`, as our pages know it; what is given twice has no value at all."""
-    from chalicelib.console.web import Request  # noqa: PLC0415 -- what pages need is for requests to pages
+    from chalicelib.console.web import Request, request_id_of  # noqa: PLC0415 -- what pages need is for requests to pages
 
     event: Mapping[str, Any] = request.to_original_event()
     body = request.raw_body or b""
@@ -77,7 +77,7 @@ def request_of(request: ChaliceRequest, path: str) -> "Request":
         query=_once(event.get("multiValueQueryStringParameters")),
         headers=_once(_every(event)),
         body=body if isinstance(body, bytes) else body.encode(),
-        request_id=str(request.context.get("requestId", "")),
+        request_id=request_id_of(request.context),
     )
 
 

@@ -102,9 +102,9 @@ class Sessions:
 
     # -- forms ---------------------------------------------------------------------------------------------------------
 
-    def csrf(self, session: Session, purpose: str, case: str = "", plan_hash: str = "") -> str:
-        """The token of one form: for this sign-in, this purpose, this case and this plan, and no other."""
-        return self._signer().get_signature(_bound(session, purpose, case, plan_hash)).decode()
+    def csrf(self, session: Session, purpose: str, case: str = "", plan_hash: str = "", ask: str = "") -> str:
+        """The token of one form: for this sign-in, this purpose, this case, this ask and its plan, and no other."""
+        return self._signer().get_signature(_bound(session, purpose, case, plan_hash, ask)).decode()
 
     def check_post(
         self,
@@ -115,6 +115,7 @@ class Sessions:
         *,
         case: str = "",
         plan_hash: str = "",
+        ask: str = "",
     ) -> None:
         """SignInError unless somebody signed in sent this very form from a page of ours.
 
@@ -134,7 +135,7 @@ class Sessions:
                 "this did not come from a page of ours: nothing was done. Open the page and do it there"
             )
         if not self._signer().verify_signature(
-            _bound(session, purpose, case, plan_hash), token.encode(errors="replace")
+            _bound(session, purpose, case, plan_hash, ask), token.encode(errors="replace")
         ):
             raise SignInError("the page is out of date, or not yours: nothing was done. Load it again")
 
@@ -196,5 +197,5 @@ def _cursor_key(key: str) -> OctKey:
     return OctKey.import_key(hmac.digest(key.encode(), b"redress.cursor", "sha256"))
 
 
-def _bound(session: Session, purpose: str, case: str, plan_hash: str) -> str:
-    return json.dumps([session.id, session.identity, purpose, case, plan_hash])
+def _bound(session: Session, purpose: str, case: str, plan_hash: str, ask: str) -> str:
+    return json.dumps([session.id, session.identity, purpose, case, plan_hash, ask])

@@ -203,6 +203,7 @@ def _said(press: _Press) -> Said:
         raise _MalformedError from wrong
     return Said(
         case=_str(mapping(value), "case"),
+        ask=mapping(value).get("ask", 0),
         plan_hash=_str(mapping(value), "plan_hash"),
         approve=press.action == APPROVE,
         reason=REASONS[press.action],

@@ -3,13 +3,24 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from uuid import uuid4
+
+
+def request_id_of(context: Mapping[str, object]) -> str:
+    """A name for one request, which nobody else can give to another: ours, then API Gateway's own, as its log has it.
+
+    Never its `requestId`, which is whatever the client sends as X-Amzn-RequestId.
+    (docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-variables-for-access-logging.html)
+    """
+    theirs = context.get("extendedRequestId")
+    return f"{uuid4()}:{theirs}" if theirs else str(uuid4())
 
 
 @dataclass(frozen=True)
 class Request:
     """One HTTP request. Header names are lower-case; of a field or parameter that is given twice there is no value at all.
 
-    `path` is without the stage prefix; `request_id` is API Gateway's.
+    `path` is without the stage prefix; `request_id` is `request_id_of`'s.
     """
 
     method: str

@@ -5,7 +5,7 @@ others chose (names, tags, sessions, reasons) stands in `plain_text` objects onl
 object holds our own words, dates and mentions, and nothing else. Limits: https://docs.slack.dev/reference/block-kit
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -17,13 +17,13 @@ from chalicelib.delivery import escape
 from chalicelib.domain.approval import Answers, Ask, Door
 from chalicelib.domain.case import Case, CaseState
 from chalicelib.domain.contract import AnyRemediation, Outcome, canonical
-from chalicelib.domain.control import Control
+from chalicelib.domain.control import CIS, Control, framework_name
 from chalicelib.domain.delivery import Storm
 from chalicelib.domain.dossier import Dossier
 from chalicelib.domain.finding import Severity
-from chalicelib.domain.policy import STRICT, About, Consent, Policy, Route, able, about_of, consent
+from chalicelib.domain.policy import STRICT, About, Consent, Policy, Route, able, about_of, consent, name_of
 from chalicelib.domain.record import stamp
-from chalicelib.domain.shape import mapping
+from chalicelib.domain.shape import mapping, sequence
 
 Block = dict[str, Any]
 
@@ -45,11 +45,12 @@ APPROVE, DENY = "approve", "deny"
 _DOT = MappingProxyType(
     {Severity.CRITICAL: "🔴", Severity.HIGH: "🟠", Severity.MEDIUM: "🟡", Severity.LOW: "🔵"}
 )
-_FRAMEWORKS = (("soc2_tsc", "SOC 2"), ("iso27001_2022_annex_a", "ISO 27001"))
-_CIS = "cis_aws_foundations_"
+_FRAMEWORKS = ("soc2_tsc", "iso27001_2022_annex_a")
+"""Whose criteria a card names, beside the newest of CIS: there is no room for all."""
 
 ASKED = "Waits for approval"
 APPROVED = "⏳ Approved: it is made if it still fits"
+TAKEN_BACK = "↩ Taken back: as it was before the repair"
 _OUTCOMES = MappingProxyType(
     {
         Outcome.ALREADY_COMPLIANT: "✅ Already as it should be: nothing was changed",
@@ -68,7 +69,7 @@ _STATES = MappingProxyType(
         CaseState.TICKETED: "🎫 Handed over by ticket",
         CaseState.EXEMPT: "⚪ Exempt",
         CaseState.STALE: "⚪ STALE: what was approved no longer fits; nothing was changed",
-        CaseState.EXPIRED: "⚪ Expired: nobody answered in time; nothing was changed",
+        CaseState.EXPIRED: "⚪ Over without a decision: nothing was changed",
         CaseState.DENIED: "⛔ Denied: nothing was changed",
         CaseState.CLOSED: "✅ Closed",
     }
@@ -207,6 +208,12 @@ def reply(kind: str, body: Mapping[str, JsonValue], view: CardView) -> Card | No
 
 def digest_card(storm: Storm, title: str, waiting: int, url: str) -> Card:
     """The one message in the place of many cards: how many more there are, how many still wait, and where they are listed."""
+    if not storm.asks:
+        lines = (
+            f"{storm.more} more cases in account {storm.account}.",
+            "Nobody was asked about them: the log has what became of each.",
+        )
+        return sheet(f"🌩 {storm.more} more: {title}", lines, url, "Look at the log")
     lines = (
         f"{storm.more} more asks in account {storm.account}; {waiting} still wait for an answer.",
         "Each is decided on its own: none of them is approved here.",
@@ -254,18 +261,12 @@ def _standing(
     if given:
         return APPROVED, f"{', '.join(name_of(policy, one.by) for one in given.by)}: {given.by[-1].reason}"
     if seq and case.asks > seq:
-        label = "⚪ Over: it was asked anew, see the newest card"
+        label = "⚪ Over: see the newest card"
     elif case.outcome and case.state not in {CaseState.RUNNING, CaseState.WAITING}:
         label = _OUTCOMES[case.outcome]
     else:
         label = _STATES[case.state]
     return label, case.reason
-
-
-def name_of(policy: Policy | None, identity: str) -> str:
-    """What the policy calls the person, else the identity itself."""
-    person = policy.who(identity) if policy else None
-    return policy.people[person].name if policy and person else identity
 
 
 def _about(case: Case, severity: Severity) -> About:
@@ -278,14 +279,15 @@ def _facts(
     """What and where, since whom, whose, and by which criteria."""
     facts = policy.accounts.get(case.target.account) if policy else None
     named = f"{facts.name} ({case.target.account})" if facts and facts.name else case.target.account
-    newest = max(case.causes, key=lambda cause: cause.at, default=None)
+    cause = case.shown_cause
     criteria = [line for control in known for line in _criteria(control)]
     rows = [
         ("Where", f"{named} · {case.target.region}"),
         ("Owner", case.owner or "nobody is named"),
     ]
-    if newest:
-        rows.append(("Changed by", f"{newest.actor.arn or newest.actor.type} · {_utc(newest.at)}"))
+    if cause:
+        said, who = cause.source
+        rows.append((said, f"{who} · {_utc(cause.at)}"))
     rows.append(
         ("Control", f"{', '.join(case.controls)} → {' · '.join(dict.fromkeys(criteria)) or 'no criterion'}")
     )
@@ -295,13 +297,10 @@ def _facts(
 
 
 def _criteria(control: Control) -> Iterable[str]:
-    for key, name in _FRAMEWORKS:
+    newest = max((key for key in control.frameworks if key.startswith(CIS)), default="")
+    for key in (*_FRAMEWORKS, newest):
         if control.frameworks.get(key):
-            yield f"{name} {', '.join(control.frameworks[key])}"
-    newest = max((key for key in control.frameworks if key.startswith(_CIS)), default=None)
-    if newest:
-        version = newest.removeprefix(_CIS).replace("_", ".")
-        yield f"CIS {version} {', '.join(control.frameworks[newest])}"
+            yield f"{framework_name(key)} {', '.join(control.frameworks[key])}"
 
 
 def _reach(ask: Ask, remediation: AnyRemediation | None) -> tuple[tuple[str, str], ...]:
@@ -322,12 +321,7 @@ def _reach(ask: Ask, remediation: AnyRemediation | None) -> tuple[tuple[str, str
             if remediation.undo_by_hand
             else "yes, if nothing drifted since"
         )
-    charged = (
-        "unknown"
-        if cost.usd_cents is None
-        else f"${cost.usd_cents // 100}.{cost.usd_cents % 100:02d} a month"
-    )
-    return (("Reach", f"{calls}; {risk}"), ("Undo", undo), ("Cost", f"{charged}: {cost.basis}"))
+    return (("Reach", f"{calls}; {risk}"), ("Undo", undo), ("Cost", f"{cost.amount}: {cost.basis}"))
 
 
 def _approvals(policy: Policy | None, about: About, ask: Ask, given: Consent) -> str:
@@ -379,14 +373,15 @@ def _said(kind: str, body: Mapping[str, JsonValue], view: CardView) -> tuple[str
     if kind.startswith("ticket_"):
         ticket = mapping(body.get("ticket"))
         label = "🎫 A ticket stands" if result == "open" else "✅ The ticket is closed"
-        return label, (str(ticket.get("title", "")), str(ticket.get("closed_because", "")), _str(body, "url"))
+        return label, (str(ticket.get("title", "")), str(ticket.get("closed_because", "")))
     labels = {
         "ask_reminded": ("⏰ Still waits", (reason, view.approvals)),
         "ask_progress": ("👍 Approved in part", (by, view.approvals or reason)),
         "ask_denied": (_STATES[CaseState.DENIED], (by, reason)),
         "ask_refused": ("⚪ The answer does not count: nothing was changed", (reason,)),
         "ask_ticketed": ("🎫 A ticket in the place of an answer: nothing was changed", (by, reason)),
-        "ask_expired": (_STATES[CaseState.EXPIRED], (reason, "A ticket takes it over.")),
+        "ask_expired": (_STATES[CaseState.EXPIRED], (reason,)),
+        "ask_over": ("⚪ The ask is over: nothing was changed", (reason,)),
         "ask_stale": (_STATES[CaseState.STALE], (reason,)),
         "break_glass": ("🚨 Break-glass: approved by one person alone", (by, reason)),
         "breaker_opened": (
@@ -414,7 +409,17 @@ def _ran(
         return "⚪ The undo was not begun: nothing was changed", (reason,)
     if result not in {*Outcome}:
         return None
-    return f"{undo}{_OUTCOMES[Outcome(result)]}", (approved, reason)
+    outcome = Outcome(result)
+    label = TAKEN_BACK if undo and outcome is Outcome.FIXED else f"{undo}{_OUTCOMES[outcome]}"
+    changed = outcome in {Outcome.FIXED, Outcome.CONTAINED}
+    return label, (*(_made(body) if changed else ()), approved, reason)
+
+
+def _made(body: Mapping[str, JsonValue]) -> Iterator[str]:
+    """What the run changed, in the words of its plan: of what nobody was asked about, no card has said it before."""
+    yield from map(str, sequence(body.get("calls")))
+    if body.get("more_calls"):
+        yield f"+{body['more_calls']} more"
 
 
 def _named(body: Mapping[str, JsonValue], key: str, view: CardView) -> str:

@@ -37,6 +37,9 @@ MOST = 5
 MOST_WAITING = 500
 """How many waiting cases are looked at."""
 
+MOST_UNTOLD = 10_000
+"""Of how many cases it is counted what they have not told yet."""
+
 COUNTS = ("asked", "approved", "denied", "expired", "fixed", "contained", "failed")
 
 
@@ -140,7 +143,7 @@ def facts_of(books: Books, told: Told, home: str, until: datetime) -> Facts:
                 key=lambda one: one.expires_at,
             )
         ),
-        untold=told.waiting(until),
+        untold=told.waiting(until + PERIOD, MOST_UNTOLD),  # what was tried in vain is due again after the day
     )
 
 
@@ -168,7 +171,7 @@ def lines(facts: Facts) -> Iterator[str]:
             f"{line.destination.key} of {one.case}, for {_long(facts.until - line.at)}: {line.said}"
             for one in facts.untold
             for line in one.lines
-            if line.state == "waiting"
+            if line.state == "waiting" and line.at < facts.until
         ],
     )
 

@@ -91,7 +91,7 @@ def markdown(text: str, most: int) -> str:
 
 
 def csv_cell(text: str) -> str:
-    """For a cell of a CSV or XLSX file: never a formula, and otherwise exactly the text (CWE-1236).
+    """For a cell of a CSV or XLSX file, for exports to come: never a formula, and otherwise exactly the text (CWE-1236).
 
     The file quotes every cell, so that none can end in the middle. https://owasp.org/www-community/attacks/CSV_Injection
     """

@@ -12,7 +12,7 @@ from typing import Any
 
 from chalicelib.delivery.escape import plain
 from chalicelib.domain.case import Case
-from chalicelib.domain.control import Control
+from chalicelib.domain.control import Control, framework_name
 from chalicelib.domain.delivery import Storm
 from chalicelib.domain.policy import Policy, Role
 from chalicelib.domain.ports import Notice
@@ -36,6 +36,7 @@ SAYS: Mapping[str, str] = MappingProxyType(
         "ask_refused": "An answer did not count, nothing was changed",
         "ask_ticketed": "A ticket in the place of an answer, nothing was changed",
         "ask_expired": "Nobody decided in time, nothing was changed",
+        "ask_over": "An ask is over, nothing was changed",
         "ask_stale": "The plan no longer fits, nothing was changed",
         "run_already_compliant": "Nothing was left to do",
         "run_declined": "Left alone",
@@ -141,7 +142,8 @@ def report_of(notice: Notice) -> Iterator[str]:
 
 def of_storm(storm: Storm, page: str, why: str) -> Written:
     """What a channel's digest would say, when the channel cannot be reached."""
-    says = f"{storm.more - storm.settled} wait for an answer"
+    waits = f"{storm.more - storm.settled} wait for an answer"
+    says, command = (waits, "waiting") if storm.asks else (f"{storm.more} cases more", "log")
     lines = [
         f"{says}, and their channel cannot be told.",
         "",
@@ -149,7 +151,7 @@ def of_storm(storm: Storm, page: str, why: str) -> Written:
         *_named("Account", storm.account),
         *_named("Channel", f"{storm.channel}: {why}"),
         "",
-        f"Look: {page}" if page else "Look: redress waiting",
+        f"Look: {page}" if page else f"Look: redress {command}",
     ]
     return Written(subject(says, storm.control), "\n".join(lines))
 
@@ -225,7 +227,9 @@ def _reasons(notice: Notice, controls: Mapping[str, Control]) -> Iterator[str]:
         if control is None:
             yield str(name)
             continue
-        criteria = ", ".join(f"{one} {' '.join(ids)}" for one, ids in sorted(control.frameworks.items()))
+        criteria = " · ".join(
+            f"{framework_name(one)} {', '.join(ids)}" for one, ids in sorted(control.frameworks.items())
+        )
         yield f"{control.id}: {control.title}" + (f" ({criteria})" if criteria else "")
 
 

@@ -1,8 +1,8 @@
 """The office: brings what there is to tell of a case to one destination, as the case stands when it is told.
 
 Level-triggered. A delivery says only where to look; what is shown is made from the tables, and compared with what was shown
-last. One that comes twice, late, out of order or after a crash therefore ends in the same messages. The one exception is a
-crash between a message and the note that it was sent: then it comes twice, which decides nothing.
+last. One that comes twice, late, out of order or after a crash therefore ends in the same messages. The exceptions are a crash
+between a message and the note that it was sent, and an answer that is lost: then it comes again, which decides nothing.
 
 What cannot be told is noted at the case, with what it waits for, and sent again by the sweep. Nothing here decides anything.
 """
@@ -10,7 +10,8 @@ What cannot be told is noted at the case, with what it waits for, and sent again
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
@@ -19,7 +20,7 @@ from typing import Literal, Protocol
 from pydantic import ValidationError
 
 from chalicelib.delivery import daily, mails, routes, storms, tickets
-from chalicelib.delivery.card import Card, card, digest_card, reply, sheet, view_of
+from chalicelib.delivery.card import Card, CardView, card, digest_card, reply, sheet, view_of
 from chalicelib.delivery.escape import plain
 from chalicelib.domain.approval import Answers
 from chalicelib.domain.case import Case, parts_of
@@ -35,12 +36,15 @@ from chalicelib.domain.delivery import (
     Mail,
     Post,
     Storm,
+    TicketRef,
     TicketSystem,
     Told,
 )
 from chalicelib.domain.dossier import Dossier
 from chalicelib.domain.errors import (
+    AmbiguousError,
     ConflictError,
+    DeliveryError,
     LaterError,
     MessageGoneError,
     RejectedError,
@@ -66,8 +70,23 @@ ATTEMPTS = 5
 RESENT_AFTER = timedelta(minutes=10)
 """For so long a message of the queue is left to itself. Then the sweep sends another."""
 
+MOST_RESENT = 500
+"""Of how many cases a sweep sends again what waits: those whose turn is over longest, so that everybody's comes."""
+
+PATIENCE = timedelta(hours=1)
+PATIENT = 3
+"""For so long, and so often, a busy destination is waited for at the head of its group. Then what is behind has its turn,
+it is told elsewhere, and the sweep goes on."""
+
+MOST_LOST = 3
+"""So many messages may stand there because the answers to them were lost. Then it is told elsewhere, and no more there."""
+
 GIVE_UP_AFTER = timedelta(days=3)
-"""For so long it is tried to reach a destination: no ask stays open longer (`policy.Rule.expires_after_hours`)."""
+"""For so long it is tried to reach a destination, and as long as an ask of the case is open."""
+
+MOST_REPLIES, MOST_POSTS, MOST_WAITING = 100, 30, 10
+"""What is remembered of a case, the newest of it: replies to a message, messages, and what waits of one kind for one
+destination. All of it stays below what an item may hold, whoever comments how often."""
 
 MOST_POLLED = 1000
 """How many open tickets are asked about in a day; a webhook tells of the others."""
@@ -123,8 +142,13 @@ class _Page:
             for line in lines:
                 kept = (*(one for one in kept if _stays(one, line)), line)
             if post:
+                post = post.model_copy(update={"replies": post.replies[-MOST_REPLIES:]})
                 posts = (*(one for one in posts if (one.channel, one.ask) != (post.channel, post.ask)), post)
-            changed = {"lines": kept, "posts": posts, "version": self.now.version + 1}
+            changed = {
+                "lines": _newest(kept),
+                "posts": posts[-MOST_POSTS:],
+                "version": self.now.version + 1,
+            }
             after = self.now.model_copy(update=changed)
             try:
                 self._told.keep(after, *others)
@@ -146,6 +170,16 @@ def _stays(one: Line, new: Line) -> bool:
     return one.destination != new.destination or (one.state == "waiting" and _what(one) != _what(new))
 
 
+def _newest(lines: Sequence[Line]) -> tuple[Line, ...]:
+    """The newest few of each kind for each destination."""
+    found, counts = list[Line](), Counter[tuple[str, str]]()
+    for one in reversed(lines):
+        counts[one.destination.key, one.kind] += 1
+        if counts[one.destination.key, one.kind] <= MOST_WAITING:
+            found.append(one)
+    return (*reversed(found),)
+
+
 def _what(one: Line | Delivery) -> tuple[str, bool]:
     """What is on its way: a notice, or a question about the ticket that the notice brings, which does not bring it."""
     return one.notice, one.kind == routes.HEARD
@@ -159,16 +193,21 @@ class _Voice:
         self._clock = clock
         self._spoke = False
         self.refused = ""
+        self.lost = False
 
     def say(self, channel: str, shows: Card, thread: str | None = None) -> str:
         """A new message, or a reply; its timestamp."""
         self.rest()
         self._spoke = True
         try:
-            return self._chat.post(channel, shows.text, shows.blocks, thread)
-        except RejectedError as error:
-            self._refused(error)
-            return self._chat.post(channel, shows.text, [], thread)
+            try:
+                return self._chat.post(channel, shows.text, shows.blocks, thread)
+            except RejectedError as error:
+                self._refused(error)
+                return self._chat.post(channel, shows.text, [], thread)
+        except AmbiguousError:
+            self.lost = True
+            raise
 
     def show(self, channel: str, ts: str, shows: Card) -> str:
         """The message `ts` shows this now, or a new one where there is none, or none that can be changed; which it is."""
@@ -225,7 +264,9 @@ class Office:
         """
         voice = _Voice(self.chat, self.clock)
         try:
-            if delivery.kind == storms.KIND:
+            if delivery.destination == routes.UNROUTED:
+                self._route(delivery)
+            elif delivery.kind == storms.KIND:
                 self._follow(delivery, voice)
             else:
                 self._tell(delivery, voice)
@@ -235,10 +276,8 @@ class Office:
     def sweep(self) -> None:
         """Send again what has been on its way for too long, and see to the daily digest."""
         now = self.clock.now()
-        for one in self.told.waiting(now - RESENT_AFTER):
-            for line in one.lines:
-                if line.state == "waiting" and line.at < now - RESENT_AFTER:
-                    self.send(_again(one.case, line))
+        for one in self.told.waiting(now - RESENT_AFTER, MOST_RESENT):
+            self._send_again(one, now)
         policy = self._policy()
         name = daily.name_of(now.date())
         if daily.is_due(policy, now) and self.told.deliveries(name) is None:
@@ -252,13 +291,24 @@ class Office:
             self._poll(policy, now)
         self._count(now)
 
+    def _send_again(self, one: Deliveries, now: datetime) -> None:
+        """What of it is over its turn. That is noted first, so that others have theirs before it comes again."""
+        late = [line for line in one.lines if line.state == "waiting" and line.due < now - RESENT_AFTER]
+        lines = tuple(line.model_copy(update={"due_at": now}) if line in late else line for line in one.lines)
+        try:
+            self.told.keep(one.model_copy(update={"lines": lines, "version": one.version + 1}))
+        except ConflictError:  # somebody tells of the case right now
+            return
+        for line in late:
+            self.send(_again(one.case, line))
+
     def _poll(self, policy: Policy | None, now: datetime) -> None:
         """Once a day, have every system asked about our open tickets: a webhook may have been lost, or never set up."""
         asked = [one for one in policy.integrations if one.system != "webhook"] if policy else []
         for ticket in islice(self.books.tickets(TicketState.OPEN), MOST_POLLED) if asked else ():
-            about = routes.about_of(notify.ticket(ticket), self._severities())
             for one in asked:
-                if policy and about and policy.fits(one, about):
+                ref = self.told.reference(ticket.id, one.name)
+                if ref and tickets.lies_there(ref, one):
                     self.send(
                         Delivery(
                             notice=notify.ticket(ticket).id,
@@ -284,21 +334,36 @@ class Office:
     def _severities(self) -> dict[str, Severity]:
         return {control.id: control.severity for control in self.controls.values()}
 
+    def _route(self, delivery: Delivery) -> None:
+        """What the outbox could not send on: to wherever the policy says, now that it can be read."""
+        for where in routes.destinations(self._noted(delivery), self._policy(), self._severities()):
+            self.send(delivery.model_copy(update={"destination": where}))
+
+    def _noted(self, delivery: Delivery) -> Notice:
+        """The delivery's notice as it stands now."""
+        notice = self.desk.notice(delivery.notice)
+        if notice is None:
+            message = f"there is no notice {delivery.notice}, though it was to be told: somebody removed it"
+            raise StoreError(message)
+        return notice
+
     # -- one destination -----------------------------------------------------------------------------------------------
 
     def _tell(self, delivery: Delivery, voice: _Voice) -> None:
         page = _Page(self.told, delivery.case or delivery.notice)
+        state: State
         try:
             said = self._bring(delivery, page, voice)
         except LaterError as later:
-            page.keep(lines=[_line(delivery, page, "waiting", str(later))])
-            raise
-        except UnreachableError as error:
-            self._elsewhere(delivery, page, str(error))
+            self._later(delivery, page, later, lost=voice.lost)
         except RejectedError as error:
-            page.keep(lines=[_line(delivery, page, "given_up", str(error))])
+            # A channel that takes not even a plain text has a reason that we do not know, and people may mend.
+            state = "waiting" if delivery.destination.kind == "slack" else "given_up"
+            self._elsewhere(delivery, page, _line(delivery, page, state, str(error)))
+        except UnreachableError as error:
+            self._elsewhere(delivery, page, _line(delivery, page, "waiting", str(error)))
         else:
-            state: State = "given_up" if voice.refused else "nothing" if said else "told"
+            state = "given_up" if voice.refused else "nothing" if said else "told"
             page.keep(lines=[_line(delivery, page, state, voice.refused or said)])
 
     def _bring(self, delivery: Delivery, page: _Page, voice: _Voice) -> str:
@@ -307,15 +372,13 @@ class Office:
         if delivery.kind == daily.KIND:
             self._digest(delivery, page, policy, voice)
             return ""
-        notice = self.desk.notice(delivery.notice)
-        if notice is None:
-            message = f"there is no notice {delivery.notice}, though it was to be told: somebody removed it"
-            raise StoreError(message)
+        notice = self._noted(delivery)
         if where.kind == "ticket":
             return self._ticket(notice, delivery.kind, where.to, policy)
-        found = parts_of(notice.case)
-        case = self.desk.case(*found) if found else None
+        case = self._case_of(notice.case)
         if where.kind == "mail":
+            if case and where == routes.PEOPLE:  # who perhaps have no channel any more
+                self._everywhere_else(notice, case, page, policy)
             return self._mail(notice, case, where, page, policy)
         if case is None:
             heading = mails.says_of(notice)
@@ -330,26 +393,55 @@ class Office:
             self._case(notice, case, where.to, page, policy, voice)
         return ""
 
-    def _elsewhere(self, delivery: Delivery, page: _Page, why: str) -> None:
-        """It waits for the destination, and is told elsewhere meanwhile: once, when that is found out."""
-        late = self.clock.now() - delivery.at > GIVE_UP_AFTER
-        line = _line(delivery, page, "given_up" if late else "waiting", why)
+    def _later(self, delivery: Delivery, page: _Page, later: LaterError, *, lost: bool) -> None:
+        """It waits in the queue: LaterError. What has waited there for long enough waits without holding up the others."""
+        mailed = delivery.destination.kind == "mail" and isinstance(later, AmbiguousError)
+        line = _line(delivery, page, "waiting", str(later), lost=lost or mailed)
+        if line.lost >= MOST_LOST:
+            said = f"{later}; it may stand there {line.lost} times"
+            self._elsewhere(
+                delivery, page, line.model_copy(update={"state": "given_up", "said": _said(said)})
+            )
+        elif line.attempts >= PATIENT and self.clock.now() - delivery.at > PATIENCE:
+            self._elsewhere(delivery, page, line)
+        else:
+            wait = later.retry_after * 4 ** max(0, line.lost - 1)
+            due = self.clock.now() + timedelta(seconds=wait)
+            page.keep(lines=[line.model_copy(update={"due_at": due})])
+            raise LaterError(str(later), wait) from later
+
+    def _elsewhere(self, delivery: Delivery, page: _Page, line: Line) -> None:
+        """Note the line, which waits for its destination or gives it up; a channel's is told elsewhere meanwhile, once."""
+        now, where = self.clock.now(), delivery.destination
         on_its_way = [one.destination for one in page.now.lines if one.notice == delivery.notice]
-        where = delivery.destination
         others: list[Destination] = []
-        if where.kind == "slack" and line.attempts == 1:
+        if where.kind == "slack" and not line.meanwhile:
             others = [*routes.fallbacks(self._policy(), where.to), routes.PEOPLE]
         instead = next((one for one in others if one not in on_its_way), None)
-        if instead is None:
-            page.keep(lines=[line])
-            return
-        further = delivery.model_copy(update={"destination": instead})
-        said = _said(f"{why}; meanwhile to {instead.key}")
-        other = _line(further, page, "waiting", f"in the place of {where.key}").model_copy(
-            update={"attempts": 0}
-        )
-        page.keep(lines=[line.model_copy(update={"said": said}), other])
-        self.send(further)
+        meanwhile = line.meanwhile or (instead.key if instead else "")
+        said = _said(f"{line.said}; meanwhile to {meanwhile}" if meanwhile else line.said)
+        state = "given_up" if self._too_late(delivery) else line.state
+        changed = {"state": state, "said": said, "due_at": now, "meanwhile": meanwhile}
+        lines = [line.model_copy(update=changed)]
+        if instead:
+            delivery = delivery.model_copy(update={"destination": instead})
+            other = _line(delivery, page, "waiting", f"in the place of {where.key}")
+            lines.append(other.model_copy(update={"attempts": 0, "due_at": now}))
+        page.keep(lines=lines)
+        if instead:
+            self.send(delivery)
+
+    def _too_late(self, delivery: Delivery) -> bool:
+        """True when it has been tried for days, and nobody waits for an answer any more."""
+        now = self.clock.now()
+        if now - delivery.at <= GIVE_UP_AFTER:
+            return False
+        case = self._case_of(delivery.case)
+        return case is None or case.ask is None or not case.ask.open(now)
+
+    def _case_of(self, name: str) -> Case | None:
+        found = parts_of(name)
+        return self.desk.case(*found) if found else None
 
     def _digest(self, delivery: Delivery, page: _Page, policy: Policy | None, voice: _Voice) -> None:
         """The daily digest, as of when it was due."""
@@ -367,17 +459,23 @@ class Office:
             return f"the policy has no integration {name} any more"
         ticket = _ticket_of(notice)
         closed = self.desk.notice(f"{ticket.id}#closed") if ticket.is_open else None
-        ticket, system = _ticket_of(closed) if closed else ticket, self.system(integration)
-        if kind == routes.HEARD:
-            self._look(ticket, name, system)
-        else:
-            tickets.bring(ticket, integration, system, self.told, self.clock, tenant=self.tenant)
+        ticket, heard = _ticket_of(closed) if closed else ticket, kind == routes.HEARD
+        if heard or not ticket.is_open:
+            ref = self.told.reference(ticket.id, name)
+            if ref is None:
+                return "nobody there ever heard of it"
+            if heard:
+                self._look(ticket, ref, integration)
+                return ""
+        tickets.bring(
+            ticket, integration, self.system(integration), self.told, self.clock, tenant=self.tenant
+        )
         return ""
 
-    def _look(self, ticket: Ticket, name: str, system: TicketSystem) -> None:
+    def _look(self, ticket: Ticket, ref: TicketRef, integration: Integration) -> None:
         """Ask the system what was done to the ticket there; that the engine hears of it is kept with that we know it."""
-        ref, now = self.told.reference(ticket.id, name), self.clock.now()
-        moved = tickets.looked(ticket, ref, system, now) if ref else None
+        name, now = integration.name, self.clock.now()
+        moved = tickets.looked(ticket, ref, integration, self.system(integration), now)
         if moved is None:
             return
         orders = list[Notice]()
@@ -443,18 +541,8 @@ class Office:
         self, notice: Notice, case: Case, channel: str, page: _Page, policy: Policy | None, voice: _Voice
     ) -> None:
         """The card of the case as it stands, the reply to the notice, and the same card wherever else it stands."""
-        asked = notice.body.get("ask")
-        ask = asked if isinstance(asked, int) else case.asks
-        view = view_of(
-            case,
-            ask,
-            answers=self.desk.answers(case.id, ask) if ask else None,
-            policy=policy,
-            dossier=self.desk.dossier(case.id),
-            controls=self.controls,
-            remediation=self.remediations.get(case.remediation),
-            now=self.clock.now(),
-        )
+        ask = _ask_of(notice, case)
+        view = self._view(case, ask, policy)
         shows, waits = card(view), view.ask is not None
         post = page.post(channel, ask) or self._joined(notice, case, ask, channel, page, waits=waits)
         if post and post.storm:
@@ -469,10 +557,49 @@ class Office:
                 post = _put(post.model_copy(update={"ts": ""}), shows, page, voice)
                 voice.say(channel, said, post.ts)
             page.keep(post=post.model_copy(update={"replies": (*post.replies, key)}))
-        for other in page.now.posts:
-            stands = other.ask == ask and other.ts and other.channel != channel
-            if stands and other.shown != _shown(shows):
-                where = Destination(kind="slack", to=other.channel)
+        if notice.kind.startswith("undo_"):
+            self._earlier(case, ask, channel, page, policy, voice)
+        self._everywhere_else(notice, case, page, policy, channel)
+
+    def _earlier(
+        self, case: Case, ask: int, channel: str, page: _Page, policy: Policy | None, voice: _Voice
+    ) -> None:
+        """The channel's cards of other asks: what one says of a repair does not hold once that is taken back."""
+        for one in page.now.posts:
+            if one.channel == channel and one.ask != ask and one.ts:
+                shows = card(self._view(case, one.ask, policy))
+                if one.shown != _shown(shows):
+                    _put(one, shows, page, voice)
+
+    def _view(self, case: Case, ask: int, policy: Policy | None) -> CardView:
+        return view_of(
+            case,
+            ask,
+            answers=self.desk.answers(case.id, ask) if ask else None,
+            policy=policy,
+            dossier=self.desk.dossier(case.id),
+            controls=self.controls,
+            remediation=self.remediations.get(case.remediation),
+            now=self.clock.now(),
+        )
+
+    def _everywhere_else(
+        self, notice: Notice, case: Case, page: _Page, policy: Policy | None, told: str = ""
+    ) -> None:
+        """Wherever but in the channel `told` a message about the same ask shows how the case stood, it is told as well."""
+        ask = _ask_of(notice, case)
+        others = [
+            one
+            for one in page.now.posts
+            if one.ask == ask and one.channel != told and (one.ts or one.storm)  # no mail, then
+        ]
+        if not others:
+            return
+        view = self._view(case, ask, policy)
+        shown, stands = _shown(card(view)), WAITS if view.ask else SETTLED
+        for one in others:
+            if one.shown != (stands if one.storm else shown):
+                where = Destination(kind="slack", to=one.channel)
                 self.send(
                     Delivery(
                         notice=notice.id, kind=notice.kind, case=notice.case, at=notice.at, destination=where
@@ -486,7 +613,7 @@ class Office:
     ) -> Post | None:
         """The place behind a digest, when too much is told at once; None for one that gets a card of its own."""
         control = next(iter(case.controls), "")
-        fresh = storms.storm_of(channel, control, case.target.account, notice.at)
+        fresh = storms.storm_of(channel, control, case.target.account, notice.at, asks=ask > 0)
         storm, member = self.told.storm(fresh.id) or fresh, f"{case.id}#{ask}"
         if member in storm.cards:  # something broke before its card was posted
             return None
@@ -523,14 +650,27 @@ class Office:
         wait = storms.too_early(storm, self.clock.now())
         if wait:
             raise LaterError(f"the digest {storm.id} was edited a moment ago", wait)
+        why = self._tried(delivery, lambda: self._edit(storm, policy, voice))
+        if why:
+            written = mails.of_storm(storm, mails.link(policy, storms.list_path(storm)), why)
+            key = f"{storm.id}|{storm.version}"
+            # Where mail fails as well the console still lists them, and the channel goes on.
+            self._tried(delivery, lambda: self.mail.send("people", written.subject, written.text, key))
+
+    def _tried(self, delivery: Delivery, do: Callable[[], None]) -> str:
+        """Why it cannot be done, or nothing; LaterError while it is worth waiting."""
         try:
-            self._edit(storm, policy, voice)
-        except UnreachableError as error:
-            written = mails.of_storm(storm, mails.link(policy, storms.list_path(storm)), str(error))
-            self.mail.send("people", written.subject, written.text, f"{storm.id}|{storm.version}")
+            do()
+        except DeliveryError as error:
+            if isinstance(error, LaterError) and self.clock.now() - delivery.at <= PATIENCE:
+                raise
+            return str(error)
+        return ""
 
     def _edit(self, storm: Storm, policy: Policy | None, voice: _Voice) -> None:
         """The digest shows all who stand behind it."""
+        if storm.lost >= MOST_LOST:
+            raise UnreachableError(f"the digest may stand there {storm.lost} times: no answer came")
         control = self.controls.get(storm.control)
         shows = digest_card(
             storm,
@@ -538,7 +678,12 @@ class Office:
             storm.more - storm.settled,
             mails.link(policy, storms.list_path(storm)),
         )
-        ts = voice.show(storm.channel, storm.ts, shows)
+        try:
+            ts = voice.show(storm.channel, storm.ts, shows)
+        except AmbiguousError:
+            if voice.lost:
+                self.told.keep(storms.raised(storm, lost=storm.lost + 1))
+            raise
         self.told.keep(storms.edited(storm, ts, self.clock.now()))
 
     def _policy(self) -> Policy | None:
@@ -551,7 +696,7 @@ _RUN = re.compile(r"#run-(?P<seq>[0-9]+)$")
 """How `notify.run_state` names a run's notice."""
 
 
-def _line(delivery: Delivery, page: _Page, state: State, said: str) -> Line:
+def _line(delivery: Delivery, page: _Page, state: State, said: str, *, lost: bool = False) -> Line:
     """How far the delivery's destination has been told of its notice, after one attempt more."""
     before = next(
         (
@@ -569,7 +714,15 @@ def _line(delivery: Delivery, page: _Page, state: State, said: str) -> Line:
         state=state,
         attempts=(before.attempts if before else 0) + 1,
         said=_said(said),
+        meanwhile=before.meanwhile if before else "",
+        lost=(before.lost if before else 0) + lost,
     )
+
+
+def _ask_of(notice: Notice, case: Case) -> int:
+    """The number of the ask that the notice is about; 0 when nobody was ever asked."""
+    asked = notice.body.get("ask")
+    return asked if isinstance(asked, int) else case.asks
 
 
 def _put(post: Post, shows: Card, page: _Page, voice: _Voice) -> Post:

@@ -16,10 +16,14 @@ from chalicelib.flow.errand import NOTICE
 PEOPLE = Destination(kind="mail", to="people")
 OWNER = Destination(kind="mail", to="owner")
 
+UNROUTED = Destination(kind="policy", to="routes")
+"""Where a notice goes while the policy cannot be read: to the office, which reads it again until it can."""
+
 ALARMS = frozenset({"tamper_suspected", "break_glass", "breaker_opened"})
 """What everybody is told who is told anything: somebody uses our role, decided alone, or a control does harm."""
 
-TICKETS = frozenset({"ticket_open", "ticket_closed"})
+CLOSED = "ticket_closed"
+TICKETS = frozenset({"ticket_open", CLOSED})
 
 HEARD = "ticket_heard"
 """Something was done to a ticket elsewhere: a question for that one system, and no news for people yet."""
@@ -53,9 +57,12 @@ def destinations(
         found.append(PEOPLE)
     if notice.kind in CHANGED:
         found.append(OWNER)
-    if notice.kind in TICKETS and policy and about:
+    if policy and notice.kind in TICKETS:
+        # Whoever has a ticket hears that it is closed, also where its scope, its severity or its owner is another by now.
         found += [
-            Destination(kind="ticket", to=one.name) for one in policy.integrations if policy.fits(one, about)
+            Destination(kind="ticket", to=one.name)
+            for one in policy.integrations
+            if notice.kind == CLOSED or (about and policy.fits(one, about))
         ]
     return tuple(found)
 

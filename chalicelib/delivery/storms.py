@@ -1,6 +1,6 @@
 """Storms: when much happens to one control in one account at once, a channel gets a few cards and one digest.
 
-The first three of a window have cards of their own. All others stand behind one message that is edited in place, at most
+Asks are counted by themselves: what is repaired without anybody being asked takes no ask's place. The first three of a window have cards of their own. All others stand behind one message that is edited in place, at most
 every ten seconds; whoever comes too early for an edit sees to it that another message follows, which waits and makes it. Nothing is
 decided from a digest: it links to the list, where each is decided by itself.
 """
@@ -20,12 +20,12 @@ KIND = "storm"
 """The kind of a delivery that edits a digest; its notice is the storm's name."""
 
 
-def storm_of(channel: str, control: str, account: str, at: datetime) -> Storm:
+def storm_of(channel: str, control: str, account: str, at: datetime, *, asks: bool) -> Storm:
     """The storm, not stored yet, that what happened then belongs to. Late deliveries find their own window."""
     began = datetime.fromtimestamp(at.timestamp() // WINDOW.total_seconds() * WINDOW.total_seconds(), UTC)
-    told = f"{channel}\x1f{control}\x1f{account}\x1f{began.isoformat()}"
+    told = "\x1f".join((channel, control, account, began.isoformat(), *(() if asks else ("news",))))
     name = hashlib.sha256(told.encode()).hexdigest()[:32]
-    return Storm(id=name, channel=channel, control=control, account=account, began_at=began)
+    return Storm(id=name, channel=channel, control=control, account=account, began_at=began, asks=asks)
 
 
 def joined(storm: Storm, member: str) -> Storm:
@@ -76,5 +76,6 @@ def follow_up(storm: Storm) -> Delivery:
 
 
 def list_path(storm: Storm) -> str:
-    """The console's list of those who wait, as the digest links to it."""
-    return f"/approvals?{urlencode({'control': storm.control, 'account': storm.account})}"
+    """The console's list of those who wait, as the digest links to it; of others, what is on record of them."""
+    page = "approvals" if storm.asks else "log"
+    return f"/{page}?{urlencode({'control': storm.control, 'account': storm.account})}"

@@ -12,7 +12,13 @@ from datetime import datetime, timedelta
 
 from chalicelib.delivery.documents import RECURRENCE, digest_of
 from chalicelib.domain.delivery import Remote, TicketRef, TicketSystem, Told
-from chalicelib.domain.errors import AmbiguousError, ConflictError, DeliveryError, LaterError
+from chalicelib.domain.errors import (
+    AmbiguousError,
+    ConflictError,
+    DeliveryError,
+    LaterError,
+    RejectedError,
+)
 from chalicelib.domain.policy import Integration
 from chalicelib.domain.ports import Clock
 from chalicelib.domain.ticket import Ticket
@@ -42,39 +48,62 @@ def key_of(ticket: str, integration: str, tenant: str) -> str:
     return f"{ticket}-{where[:10]}"
 
 
+def place_of(integration: Integration) -> str:
+    """A digest of where the integration points. A webhook is told of our own key, which is nobody else's anywhere."""
+    where = (
+        () if integration.system == "webhook" else ((integration.at or "").rstrip("/"), integration.project)
+    )
+    return hashlib.sha256("\x1f".join((integration.system, *where)).encode()).hexdigest()[:16]
+
+
+def lies_there(ref: TicketRef, integration: Integration) -> bool:
+    """Whether the reference is of where the integration points now: its key is somebody else's ticket otherwise."""
+    return ref.place in {"", place_of(integration)}
+
+
 def bring(
     ticket: Ticket, integration: Integration, system: TicketSystem, told: Told, clock: Clock, *, tenant: str
 ) -> TicketRef | None:
     """The ticket stands there as it stands here; where. None when it is closed and nobody there ever heard of it.
 
-    Raises what the system raises, and LaterError while somebody else brings it or a look is due later. However often
-    and wherever this ends early, there is one remote ticket; a comment may come twice.
+    Raises what the system raises, LaterError while somebody else brings it or a look is due later, and RejectedError
+    when it lies where the integration no longer points. However often and wherever this ends early, there is one
+    remote ticket; a comment may come twice.
     """
-    ref = told.reference(ticket.id, integration.name)
+    ref, place = told.reference(ticket.id, integration.name), place_of(integration)
     if ref is None:
         if not ticket.is_open:
             return None
-        ref = TicketRef(ticket=ticket.id, integration=integration.name, reserved_at=clock.now(), version=1)
+        ref = TicketRef(
+            ticket=ticket.id, integration=integration.name, reserved_at=clock.now(), place=place, version=1
+        )
         _claim(told, ref)
         return _made(ticket, ref, system, told, clock, tenant)
-    if ref.key:
-        return _kept_up(ticket, ref, system, told, clock)
     if ref.attempts == 0:
         if not ticket.is_open:
             return ref
-        ref = _next(ref, attempts=1, reserved_at=clock.now())
+        ref = _next(ref, attempts=1, reserved_at=clock.now(), place=place)
         _claim(told, ref)
         return _made(ticket, ref, system, told, clock, tenant)
+    if not lies_there(ref, integration):
+        raise RejectedError(
+            f"{ref.integration}: the ticket {ref.key or 'that was being made'} lies where this pointed before, and"
+            " nothing was touched: see to it by hand, and give the new place a name of its own"
+        )
+    if ref.key:
+        return _kept_up(ticket, ref, system, told, clock)
     return _looked_for(ticket, ref, system, told, clock, tenant)
 
 
-def looked(ticket: Ticket, ref: TicketRef, system: TicketSystem, now: datetime) -> TicketRef | None:
+def looked(
+    ticket: Ticket, ref: TicketRef, integration: Integration, system: TicketSystem, now: datetime
+) -> TicketRef | None:
     """The reference as it is to be kept, when a person closed the remote ticket or opened it again; None when nobody did.
 
     Closing is no evidence: whoever calls this has the target assessed, and keeps the reference after that is under way.
     What a person does to a ticket that is closed here stays as they want it.
     """
-    if not ref.key or not ticket.is_open:
+    if not ref.key or not ticket.is_open or not lies_there(ref, integration):
         return None
     closed = system.look(ref.key).closed
     return None if closed == ref.closed else _next(ref, closed=closed, updated_at=now)

@@ -19,8 +19,6 @@ from chalicelib.domain.record import Head
 EXPIRES_AFTER = timedelta(hours=8)
 """An ask that nobody answers ends then, as a ticket. It never acts by itself."""
 
-REMINDED_AFTER = EXPIRES_AFTER / 2
-
 CARRIED_OUT_WITHIN = timedelta(hours=1)
 """An approval that could not be carried out by then (dead letters, an outage) is no longer one: it is asked again."""
 
@@ -62,7 +60,8 @@ class Ask(Model):
     `requesters` are the principals who may not approve it: they made the change, or want it taken back. `again` is true
     when it follows a plan that went stale. `notes` is what else whoever decides should know, and `as_code` the same
     change in HCL, where code made the violation. `severity` is the worst of the controls'. People are told from `send_at` on, and
-    reminded at `remind_at`; without them, at once and never.
+    reminded at `remind_at`; without them, at once and never. `owner` is who answers for the account, by an operator's word:
+    never the target's own tag, which whoever changes it may choose.
     """
 
     seq: int
@@ -74,6 +73,7 @@ class Ask(Model):
     plan_hash: str
     before: dict[str, JsonValue]
     requesters: tuple[str, ...] = ()
+    owner: str = ""
     reason: str
     reminded: bool = False
     again: bool = False
@@ -95,6 +95,10 @@ class Ask(Model):
         if self.undo:
             against |= {principal(self.undo.by), principal(self.undo.owner), called(self.undo.owner)}
         return EVERYBODY in against or bool(mine & against)
+
+    def owned_by(self, mine: frozenset[str]) -> bool:
+        """True when whoever is called all of `mine` answers for the account, written as a name, an address or an ARN."""
+        return bool(self.owner) and bool({called(self.owner), principal(self.owner)} & mine)
 
 
 class Answer(Model):

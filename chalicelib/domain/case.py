@@ -15,7 +15,7 @@ from pydantic import Field, JsonValue
 
 from chalicelib.domain.approval import Ask, Undone
 from chalicelib.domain.contract import CallResult, Cause, Outcome, Plan
-from chalicelib.domain.finding import Actor, Model, Target, digest
+from chalicelib.domain.finding import Actor, Model, Origin, Target, digest
 from chalicelib.domain.record import Head
 from chalicelib.domain.ticket import Ticket
 
@@ -65,13 +65,26 @@ DEMANDS = (
 
 
 class JoinedCause(Model):
-    """One event that the case has taken in: what it opened, by whom, when, for which controls."""
+    """What the case has taken in: what it opened, by whom, when, for which controls. Only an event tells who changed it."""
 
     event_id: str
     at: datetime
     actor: Actor
     controls: tuple[str, ...]
     opened: tuple[str, ...] = ()
+    origin: Origin = Origin.EVENT
+
+    @property
+    def source(self) -> tuple[str, str]:
+        """How we came by it, and from whom or what, for people."""
+        who = self.actor.arn or self.actor.role_arn or self.actor.type
+        said = {
+            Origin.EVENT: ("Changed by", who),
+            Origin.REQUEST: ("Looked at for", who),
+            Origin.CLAIM: ("Found by", "another service"),
+            Origin.SWEEP: ("Found by", "a sweep"),
+        }
+        return said.get(self.origin, ("Found by", "another look"))
 
 
 class Run(Model):
@@ -154,6 +167,11 @@ class Case(Model):
         """
         standing = {**self.standing, **dict.fromkeys(controls, state)}
         return {"standing": standing, "state": max(standing.values(), key=DEMANDS.index)}
+
+    @property
+    def shown_cause(self) -> JoinedCause | None:
+        """The cause that people are shown: the newest event, or, where none told of it, the newest of the others."""
+        return max(self.causes, key=lambda cause: (cause.origin is Origin.EVENT, cause.at), default=None)
 
     @property
     def pending(self) -> bool:

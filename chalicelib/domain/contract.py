@@ -176,6 +176,12 @@ class MonthlyCost(Model):
     usd_cents: int | None
     basis: str
 
+    @property
+    def amount(self) -> str:
+        """The same for people."""
+        cents = self.usd_cents
+        return "unknown" if cents is None else f"US$ {cents // 100}.{cents % 100:02d} a month"
+
 
 NO_COST = MonthlyCost(usd_cents=0, basis="nothing that is charged for is started")
 

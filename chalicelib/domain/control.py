@@ -29,6 +29,28 @@ _MOST = MappingProxyType(
 )
 
 
+CIS = "cis_aws_foundations_"
+"""How the catalog calls the CIS AWS Foundations Benchmark; its version follows, with `_` for `.`."""
+
+_FRAMEWORKS = MappingProxyType(
+    {
+        "soc2_tsc": "SOC 2",
+        "iso27001_2022_annex_a": "ISO 27001",
+        "nist_800_53_r5": "NIST 800-53",
+        "pci_dss_4_0_1": "PCI DSS 4.0.1",
+        "aws_fsbp": "AWS FSBP",
+        "scf": "SCF",
+    }
+)
+
+
+def framework_name(key: str) -> str:
+    """What people call a framework of the catalog: one name on cards, in mails, on the console and in the docs."""
+    if key.startswith(CIS):
+        return f"CIS {key.removeprefix(CIS).replace('_', '.')}"
+    return _FRAMEWORKS.get(key, key)
+
+
 class EventRule(Model):
     """CloudTrail events that may break the control.
 

@@ -18,9 +18,12 @@ LONGEST_SAID = 300
 
 
 class Destination(Model):
-    """Where something is told: a Slack channel, a mail topic's audience (`people`, `owner`), or a ticket integration by name."""
+    """Where something is told: a Slack channel, a mail topic's audience (`people`, `owner`), or a ticket integration by name.
 
-    kind: Literal["slack", "mail", "ticket"]
+    `policy`: wherever the policy says, which could not be read when the notice came.
+    """
+
+    kind: Literal["slack", "mail", "ticket", "policy"]
     to: Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
     @property
@@ -42,7 +45,8 @@ class Delivery(Model):
 class Line(Model):
     """How far one destination has been told of a case: of which notice last, and what it waits for (`said`).
 
-    `nothing`: there was nobody to tell, or nothing to tell them any more.
+    `nothing`: there was nobody to tell, or nothing to tell them any more. While it waits, the queue brings it at `due_at`
+    (None: at once), and the sweep some time later. `meanwhile` is the key of the destination that was told in its place.
     """
 
     destination: Destination
@@ -52,6 +56,15 @@ class Line(Model):
     state: Literal["waiting", "told", "nothing", "given_up"]
     attempts: int = 0
     said: Annotated[str, StringConstraints(max_length=LONGEST_SAID)] = ""
+    due_at: datetime | None = None
+    meanwhile: str = ""
+    lost: int = 0
+    """How many messages may stand there because the answers to them were lost."""
+
+    @property
+    def due(self) -> datetime:
+        """When it was, or will be, its turn."""
+        return self.due_at or self.at
 
 
 class Post(Model):
@@ -78,16 +91,17 @@ class Deliveries(Model):
     version: int = 0
 
     @property
-    def waiting_since(self) -> datetime | None:
-        """Since when something is on its way; None when everything was told or given up."""
-        return min((line.at for line in self.lines if line.state == "waiting"), default=None)
+    def due(self) -> datetime | None:
+        """When the first of what is on its way is due; None when everything was told or given up."""
+        return min((line.due for line in self.lines if line.state == "waiting"), default=None)
 
 
 class Storm(Model):
     """What is told of one control in one account within five minutes, in one channel: some as cards, the rest as one digest.
 
     `more` are those behind the digest, of which `settled` no longer wait. `shown` is the sum of both as the digest had it
-    when it was last edited: both only ever rise.
+    when it was last edited: both only ever rise. Asks and the news of what nobody was asked about are storms of their own.
+    `lost` counts the digests that may stand there because the answers to them were lost.
     """
 
     id: str
@@ -95,17 +109,23 @@ class Storm(Model):
     control: str
     account: str
     began_at: datetime
+    asks: bool = True
     cards: tuple[str, ...] = ()
     more: int = 0
     settled: int = 0
     ts: str = ""
     shown: int = 0
     edited_at: datetime | None = None
+    lost: int = 0
     version: int = 0
 
 
 class TicketRef(Model):
-    """A ticket of ours in somebody's system: reserved before the call, named after it. One per ticket and integration."""
+    """A ticket of ours in somebody's system: reserved before the call, named after it. One per ticket and integration.
+
+    `place` is the digest of where the integration pointed then: `key` names another ticket anywhere else. Empty in those that
+    were written before it was kept.
+    """
 
     ticket: str
     integration: str
@@ -117,6 +137,7 @@ class TicketRef(Model):
     updated_at: datetime | None = None
     told: str = ""
     """The digest of the ticket as it was last brought there."""
+    place: str = ""
     version: int = 0
 
 
@@ -201,6 +222,6 @@ class Told(Protocol):
         """Where the ticket lies in that system, or None when nobody ever tried to bring it there."""
         ...
 
-    def waiting(self, before: datetime, most: int = 100) -> tuple[Deliveries, ...]:
-        """Those with something on its way since before that time, oldest first."""
+    def waiting(self, before: datetime, most: int) -> tuple[Deliveries, ...]:
+        """Those with something on its way that was due before that time, longest due first."""
         ...

@@ -56,6 +56,8 @@ STRICT = frozenset({Severity.HIGH, Severity.CRITICAL})
 _PLAIN = re.compile(r"[\x21-\x7e]+")
 
 LONGEST_ENGAGEMENT = timedelta(days=90)
+SHORTEST_HOURS = timedelta(hours=1)
+"""Of a business day: with less, what lasts hours would end after years, or never."""
 GROUP = "group:"
 SLACK_ISSUER = "https://slack.com"
 
@@ -141,7 +143,7 @@ class Rule(Scope):
 
 
 class Hours(Model):
-    """Business hours in a time zone. `days` counts Monday as 0; `opens` before `closes`, the same day."""
+    """Business hours in a time zone. `days` counts Monday as 0; `opens` an hour or more before `closes`, the same day."""
 
     timezone: str
     days: tuple[Annotated[int, Field(ge=0, le=6)], ...] = (0, 1, 2, 3, 4)
@@ -161,8 +163,9 @@ class Hours(Model):
 
     @model_validator(mode="after")
     def _some_hours(self) -> Self:
-        if not self.days or self.opens >= self.closes:
-            message = "business hours open on some day, and before they close"
+        opens, closes = (datetime.combine(date.min, at) for at in (self.opens, self.closes))
+        if not self.days or closes - opens < SHORTEST_HOURS:
+            message = "business hours open on some day, and an hour or more before they close"
             raise ValueError(message)
         return self
 
@@ -195,7 +198,8 @@ class Route(Scope):
 class Provider(Model):
     """An OpenID Connect provider that people sign in with. Its client secret lies in the console's secret, under `name`.
 
-    `team` is Slack's: only that workspace. `amr` are the authentication methods that count as a second factor.
+    `team` is Slack's: only that workspace. `amr` are the authentication methods that count as a second factor: of those that
+    RFC 8176 names, only `mfa` says that there were several; `otp` or `hwk` may have been the only one.
     """
 
     name: Name
@@ -203,14 +207,14 @@ class Provider(Model):
     issuer: Url
     client_id: Annotated[str, StringConstraints(min_length=1, max_length=200)]
     team: Annotated[str, StringConstraints(pattern=r"^[TE][A-Z0-9]{6,20}$")] | None = None
-    amr: tuple[str, ...] = ("mfa", "otp", "hwk", "swk", "fido")
+    amr: tuple[str, ...] = ("mfa",)
 
 
 class Integration(Scope):
     """A ticket system that what fits the scope is brought to, besides our own. Its credentials lie in the notifier's secret.
 
     `at` is its base URL (GitHub: the API's; OpsCenter: none), `project` the Jira project, GitHub `owner/repository`, or
-    ServiceNow table. `options` are the system's own: issue type, assignment group, reopen days.
+    ServiceNow table. `options` are the system's own: issue type, assignment group, states, a receiver's host.
     """
 
     name: Name
@@ -221,7 +225,7 @@ class Integration(Scope):
 
 
 class Policy(Model):
-    """The whole document. Rules, routes and integrations are tried in order; the first rule and the first route that fit count."""
+    """The whole document. Rules and routes are tried in order: of routes the first that fits counts, of rules that for each control."""
 
     people: dict[Name, Person]
     console_url: Url | None = None
@@ -266,17 +270,33 @@ class Policy(Model):
         return all(not wanted or {*wanted} & given for wanted, given in asked)
 
     def rule(self, about: About) -> Rule | None:
-        """The first rule that fits; None means that nobody may approve it.
+        """The first rule that fits; of several controls, all that their first rules ask for together.
 
-        A decision about several controls is taken under a rule that is for all of them.
+        None means that nobody may approve it: no rule is for it, or for one of its controls.
         """
-        return next(
-            (
-                rule
-                for rule in self.rules
-                if self.fits(rule, about) and (not rule.controls or {*about.controls} <= {*rule.controls})
-            ),
-            None,
+        each = [about.model_copy(update={"controls": (one,)}) for one in about.controls] or [about]
+        firsts = [next((rule for rule in self.rules if self.fits(rule, one)), None) for one in each]
+        found = {rule.name: rule for rule in firsts if rule}
+        return None if None in firsts else self._together(tuple(found.values()))
+
+    def _together(self, rules: tuple[Rule, ...]) -> Rule:
+        """What satisfies each of these rules: else breaking a second control would be a way around the first one's rule."""
+        first = rules[0]
+        if len(rules) == 1:
+            return first
+        each = [self.members(rule.approvers) for rule in rules]
+        people = sorted(person for person in each[0] if all(person in named for named in each))
+        within = [rule.login_within_minutes for rule in rules if rule.login_within_minutes]
+        return first.model_copy(
+            update={
+                "name": " + ".join(rule.name for rule in rules),
+                "approvers": tuple(people),
+                "quorum": max(rule.quorum for rule in rules),
+                "doors": tuple(door for door in first.doors if all(door in rule.doors for rule in rules)),
+                "mfa": any(rule.mfa for rule in rules),
+                "login_within_minutes": min(within, default=None),
+                "expires_after_hours": min(rule.expires_after_hours for rule in rules),
+            }
         )
 
     def route(self, about: About) -> Route | None:
@@ -295,15 +315,20 @@ class Policy(Model):
 
         One with spaces or other characters than ASCII's is nobody's: folding it would make a look-alike the person.
         """
-        wanted = principal(identity) if _PLAIN.fullmatch(identity) else None
         return next(
             (
                 person
                 for person, known in self.people.items()
-                if any(principal(one) == wanted for one in known.identities)
+                if any(same(identity, one) for one in known.identities)
             ),
             None,
         )
+
+    def person(self, name: str) -> str | None:
+        """The id of the one whom people mean by that: an id, a name, a mail address or an identity; None when nobody is sure."""
+        meant = [one for one in self.people if called(name) in self.names(one)]
+        known = name if name in self.people else self.who(name)
+        return known or (meant[0] if len(meant) == 1 else None)
 
     def names(self, person: str) -> frozenset[str]:
         """Everything by which the person may be on record: every identity, name and mail address."""
@@ -321,6 +346,11 @@ class Policy(Model):
         return tuple(
             sorted({one for shift in shifts if shift.starts <= at < shift.ends for one in shift.people})
         )
+
+
+def same(identity: str, known: Identity) -> bool:
+    """True when somebody who comes as `identity` is whom the policy, or an invitation, knows as `known`."""
+    return _PLAIN.fullmatch(identity) is not None and principal(identity) == principal(known)
 
 
 class PolicySetting(Kept):
@@ -353,6 +383,10 @@ class Engagement(Kept):
     def its_name(self) -> str:
         """The invitation's short name."""
         return self.id
+
+    def lets_in(self, identity: str, now: datetime) -> bool:
+        """True when it invites whoever has that identity, and is in force."""
+        return not self.revoked and self.at <= now < self.until and same(identity, self.identity)
 
 
 def _unknown_names(policy: Policy) -> Iterable[str]:
@@ -474,16 +508,11 @@ def usable(person: Person, rule: Rule) -> bool:
 
 @dataclass(frozen=True)
 class Consent:
-    """What the answers to an ask amount to: `decided` by whom, or how many approvals are there of how many."""
+    """What the answers to an ask amount to: approved or denied, `by` whom; while it is open, the approvals of so many."""
 
     state: Literal["open", "approved", "denied"]
     by: tuple[Answer, ...]
     needs: int
-
-    @property
-    def names(self) -> str:
-        """Who decided, for people and for the record."""
-        return ", ".join(answer.by for answer in self.by)
 
 
 def about_of(ask: Ask, account: str, owner: str) -> About:
@@ -503,16 +532,28 @@ def names_of(policy: Policy | None, identity: str) -> frozenset[str]:
     return policy.names(person) if policy and person else named(identity)
 
 
+def why_not(policy: Policy, rule: Rule, ask: Ask, person: str) -> str:
+    """Why one of the rule's approvers could not approve this ask; empty when they could."""
+    mine = policy.names(person)
+    if ask.bars(mine):
+        return "had a hand in it, wants it, or would own the exemption"
+    if ask.owned_by(mine):
+        return "answers for the account"
+    return "" if usable(policy.people[person], rule) else "has no identity for the doors that the rule names"
+
+
+def name_of(policy: Policy | None, identity: str) -> str:
+    """What the policy calls the person, else the identity itself."""
+    person = policy.who(identity) if policy else None
+    return policy.people[person].name if policy and person else identity
+
+
 def able(policy: Policy, about: About, ask: Ask) -> frozenset[str]:
     """The people who could approve the ask: named by its rule, with an identity for its doors, and with no hand in it."""
     rule = policy.rule(about)
     if rule is None:
         return frozenset()
-    return frozenset(
-        person
-        for person in policy.members(rule.approvers)
-        if usable(policy.people[person], rule) and not _barred(ask, policy.names(person), about.owner)
-    )
+    return frozenset(one for one in policy.members(rule.approvers) if not why_not(policy, rule, ask, one))
 
 
 def askable(policy: Policy | None, about: About, ask: Ask) -> str:
@@ -533,7 +574,7 @@ def problem_with(policy: Policy | None, about: About, ask: Ask, answer: Answer) 
     if policy is None:
         if answer.door is not Door.CLI or answer.break_glass:
             return "no policy is set, so that only `redress approve` and `redress deny` answer, as IAM allows them"
-        return _barred(ask, named(answer.by)) if answer.approve else ""
+        return _BARRED if answer.approve and ask.bars(named(answer.by)) else ""
     person = policy.who(answer.by)
     if person is None:
         return (
@@ -545,19 +586,20 @@ def problem_with(policy: Policy | None, about: About, ask: Ask, answer: Answer) 
     rule = policy.rule(about)
     if rule is None:
         return "the policy has no rule for this, so nobody may decide it; an operator changes that with `redress set-policy`"
-    return _against(policy, rule, about, person, ask, answer)
+    return _against(policy, rule, person, ask, answer)
 
 
-def _against(policy: Policy, rule: Rule, about: About, person: str, ask: Ask, answer: Answer) -> str:
+def _against(policy: Policy, rule: Rule, person: str, ask: Ask, answer: Answer) -> str:
     """Why the rule does not take this answer of that person."""
     if answer.door not in rule.doors:
         return f"the rule {rule.name} takes no answer through this door ({answer.door.value}); open the link instead"
     if not answer.approve or answer.withdrawn:
-        may = _may_deny(policy, rule, about, person)
+        may = _may_deny(policy, rule, ask, person)
         return "" if may else f"the rule {rule.name} does not let you decide this"
     if person not in policy.members(rule.approvers):
         return f"the rule {rule.name} does not name you as an approver"
-    return _barred(ask, policy.names(person), about.owner) or _too_weak(rule, answer)
+    mine = policy.names(person)
+    return _BARRED if ask.bars(mine) or ask.owned_by(mine) else _too_weak(rule, answer)
 
 
 def consent(policy: Policy | None, about: About, ask: Ask, answers: Answers | None) -> Consent:
@@ -582,19 +624,14 @@ def consent(policy: Policy | None, about: About, ask: Ask, answers: Answers | No
     return Consent("approved" if len(counted) >= needs else "open", tuple(counted), needs)
 
 
-def _may_deny(policy: Policy, rule: Rule, about: About, person: str) -> bool:
-    """Approvers, operators, and whoever answers for the resource."""
+def _may_deny(policy: Policy, rule: Rule, ask: Ask, person: str) -> bool:
+    """Approvers, operators, and whoever answers for the account."""
     known = policy.people[person]
     return (
-        _owns(policy.names(person), about.owner)
+        ask.owned_by(policy.names(person))
         or person in policy.members(rule.approvers)
         or bool({Role.APPROVER, Role.OPERATOR} & {*known.roles})
     )
-
-
-def _owns(mine: frozenset[str], owner: str) -> bool:
-    """True when whoever is called all of `mine` is the owner, who may be written as a name, an address or an ARN."""
-    return bool(owner) and bool({called(owner), principal(owner)} & mine)
 
 
 def _too_weak(rule: Rule, answer: Answer) -> str:
@@ -609,10 +646,7 @@ def _too_weak(rule: Rule, answer: Answer) -> str:
     return ""
 
 
-def _barred(ask: Ask, mine: frozenset[str], owner: str = "") -> str:
-    if ask.bars(mine) or _owns(mine, owner):
-        return (
-            "who made the change, wants it taken back, answers for the resource or would own the exemption does not "
-            "approve it: ask somebody else. To deny it is yours too"
-        )
-    return ""
+_BARRED = (
+    "who made the change, wants it taken back, answers for the account or would own the exemption does not "
+    "approve it: ask somebody else. To deny it is yours too"
+)

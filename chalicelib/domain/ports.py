@@ -1,6 +1,6 @@
 """What the flow needs from the outside, as Protocols. Adapters implement them; tests use hand-made fakes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -83,7 +83,7 @@ class DeploymentRole(Model):
 
 
 class Owner(Model):
-    """Who answers for an account where a resource's own tags name nobody: a mail address, a team, a channel."""
+    """Who answers for an account: a mail address, a team, a channel, or a person, who may refuse and does not approve there."""
 
     account: str
     owner: str
@@ -118,6 +118,11 @@ class Gate(Model):
     deployment_role: DeploymentRole | None = None
     owner: Owner | None = None
     breakers: tuple[Breaker, ...] = ()
+
+    @property
+    def answerable(self) -> str:
+        """Who answers for the account, by an operator's word; empty when nobody was named."""
+        return self.owner.owner if self.owner else ""
 
 
 class Notice(Model):
@@ -232,6 +237,10 @@ class Cases(Protocol):
         """What people said to that ask of that case, read consistently; None when nobody said anything."""
         ...
 
+    def answers_to(self, asks: Sequence[tuple[str, int]]) -> Mapping[str, Answers]:
+        """What people said to these asks (case, number), a hundred at most, by case; in one consistent read."""
+        ...
+
     def in_state(self, state: CaseState) -> Iterator[Case]:
         """The current cases in that state, page by page: the one call each, and one for the bodies of a page.
 
@@ -265,6 +274,10 @@ class Settings(Protocol):
 
     def case(self, digest: str, episode: int) -> Case | None:
         """The case of that name, whether it is current or archived."""
+        ...
+
+    def cases_of(self, resource: str) -> tuple[Case, ...]:
+        """The current cases of that resource. One that was opened within the last second or so may be missing."""
         ...
 
     def answers(self, case: str, ask: int) -> Answers | None:
@@ -353,14 +366,6 @@ class Aws(Protocol):
 
     def regions(self, account: str) -> tuple[str, ...]:
         """The Regions that are switched on in the account, sorted, read now under the read-only role."""
-        ...
-
-
-class Tickets(Protocol):
-    """Where people keep their tickets. The embedded default is our own table, written with the case itself."""
-
-    def deliver(self, ticket: Ticket) -> str:
-        """Bring the ticket there as it stands now, once per id; the name under which people find it."""
         ...
 
 

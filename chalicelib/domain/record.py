@@ -6,7 +6,7 @@ before it in the same chain. Verification hashes the stored bytes and never seri
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -173,6 +173,11 @@ def body_of(stored: str) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return {**said} if is_mapping(said) and {"seq", "prev", "chain"} <= said.keys() else None
+
+
+def is_about(said: Mapping[str, Any], case: str) -> bool:
+    """True of a record in another chain about the case: an answer to it, or what a person said and set with it in hand."""
+    return said["data"].get("case") == case or str(said["chain"]).startswith(f"ANSWER#{case}#")
 
 
 def broken_at(

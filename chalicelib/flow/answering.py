@@ -12,11 +12,11 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Annotated, NoReturn, Protocol, Self
 
-from pydantic import AfterValidator, JsonValue, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, JsonValue, StringConstraints, model_validator
 
 from chalicelib.domain.approval import Answer, Answers, Ask, Door
 from chalicelib.domain.case import Case, CaseState, parts_of
-from chalicelib.domain.errors import ConflictError, RefusedCommandError
+from chalicelib.domain.errors import ConflictError, RefusedCommandError, StoreError
 from chalicelib.domain.finding import GLOBAL, Actor, Model
 from chalicelib.domain.policy import (
     WEAK_DOORS,
@@ -68,13 +68,17 @@ CaseId = Annotated[str, AfterValidator(_case_id)]
 
 
 class Said(Model):
-    """A person's answer: to which case, yes or no, why, and the hash of the plan that was before this person's eyes.
+    """A person's answer: to which ask of which case, yes or no, why, and the hash of the plan that this person saw.
+
+    The hash says nothing of an undo's terms, and an ask that is over may be followed by one with the same plan: hence
+    the ask's number.
 
     With `withdraw`, an approval that has not decided yet is taken back. With `break_glass`, an approval decides alone,
     where the policy lets this person, and everybody is told.
     """
 
     case: CaseId
+    ask: int = Field(ge=1)
     plan_hash: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
     approve: bool
     reason: Line
@@ -105,7 +109,15 @@ class Who:
     mfa: bool = False
 
 
-class Asks(Protocol):
+class Notes(Protocol):
+    """What putting one thing on record needs of the store."""
+
+    def note(self, record: Record) -> bool:
+        """A chain of one record; False when it already stands."""
+        ...
+
+
+class Asks(Notes, Protocol):
     """What answering needs of the store: a part of `ports.Settings`."""
 
     def case(self, digest: str, episode: int) -> Case | None:
@@ -124,9 +136,11 @@ class Asks(Protocol):
         """All of it or none; ConflictError when the ask is no longer what it was, or somebody answered meanwhile."""
         ...
 
-    def note(self, record: Record) -> bool:
-        """A chain of one record; False when it already stands."""
-        ...
+
+def put_on_record(notes: Notes, record: Record) -> None:
+    """The record stands, alone in its chain; StoreError when it cannot be written, or another stands in its place."""
+    if not notes.note(record):
+        raise StoreError(f"{record.chain} stands already, so this cannot be put on record")
 
 
 def answer(said: Said, who: Who, store: Asks, clock: Clock, *, home: str, engine: str) -> tuple[str, Record]:
@@ -183,6 +197,11 @@ class _Desk:
                 case,
                 f"the plan changed since you looked: look again with `redress plan {case.id}`, then answer",
             )
+        if self.said.ask != ask.seq:
+            self._refuse(
+                case,
+                f"that ask is over, and another one waits: look again with `redress plan {case.id}`, then answer",
+            )
         given = Answer(
             by=self.who.identity,
             principal=principal_of(policy, self.who.identity),
@@ -200,7 +219,6 @@ class _Desk:
         if problem:
             self._refuse(case, problem)
         data: dict[str, JsonValue] = {
-            "ask": ask.seq,
             "kind": ask.kind.value,
             "principal": given.principal,
             "door": given.door.value,
@@ -225,14 +243,14 @@ class _Desk:
             last = answers.answers[-1] if answers and answers.answers else None
             self._refuse(
                 case,
-                _decided(last)
+                decided(last)
                 if last
                 else f"nobody is asked about case {case.id} now: it is {case.state.value}",
             )
         ask, about = case.ask, about_of(case.ask, case.target.account, case.owner)
         amounts = consent(policy, about, ask, answers)
         if amounts.state != "open":
-            self._refuse(case, _decided(amounts.by[-1]))
+            self._refuse(case, decided(amounts.by[-1]))
         return ask, answers or Answers(case=case.id, ask=seq, plan_hash=ask.plan_hash), about
 
     def _refuse(self, case: Case | None, why: str) -> NoReturn:
@@ -240,7 +258,7 @@ class _Desk:
         chain = f"ANSWER#REFUSED#{self.who.request_id}"
         draft = self._draft(RecordType.ANSWER_REFUSED, "refused", case, {"refused": why})
         (record,) = seal(chain, Head(), (draft,), self.clock.now(), self.engine)
-        self.store.note(record)
+        put_on_record(self.store, record)
         raise RefusedCommandError(why)
 
     def _draft(self, kind: RecordType, step: str, case: Case | None, data: dict[str, JsonValue]) -> Draft:
@@ -257,6 +275,7 @@ class _Desk:
             data={
                 "by": {"arn": self.who.identity, "known": self.who.known},
                 "case": self.said.case,
+                "ask": self.said.ask,
                 "approve": self.said.approve,
                 "plan_hash": self.said.plan_hash,
                 "reason": self.said.reason,
@@ -291,7 +310,8 @@ def _nothing_to_add(answers: Answers, given: Answer) -> str:
     return ""
 
 
-def _decided(last: Answer) -> str:
+def decided(last: Answer) -> str:
+    """Who decided, when and why, in a sentence."""
     did = "approved" if last.approve else "denied"
     return f"{last.by} {did} it already, at {stamp(last.at)}, because: {last.reason}"
 

@@ -24,20 +24,18 @@ from chalicelib.domain.case import Case, CaseState, Denied
 from chalicelib.domain.contract import Plan, State
 from chalicelib.domain.control import Control
 from chalicelib.domain.decision import Decision
-from chalicelib.domain.errors import BusyError, ConflictError
 from chalicelib.domain.finding import Origin, Severity
 from chalicelib.domain.ports import Gate, Notice
 from chalicelib.domain.record import Draft, RecordType, stamp
 from chalicelib.domain.ticket import Ticket
 from chalicelib.flow import notify, record, ticketing
-from chalicelib.flow.visit import Approval, Step, Visit, Walked
+from chalicelib.flow.visit import Approval, Step, Visit, Walked, anew
 
 if TYPE_CHECKING:
     from chalicelib.domain.policy import About, Consent, Policy
-    from chalicelib.flow.errand import UndoRun
+    from chalicelib.flow.errand import TicketWanted, UndoRun
     from chalicelib.flow.pipeline import Engine
 
-ATTEMPTS = 8
 TOOLS = (
     ("terraform", "Terraform"),
     ("pulumi", "Pulumi"),
@@ -57,7 +55,7 @@ def ask_of(
     case, approval = step.case, step.visit.approval
     waits = case.ask
     if waits and not approval and waits.plan_hash == plan_hash and waits.open(now):
-        return waits.model_copy(update={"requesters": case.actors}), ""
+        return waits.model_copy(update={"requesters": case.actors, "owner": step.gate.answerable}), ""
     coded = step.visit.coded
     policy = policy_of(engine)
     new = Ask(
@@ -68,6 +66,7 @@ def ask_of(
         plan_hash=plan_hash,
         before=state.model_dump(mode="json"),
         requesters=case.actors,
+        owner=step.gate.answerable,
         reason=decision.reason,
         again=approval is not None,
         notes=_notes(step.gate, step.visit, coded=coded),
@@ -190,13 +189,7 @@ def carry_out(engine: "Engine", case_id: str, seq: int) -> "tuple[Walked, UndoRu
 
     BusyError when a run holds the target: the answer stands, and is carried out when it comes back.
     """
-    for _ in range(ATTEMPTS):
-        try:
-            return _carry_out(engine, case_id, seq)
-        except ConflictError:
-            continue
-    message = f"case {case_id} is being changed by others all the time"
-    raise BusyError(message, retry_after=5)
+    return anew(case_id, lambda: _carry_out(engine, case_id, seq))
 
 
 def _carry_out(engine: "Engine", case_id: str, seq: int) -> "tuple[Walked, UndoRun | None]":
@@ -246,14 +239,17 @@ def _progress(
     return Walked(case.id, "waiting", "more must approve", reason, case=case.id, controls=ask.controls)
 
 
+def over(case: Case, ask: Ask, state: CaseState, reason: str) -> Case:
+    """The case without the ask, its controls in that state; those of an undo are as the run left them."""
+    where = case.where(ask.controls, CaseState.CLOSED if ask.undo else state)
+    return case.model_copy(update={**where, "ask": None, "reason": reason})
+
+
 def _deny(engine: "Engine", case: Case, ask: Ask, by: tuple[Answer, ...], now: datetime) -> Walked:
     """A person said no: nothing is changed, and the same plan is not asked about again for a while."""
     reason = by[-1].reason
     denied = case.denied if ask.undo else Denied(plan_hash=ask.plan_hash, at=now)
-    state = CaseState.CLOSED if ask.undo else CaseState.DENIED
-    ended = case.model_copy(
-        update={**case.where(ask.controls, state), "ask": None, "denied": denied, "reason": reason}
-    )
+    ended = over(case, ask, CaseState.DENIED, reason).model_copy(update={"denied": denied})
     drafts = (record.answered(case, ask, by),)
     told = notify.about_ask(case, ask, "denied", now, reason, by=by[-1].by)
     engine.commit(ended, now, drafts, notices=(told,))
@@ -264,18 +260,19 @@ def _drop(
     engine: "Engine", case: Case, ask: Ask, by: tuple[Answer, ...], problem: str, now: datetime
 ) -> Walked:
     """An answer that the engine does not go by: on record, and the ask is over, so that it is asked again."""
-    state = CaseState.CLOSED if ask.undo else CaseState.EXPIRED
-    ended = case.model_copy(update={**case.where(ask.controls, state), "ask": None, "reason": problem})
+    ended = over(case, ask, CaseState.EXPIRED, problem)
     drafts = (record.answered(case, ask, by, problem),)
     engine.commit(ended, now, drafts, notices=(notify.about_ask(case, ask, "refused", now, problem),))
     return Walked(case.id, "refused", "answer refused", problem, case=case.id, controls=ask.controls)
 
 
 def expire(engine: "Engine", case: Case, ask: Ask, now: datetime) -> Walked:
-    """Nobody answered in time: a ticket, and the next sweep that still finds it failing asks again. Never an act."""
+    """Nobody answered in time: a ticket, and the next sweep that still finds it failing asks again. Never an act.
+
+    An undo just ends.
+    """
     reason = f"nobody answered by {stamp(ask.expires_at)}"
-    state = CaseState.CLOSED if ask.undo else CaseState.EXPIRED
-    ended = case.model_copy(update={**case.where(ask.controls, state), "ask": None, "reason": reason})
+    ended = over(case, ask, CaseState.EXPIRED, reason)
     drafts = [record.about_ask(case, ask, RecordType.EXPIRED, now, reason)]
     notices = [notify.about_ask(case, ask, "expired", now, reason)]
     ticket = None if ask.undo else _ticket(engine, ended, ask, reason, now)
@@ -284,20 +281,24 @@ def expire(engine: "Engine", case: Case, ask: Ask, now: datetime) -> Walked:
     return Walked(case.id, "expired", "no answer", reason, case=case.id, controls=ask.controls)
 
 
-def hand_to_ticket(engine: "Engine", case: Case, by: str, reason: str, key: str, now: datetime) -> Walked:
-    """A person wants a ticket in the place of an answer: the ask is over, and nothing is changed by it."""
+def hand_to_ticket(engine: "Engine", case: Case, order: "TicketWanted", key: str, now: datetime) -> Walked:
+    """A person wants a ticket in the place of an answer: the ask is over, and nothing is changed by it.
+
+    Answers that decided before are carried out instead: whoever gave them was told so.
+    """
     ask = case.ask
-    if case.state is not CaseState.WAITING or ask is None or ask.undo:
+    if case.state is not CaseState.WAITING or ask is None or ask.undo or ask.seq != order.ask:
         return Walked(case.id, "nothing", "no open ask", "nobody is asked about it now", case=case.id)
-    why = f"{by} wants a ticket: {reason}"
-    ended = case.model_copy(
-        update={**case.where(ask.controls, CaseState.TICKETED), "ask": None, "reason": why}
-    )
+    answers = engine.cases.answers(case.id, ask.seq)
+    if answers and answers.answers and judged(policy_of(engine), case, ask, answers, now)[0].state != "open":
+        return _settle(engine, case, ask, answers, now)[0]
+    why = f"{order.by} wants a ticket: {order.reason}"
+    ended = over(case, ask, CaseState.TICKETED, why)
     ticket = _ticket(engine, ended, ask, why, now)
     if ticket is None:
         return Walked(case.id, "nothing", "no control", "the catalog has its controls no more", case=case.id)
     ended, drafts, notices = ticketing.told(case, ended, ticket, key, (), ())
-    notices.append(notify.about_ask(case, ask, "ticketed", now, reason, by=by))
+    notices.append(notify.about_ask(case, ask, "ticketed", now, order.reason, by=order.by))
     engine.commit(ended, now, drafts, notices=tuple(notices), ticket=ticket)
     return Walked(case.id, "ticket", "a person wants one", why, case=case.id, controls=ask.controls)
 

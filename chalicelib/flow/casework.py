@@ -1,17 +1,19 @@
 """Casework: what people do with a case beside deciding it. They take it on, hand it over, say what they know of it."""
 
-from collections.abc import Callable
+import difflib
 from datetime import datetime
 from typing import Literal
+
+from pydantic import Field
 
 from chalicelib.domain.case import CaseState
 from chalicelib.domain.dossier import Dossier, Incident
 from chalicelib.domain.errors import RefusedCommandError
 from chalicelib.domain.finding import Model
-from chalicelib.domain.policy import principal_of
+from chalicelib.domain.policy import Policy, about_of, consent, name_of, principal_of
 from chalicelib.domain.record import RecordType
 from chalicelib.flow import errand
-from chalicelib.flow.answering import CaseId, Line
+from chalicelib.flow.answering import CaseId, Line, decided
 from chalicelib.flow.desk import CommandResult, Desk, Wanted, plain
 
 
@@ -24,7 +26,10 @@ class Claim(Model):
 
 
 class HandOver(Model):
-    """Give the case to somebody else: a person of the policy by name, or whoever a mail address or a team's name means."""
+    """Give the case to somebody else: a person (by id, name, mail address or identity) or a group of the policy.
+
+    While no policy stands it is whoever the words mean.
+    """
 
     kind: Literal["hand_over"] = "hand_over"
     case: CaseId
@@ -45,6 +50,7 @@ class WantTicket(Model):
 
     kind: Literal["ticket"] = "ticket"
     case: CaseId
+    ask: int = Field(ge=1)
     reason: Line
 
 
@@ -60,22 +66,32 @@ class CallIncident(Model):
 
 def claim(desk: Desk, command: Claim) -> CommandResult:
     desk.named("taking on a case")
-    policy = desk.policy()
-    mine = principal_of(policy, desk.caller.arn)
-    return _write(
-        desk, command, RecordType.CLAIMED, desk.caller.arn, lambda one: principal_of(policy, one) == mine
-    )
+    return _write(desk, command, RecordType.CLAIMED, desk.caller.arn, desk.policy())
 
 
 def hand_over(desk: Desk, command: HandOver) -> CommandResult:
     desk.named("handing over a case")
-    return _write(desk, command, RecordType.HANDED_OVER, command.to, lambda one: one == command.to)
+    policy = desk.policy()
+    return _write(desk, command, RecordType.HANDED_OVER, _meant(policy, command.to), policy)
+
+
+def _meant(policy: Policy | None, to: str) -> str:
+    """The identity of the person that is meant, or the group's name; RefusedCommandError when the policy knows neither."""
+    if policy is None or to in policy.groups:
+        return to
+    person = policy.person(to)
+    if person is None:
+        near = difflib.get_close_matches(to, [*policy.people, *policy.groups], n=1, cutoff=0.4)
+        hint = f"; did you mean {near[0]!r}?" if near else "; `redress policy` lists everybody"
+        message = f"the policy knows nobody, or more than one, as {to!r}{hint}"
+        raise RefusedCommandError(message)
+    return policy.people[person].identities[0]
 
 
 def comment(desk: Desk, command: Comment) -> CommandResult:
     desk.named("commenting on a case")
     case = desk.case(command.case)
-    says = f"{desk.caller.arn} on case {case.id}: {command.reason}"
+    says = f"{name_of(desk.policy(), desk.caller.arn)} on case {case.id}: {command.reason}"
 
     def draw(now: datetime) -> Wanted | str:
         del now
@@ -91,8 +107,19 @@ def want_ticket(desk: Desk, command: WantTicket) -> CommandResult:
     if case.state is not CaseState.WAITING or case.ask is None or case.ask.undo:
         message = f"nobody is asked about a change of case {case.id} now: it is {case.state.value}"
         raise RefusedCommandError(message)
+    if case.ask.seq != command.ask:
+        message = f"that ask is over, and another one waits: look again with `redress plan {case.id}`"
+        raise RefusedCommandError(message)
+    about = about_of(case.ask, case.target.account, case.owner)
+    amounts = consent(desk.policy(), about, case.ask, desk.settings.answers(case.id, case.ask.seq))
+    if amounts.state != "open":
+        raise RefusedCommandError(decided(amounts.by[-1]))
     order = errand.TicketWanted(
-        case=case.id, by=desk.caller.arn, reason=command.reason, request_id=desk.caller.request_id
+        case=case.id,
+        ask=case.ask.seq,
+        by=desk.caller.arn,
+        reason=command.reason,
+        request_id=desk.caller.request_id,
     )
 
     def draw(now: datetime) -> Wanted | str:
@@ -121,7 +148,9 @@ def call_incident(desk: Desk, command: CallIncident) -> CommandResult:
             }
         )
         what = "an incident" if command.declared else "no incident"
-        says = f"case {case.id} is {what}, says {desk.caller.arn}: {command.root_cause}"
+        says = (
+            f"case {case.id} is {what}, says {name_of(desk.policy(), desk.caller.arn)}: {command.root_cause}"
+        )
         return Wanted(
             type=RecordType.INCIDENT_DECLARED if command.declared else RecordType.INCIDENT_DISMISSED,
             says=says,
@@ -136,18 +165,19 @@ def call_incident(desk: Desk, command: CallIncident) -> CommandResult:
 
 
 def _write(
-    desk: Desk, command: Claim | HandOver, kind: RecordType, to: str, already: Callable[[str], bool]
+    desk: Desk, command: Claim | HandOver, kind: RecordType, to: str, policy: Policy | None
 ) -> CommandResult:
-    """The case has a new holder, unless it is the one that it had."""
+    """The case has a new holder, unless it is the one that it had, under whichever identity."""
     case = desk.case(command.case)
 
     def draw(now: datetime) -> Wanted | str:
         before = desk.settings.dossier(case.id) or Dossier(case=case.id)
-        if before.holder and already(before.holder):
-            return f"case {case.id} is in the hands of {before.holder} already; nothing was changed"
+        holds = f"case {case.id} is in the hands of"
+        if before.holder and principal_of(policy, before.holder) == principal_of(policy, to):
+            return f"{holds} {name_of(policy, before.holder)} already; nothing was changed"
         after = before.model_copy(update={"holder": to, "held_since": now})
-        had = f" (it was in the hands of {before.holder})" if before.holder else ""
-        says = f"case {case.id} is in the hands of {to}{had}"
+        had = f" (it was in the hands of {name_of(policy, before.holder)})" if before.holder else ""
+        says = f"{holds} {name_of(policy, to)}{had}"
         return Wanted(
             type=kind,
             says=says,

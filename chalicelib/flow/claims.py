@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from chalicelib.domain.control import Control
+from chalicelib.domain.control import CIS, Control
 from chalicelib.domain.finding import (
     Origin,
     Target,
@@ -58,10 +58,6 @@ class Source:
     def service(self) -> str:
         """The sender, as CloudTrail names it."""
         return f"{self.sender.removeprefix('aws.')}.amazonaws.com"
-
-
-CIS = "cis_aws_foundations_"
-"""How the catalog calls the CIS AWS Foundations Benchmark; its version follows, with `_` for `.`."""
 
 
 def names_of(control: Control) -> frozenset[str]:

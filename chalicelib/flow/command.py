@@ -22,7 +22,7 @@ from pydantic import (
     model_validator,
 )
 
-from chalicelib.domain.approval import Undone, called, principal
+from chalicelib.domain.approval import EVERYBODY, Undone, called, principal
 from chalicelib.domain.case import Case, CaseState
 from chalicelib.domain.contract import Mode
 from chalicelib.domain.errors import RefusedCommandError
@@ -41,7 +41,7 @@ from chalicelib.domain.ports import (
 )
 from chalicelib.domain.record import Draft, Head, RecordType, seal, stamp
 from chalicelib.flow import casework, errand, governing
-from chalicelib.flow.answering import CaseId, Line, Said, Who, answer
+from chalicelib.flow.answering import CaseId, Line, Said, Who, answer, put_on_record
 from chalicelib.flow.casework import CallIncident, Claim, Comment, HandOver, WantTicket
 from chalicelib.flow.classify import Controls
 from chalicelib.flow.desk import Account, Caller, CommandResult, Desk, Wanted, plain, recorded
@@ -215,7 +215,7 @@ class SetDeploymentRole(Model):
 
 
 class SetOwner(Model):
-    """Who answers for the account's resources where their own tags name nobody."""
+    """Who answers for the account: told where a resource's own tags name nobody; may refuse, and does not approve."""
 
     kind: Literal["owner"] = "owner"
     account: Account
@@ -317,7 +317,7 @@ def refuse(
         },
     )
     (record,) = seal(f"SYS#REFUSED#{caller.request_id}", Head(), (draft,), now, engine)
-    settings.note(record)
+    put_on_record(settings, record)
 
 
 def _carried_out(  # noqa: C901, PLR0911, PLR0912 -- a table of contents, and the type checker holds it complete
@@ -488,6 +488,10 @@ def _exempt(desk: Desk, command: Exempt) -> CommandResult:
         )
         message = f"{control.id} is about one {control.resource} in {command.account}: write it as {form}"
         raise RefusedCommandError(message)
+    for case in desk.settings.cases_of(command.resource):
+        # What is well is nobody's change.
+        if control.id in case.controls and case.state is not CaseState.CLOSED:
+            _of_somebody_else(desk, case)
 
     def draw(now: datetime) -> Wanted | str:
         if not now < command.expires_at <= now + LONGEST_EXEMPTION:
@@ -630,6 +634,7 @@ def _snooze(desk: Desk, command: Snooze) -> CommandResult:
     desk.named("snoozing a case")
     # One that is exempt may sleep longer; the others have ended for good.
     case = _not_ended(desk.case(command.case), but=CaseState.EXEMPT)
+    _of_somebody_else(desk, case)
     account, resource = case.target.account, case.target.resource
 
     def draw(now: datetime) -> Wanted | str:
@@ -671,6 +676,15 @@ def _snooze(desk: Desk, command: Snooze) -> CommandResult:
         )
 
     return desk.change(account, "snooze", command.reason, draw)
+
+
+def _of_somebody_else(desk: Desk, case: Case) -> None:
+    """RefusedCommandError for whoever made the change: they may not approve its repair, nor see to it that none comes."""
+    if EVERYBODY in case.actors or desk.mine() & {*case.actors}:
+        message = (
+            f"who made the change does not have it left alone: ask somebody else, and name case {case.id}"
+        )
+        raise RefusedCommandError(message)
 
 
 def _prolongs(policy: Policy | None, before: Exemption | None, after: Exemption, now: datetime) -> bool:

@@ -55,10 +55,11 @@ class Look(Model):
 
 
 class TicketWanted(Model):
-    """Somebody wants a ticket in the place of an answer to what is asked."""
+    """Somebody wants a ticket in the place of an answer to that ask."""
 
     errand: Literal["ticket"] = "ticket"
     case: str
+    ask: int
     by: str
     reason: str
     request_id: str

@@ -3,21 +3,27 @@
 Each may come twice, late or out of order. What it says is whom to look at; what is done follows from what stands then.
 """
 
-import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from types import MappingProxyType
 from typing import assert_never
 
 from chalicelib.domain.approval import SETTLED_AFTER, Answers, Ask
 from chalicelib.domain.case import Case, CaseState
-from chalicelib.domain.errors import BusyError, ConflictError, RedressError, UnreadableError
+from chalicelib.domain.errors import BusyError, ConflictError, RedressError, StoreError, UnreadableError
 from chalicelib.domain.finding import Actor, Origin
 from chalicelib.domain.record import stamp
 from chalicelib.flow import asking, errand, notify, record, sweep, undo
 from chalicelib.flow.pipeline import Engine
-from chalicelib.flow.visit import Walked
+from chalicelib.flow.visit import Walked, anew
+
+AT_ONCE = 100
+"""Of how many cases the answers are read at once: as many as one BatchGetItem takes."""
+
+_Passes = Callable[[Engine, Case, datetime, Mapping[str, Answers] | None], "Done"]
+"""What time brings about for a case, with what people said to the asks of the cases that are looked at with it."""
 
 
 @dataclass(frozen=True)
@@ -51,11 +57,11 @@ def carry_out(  # noqa: C901, PLR0911, PLR0912 -- one way out for each errand
         case errand.Look():
             return Done(_look(engine, order))
         case errand.Exempted():
-            return Done(_exempted(engine, order))
+            return _exempted(engine, order)
         case errand.TicketWanted():
             return Done((_ticket_wanted(engine, order),))
         case errand.News():
-            return Done(_news(engine, order))
+            return Done((_news(engine, order),))
         case errand.Heard():
             return Done(_heard(engine, order))
         case errand.ClosedThere():
@@ -93,39 +99,50 @@ _CONCERNED = (CaseState.EXEMPT, CaseState.WAITING, CaseState.TICKETED, CaseState
 """Where a case may stand that an exemption, or its end, concerns."""
 
 
-def _exempted(engine: Engine, order: errand.Exempted) -> tuple[Walked, ...]:
+def _exempted(engine: Engine, order: errand.Exempted) -> Done:
     """Look at every case of the resource for that control; what is exempt now asks nobody any more, and the reverse."""
+    unread = list[Exception]()
     visits = [
         engine.about(case, f"exempted:{order.request_id}", Origin.WAKE, engine.clock.now())
         for state in _CONCERNED
-        for case in engine.cases.in_state(state)
+        for case in _readable(engine, state, unread)
         if case.target.resource == order.resource and order.control in case.controls
     ]
-    return engine.all(visits)
+    return Done(engine.all(visits), failures=tuple(unread))
+
+
+def _readable(engine: Engine, state: CaseState, unread: list[Exception]) -> Iterator[Case]:
+    """The cases in that state. That others of them cannot be read is added to `unread`, and hides none of these."""
+    try:
+        yield from engine.cases.in_state(state)
+    except UnreadableError as unreadable:
+        unread.append(unreadable)
 
 
 def _ticket_wanted(engine: Engine, order: errand.TicketWanted) -> Walked:
     """A ticket in the place of an answer; nothing when the ask is over meanwhile."""
-    key = f"ticket:{order.request_id}"
-    for _ in range(asking.ATTEMPTS):
-        case = engine.case(order.case)
+
+    def hand() -> Walked:
+        case, key = engine.case(order.case), f"ticket:{order.request_id}"
         if case is None:
-            break
-        with contextlib.suppress(ConflictError):
-            return asking.hand_to_ticket(engine, case, order.by, order.reason, key, engine.clock.now())
-    return Walked(order.case, "nothing", "no open ask", "nobody is asked about it now", case=order.case)
+            return Walked(order.case, "nothing", "no such case", "there is no such case", case=order.case)
+        return asking.hand_to_ticket(engine, case, order, key, engine.clock.now())
+
+    return anew(order.case, hand)
 
 
-def _news(engine: Engine, order: errand.News) -> tuple[Walked, ...]:
-    """Those who follow the case are told. Of a case that has moved on meanwhile nobody needs to be."""
-    for _ in range(asking.ATTEMPTS):
-        case, now = engine.case(order.case), engine.clock.now()
-        if case is None:
-            break
-        with contextlib.suppress(ConflictError):
-            engine.commit(case, now, (), notices=(notify.news(case, order.request_id, now, order.says),))
-            return (Walked(order.case, "told", "news", order.says, case=order.case),)
-    return (Walked(order.case, "nothing", "no current case", "nobody follows it now", case=order.case),)
+def _news(engine: Engine, order: errand.News) -> Walked:
+    """Those who follow the case are told. Of a case that a newer episode has followed nobody needs to be."""
+
+    def tell() -> Walked:
+        named, now = engine.case(order.case), engine.clock.now()
+        case = engine.current(named) if named else None
+        if case is None or case.id != order.case:
+            return Walked(order.case, "nothing", "no current case", "nobody follows it now", case=order.case)
+        engine.commit(case, now, (), notices=(notify.news(case, order.request_id, now, order.says),))
+        return Walked(order.case, "told", "news", order.says, case=order.case)
+
+    return anew(order.case, tell)
 
 
 def _heard(engine: Engine, order: errand.Heard) -> tuple[Walked, ...]:
@@ -163,42 +180,55 @@ def _closed_there(engine: Engine, order: errand.ClosedThere) -> tuple[Walked, ..
 def _with_ticket(engine: Engine, name: str, ticket: str) -> Case | None:
     """The case that stands for that target now, if that very ticket is open there."""
     named = engine.case(name)
-    if named is None:
-        return None
-    visit = engine.about(named, f"ticket:{ticket}", Origin.WAKE, engine.clock.now())
-    case = engine.gate(visit, visit.ids).case
+    case = engine.current(named) if named else None
     return case if case and case.ticket and case.ticket.id == ticket and case.ticket.is_open else None
 
 
 def _tick(engine: Engine) -> Done:
-    """Everything that time alone brings about. One case that fails never keeps the others waiting."""
-    done, now = Done(), engine.clock.now()
+    """Everything that time alone brings about. One case that fails never keeps the others waiting.
+
+    It ends in time to send on what it found; for what it did not come to there is the next tick.
+    """
+    done, now, unread = Done(), engine.clock.now(), list[Exception]()
     for state, passes in _AS_TIME_PASSES.items():
-        try:
-            for case in engine.cases.in_state(state):
-                done = done.and_then(_passed(engine, case, now, passes))
-        except UnreadableError as unreadable:
-            done = done.and_then(Done(failures=(unreadable,)))
-    return done
+        cases = _readable(engine, state, unread)
+        while part := [*islice(cases, AT_ONCE)]:
+            said = _said(engine, part) if state is CaseState.WAITING else None
+            for case in part:
+                if engine.clock.now() >= now + sweep.LOOKS_FOR:
+                    late = f"the tick came as far as the cases that are {state.value}, and leaves the rest to the next one"
+                    return done.and_then(
+                        Done((Walked("tick", "late", "tick", late),), failures=tuple(unread))
+                    )
+                done = done.and_then(_passed(engine, case, now, said, passes))
+    return done.and_then(Done(failures=tuple(unread)))
+
+
+def _said(engine: Engine, cases: list[Case]) -> Mapping[str, Answers] | None:
+    """What people said to the asks of these cases, by case; None when it cannot be read together, but perhaps one by one."""
+    try:
+        return engine.cases.answers_to([(case.id, case.ask.seq) for case in cases if case.ask])
+    except StoreError:
+        return None
 
 
 def _passed(
-    engine: Engine, case: Case, now: datetime, passes: Callable[[Engine, Case, datetime], Done]
+    engine: Engine, case: Case, now: datetime, said: Mapping[str, Answers] | None, passes: _Passes
 ) -> Done:
     try:
-        return passes(engine, case, now)
+        return passes(engine, case, now, said)
     except (BusyError, ConflictError):
         return Done()  # its turn comes with the next tick
     except (RedressError, ValueError, LookupError) as failure:
         return Done((Walked(case.id, "fail", "tick", str(failure), case=case.id),), failures=(failure,))
 
 
-def _waiting(engine: Engine, case: Case, now: datetime) -> Done:
+def _waiting(engine: Engine, case: Case, now: datetime, said: Mapping[str, Answers] | None) -> Done:
     """An answer whose errand was lost, an ask that nobody answered, a reminder: in this order."""
     ask = case.ask
     if ask is None:
         return Done()
-    answers = engine.cases.answers(case.id, ask.seq)
+    answers = engine.cases.answers(case.id, ask.seq) if said is None else said.get(case.id)
     if answers and answers.answers and _decided(engine, case, ask, answers, now):
         return _answered(engine, case.id, ask.seq)
     if not ask.open(now - SETTLED_AFTER):
@@ -216,7 +246,7 @@ def _decided(engine: Engine, case: Case, ask: Ask, answers: Answers, now: dateti
     return amounts.state != "open" or bool(problem)
 
 
-def _exempt(engine: Engine, case: Case, now: datetime) -> Done:
+def _exempt(engine: Engine, case: Case, now: datetime, _: Mapping[str, Answers] | None) -> Done:
     """An exemption or a snooze is over: look again, and at most ask."""
     if case.wakes_at is None or now < case.wakes_at:
         return Done()
@@ -224,7 +254,7 @@ def _exempt(engine: Engine, case: Case, now: datetime) -> Done:
     return Done(engine.all([engine.about(case, key, Origin.WAKE, now)]))
 
 
-def _running(engine: Engine, case: Case, now: datetime) -> Done:
+def _running(engine: Engine, case: Case, now: datetime, _: Mapping[str, Answers] | None) -> Done:
     """A run whose lease is over has died: what it began is settled, by whoever may."""
     run = case.run
     if run is None or now < run.lease_until:
@@ -235,6 +265,7 @@ def _running(engine: Engine, case: Case, now: datetime) -> Done:
     return Done(engine.all([engine.about(case, key, Origin.WAKE, now)]))
 
 
-_AS_TIME_PASSES: Mapping[CaseState, Callable[[Engine, Case, datetime], Done]] = MappingProxyType(
-    {CaseState.RUNNING: _running, CaseState.WAITING: _waiting, CaseState.EXEMPT: _exempt}
+_AS_TIME_PASSES: Mapping[CaseState, _Passes] = MappingProxyType(
+    {CaseState.RUNNING: _running, CaseState.EXEMPT: _exempt, CaseState.WAITING: _waiting}
 )
+"""In this order: the cases that wait may be thousands, and of the others none may wait for them."""

@@ -2,7 +2,7 @@
 
 import hashlib
 from datetime import datetime, timedelta
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
@@ -11,17 +11,9 @@ from chalicelib.domain.errors import RefusedCommandError
 from chalicelib.domain.finding import GLOBAL, AccountId, Actor, Model
 from chalicelib.domain.policy import LONGEST_ENGAGEMENT, Engagement, Identity, Name, Policy, PolicySetting
 from chalicelib.domain.ports import Clock
-from chalicelib.domain.record import Draft, Head, Record, RecordType, seal, stamp
-from chalicelib.flow.answering import Line
+from chalicelib.domain.record import Draft, Head, RecordType, seal, stamp
+from chalicelib.flow.answering import Line, Notes, put_on_record
 from chalicelib.flow.desk import CommandResult, Desk, Wanted, plain
-
-
-class Notes(Protocol):
-    """What putting a look on record needs of the store."""
-
-    def note(self, record: Record) -> bool:
-        """A chain of one record; False when it already stands."""
-        ...
 
 
 class SetPolicy(Model):
@@ -155,4 +147,4 @@ def viewed(
         data={"path": path},
     )
     (record,) = seal(f"SYS#VIEW#{request_id}", Head(), (draft,), now, engine)
-    notes.note(record)
+    put_on_record(notes, record)

@@ -8,16 +8,18 @@ from pydantic import JsonValue
 from chalicelib.domain.approval import Ask
 from chalicelib.domain.breaker import Breaker
 from chalicelib.domain.case import Case, Run, session_name
-from chalicelib.domain.contract import Outcome, command_of
+from chalicelib.domain.contract import Outcome
 from chalicelib.domain.finding import Signal
 from chalicelib.domain.ports import Notice
 from chalicelib.domain.record import stamp
 from chalicelib.domain.ticket import Ticket
 
+MOST_CALLS = 5
+"""So many of a run's calls are told by what they are for; of the rest it is told how many there are."""
+
 
 def asked(case: Case, ask: Ask) -> Notice:
-    """A person is asked: what would be done and why, how to answer, and until when."""
-    plan = ask.plan
+    """A person is asked, why, and until when. What would be done is told from the case, as it stands then."""
     return Notice(
         id=f"{case.id}#ask-{ask.seq}",
         kind="ask",
@@ -26,25 +28,17 @@ def asked(case: Case, ask: Ask) -> Notice:
         body={
             **_about(case, ask.controls),
             "ask": ask.seq,
-            "kind": ask.kind.value,
-            "severity": ask.severity.value,
             "reason": ask.reason,
-            "would": [call.why for call in plan.calls],
-            "commands": [command_of(call, case.target) for call in plan.calls],
-            "left": [f"{item.what}: {item.why}" for item in plan.declined],
-            "monthly_usd_cents": plan.monthly_cost.usd_cents,
-            "cost_basis": plan.monthly_cost.basis,
-            "plan_hash": ask.plan_hash,
             "expires_at": stamp(ask.expires_at),
-            "may_not_approve": list(ask.requesters),
-            "notes": list(ask.notes),
-            "as_code": ask.as_code,
         },
     )
 
 
 def about_ask(case: Case, ask: Ask, kind: str, at: datetime, reason: str, by: str = "") -> Notice:
-    """What became of an ask: reminded of, answered in part (`progress-<n>`), denied, refused, expired, stale."""
+    """What became of an ask: reminded of, answered in part (`progress-<n>`), or over in whichever way.
+
+    Denied, refused, ticketed, expired, stale; or just over, because it is needed no more or asked anew.
+    """
     return Notice(
         id=f"{case.id}#ask-{ask.seq}-{kind}",
         kind=f"ask_{kind.partition('-')[0]}",
@@ -53,7 +47,6 @@ def about_ask(case: Case, ask: Ask, kind: str, at: datetime, reason: str, by: st
         body={
             **_about(case, ask.controls),
             "ask": ask.seq,
-            "plan_hash": ask.plan_hash,
             "reason": reason,
             "by": by,
         },
@@ -61,7 +54,7 @@ def about_ask(case: Case, ask: Ask, kind: str, at: datetime, reason: str, by: st
 
 
 def news(case: Case, name: str, at: datetime, says: str) -> Notice:
-    """Something that people did with a case beside deciding it: took it on, handed it over, called it an incident."""
+    """What people did with a case beside deciding it: took it on, handed it over, commented on it, called it an incident."""
     body: dict[str, JsonValue] = {**_about(case, case.controls), "says": says}
     return Notice(id=f"{case.id}#news-{name}", kind="case_news", case=case.id, at=at, body=body)
 
@@ -123,6 +116,7 @@ def run_state(case: Case, run: Run, at: datetime, outcome: Outcome | None, reaso
     Written before the first write on purpose: a deployment that may not write its outbox must find out while nothing
     has been changed.
     """
+    calls = run.plan.calls
     return Notice(
         id=f"{case.id}#run-{run.seq}",
         kind=f"{'undo' if run.undo else 'run'}_{outcome.value if outcome else 'started'}",
@@ -133,6 +127,8 @@ def run_state(case: Case, run: Run, at: datetime, outcome: Outcome | None, reaso
             "session": session_name(case.id, run.seq),
             "reason": reason,
             "approved_by": run.approved_by,
+            "calls": [call.why for call in calls[:MOST_CALLS]],
+            "more_calls": len(calls[MOST_CALLS:]),
         },
     )
 
@@ -148,13 +144,9 @@ def breaker_opened(case: Case, one: Breaker, at: datetime, reason: str) -> Notic
     )
 
 
-def undo_refused(case: Case, key: str, at: datetime, outcome: Outcome, reason: str) -> Notice:
+def undo_refused(case: Case, key: str, at: datetime, reason: str) -> Notice:
     """An undo that somebody wanted and that was not begun."""
-    body: dict[str, JsonValue] = {
-        **_about(case, case.controls),
-        "outcome": outcome.value,
-        "reason": reason,
-    }
+    body: dict[str, JsonValue] = {**_about(case, case.controls), "reason": reason}
     return Notice(id=f"{case.id}#{key}", kind="undo_refused", case=case.id, at=at, body=body)
 
 

@@ -50,20 +50,20 @@ from chalicelib.domain.shape import text
 from chalicelib.domain.ticket import Ticket
 from chalicelib.flow import act, asking, breaker, classify, decide, intake, notify, record, ticketing
 from chalicelib.flow.visit import (
+    ATTEMPTS,
     Approval,
     Home,
     Levels,
     Step,
     Visit,
     Walked,
+    anew,
+    moving,
     own_word,
     params_of,
     unreported,
     walked,
 )
-
-ATTEMPTS = 8
-"""How often a visit looks again after losing a conditional write before it gives the message back."""
 
 CAUSES_KEPT = 50
 """Events of the last hour that a case remembers; beyond them the oldest lose their claim to be acted on."""
@@ -155,6 +155,19 @@ class Engine:
         parts = parts_of(case_id)
         return self.cases.case(*parts) if parts else None
 
+    def current(self, case: Case) -> Case | None:
+        """The case that stands for that target now: this one as it is by now, or a newer episode."""
+        actor = case.causes[-1].actor.key
+        return self.cases.look(
+            Question(
+                event_id=case.id,
+                case=case.digest,
+                target=case.target,
+                controls=case.controls,
+                actor_key=actor,
+            )
+        ).case
+
     def about(self, case: Case, key: str, origin: Origin, at: datetime, by: Actor | None = None) -> Visit:
         """A visit to the case's target for all of its controls, for no event: `by` asks for it, or else its last actor.
 
@@ -178,15 +191,7 @@ class Engine:
 
     def visit(self, visit: Visit) -> tuple[Walked, Visit | None]:
         """One visit, tried anew whenever somebody else moved the case on; with what is left for another visit."""
-        for _ in range(ATTEMPTS):
-            try:
-                return self._attempt(visit)
-            except ConflictError:
-                continue
-        message = (
-            f"case {case_digest(visit.remediation.id, visit.target)} is being changed by others all the time"
-        )
-        raise BusyError(message, retry_after=5)
+        return anew(case_digest(visit.remediation.id, visit.target), lambda: self._attempt(visit))
 
     def _attempt(  # noqa: PLR0911 -- the gate is a list of ways out, in order
         self, visit: Visit
@@ -614,7 +619,16 @@ class Engine:
         notices: Iterable[Notice],
         ticket: Ticket | None,
     ) -> None:
-        """What was seen and what comes of it, with the ticket if there is one: one transaction, in which nothing is changed."""
+        """What was seen and what comes of it, with the ticket if there is one: one transaction, in which nothing is changed.
+
+        Whoever was told of an ask that is over now, or has answered it, is told that it is.
+        """
+        ask, notices = step.gate.case.ask if step.gate.case else None, [*notices]
+        known = ask is not None and (ask.sent or step.visit.approval is not None)
+        if ask and known and not (case.ask and case.ask.seq == ask.seq):
+            reason = "it is asked anew, with another plan" if case.ask else case.reason
+            over = notify.about_ask(case, ask, "over", now, reason)
+            notices += [] if any(one.kind == "ask_stale" for one in notices) else [over]
         case, told, said = ticketing.told(step.case, case, ticket, step.visit.key, drafts, notices)
         self.commit(case, now, told, seen=step.seen, archive=step.archive, notices=tuple(said), ticket=ticket)
 
@@ -627,6 +641,7 @@ class Engine:
         visit, gate = step.visit, step.gate
         case = step.case.model_copy(
             update={
+                "owner": step.case.owner if visit.approval else step.case.owner or self._owner(step),
                 "state": CaseState.RUNNING,
                 "run": run,
                 "runs": run.seq,
@@ -764,8 +779,7 @@ class Engine:
                 outcome=achieved.outcome,
                 controls=run.controls,
             )
-        message = f"case {case.id} is being changed by others all the time"
-        raise BusyError(message, retry_after=5)
+        raise moving(case.id)
 
     def _missed(self, ended: Case, run: Run, achieved: act.Achieved, now: datetime) -> breaker.Counted:
         """What a run that went wrong does to its controls' breakers. One that is looked at anew has not ended yet."""
@@ -935,8 +949,7 @@ class Engine:
                 continue
             verified = "an event of our own run: verified, not acted on"
             return (walked(visit, current, now, "verify", "own event", verified),)
-        message = f"case {named.id} is being changed by others all the time"
-        raise BusyError(message, retry_after=5)
+        raise moving(named.id)
 
     def _verified(self, case: Case) -> dict[str, JsonValue]:
         remediation = self.remediations[case.controls[0]]

@@ -32,7 +32,7 @@ from chalicelib.domain.ports import Notice, SweepChange
 from chalicelib.domain.record import Draft, Head, RecordType, seal, stamp
 from chalicelib.domain.sweep import LISTED, OPEN_CASES, Baseline, Part, Sweep
 from chalicelib.flow import errand
-from chalicelib.flow.visit import Visit, Walked, own_word, params_of
+from chalicelib.flow.visit import ATTEMPTS, Visit, Walked, own_word, params_of
 
 if TYPE_CHECKING:
     from chalicelib.flow.pipeline import Engine
@@ -43,15 +43,12 @@ minute. By time and not by number, because each message surveys anew, and few lo
 
 LOOKED_AT_AGAIN = (
     CaseState.OPEN,
-    CaseState.STALE,
     CaseState.TICKETED,
     CaseState.WAITING,
     CaseState.EXPIRED,
     CaseState.DENIED,
 )
 """Cases that a sweep looks at though its surveys name other targets: what was repaired by hand is closed by it."""
-
-ATTEMPTS = 8
 
 
 def begin(engine: "Engine", order: errand.Sweep) -> tuple[Walked, tuple[errand.SweepPart, ...]]:

@@ -7,7 +7,7 @@ can send to. It reads every right anew, because a message proves nothing.
 
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -38,16 +38,14 @@ from chalicelib.domain.ticket import Ticket
 from chalicelib.flow import act, asking, breaker, decide, notify, record, ticketing
 from chalicelib.flow.errand import Look, UndoRun, UndoWanted
 from chalicelib.flow.errand import notice as errand_notice
-from chalicelib.flow.visit import Visit, Walked, params_of
+from chalicelib.flow.visit import ATTEMPTS, Visit, Walked, anew, moving, params_of
 
 if TYPE_CHECKING:
     from chalicelib.domain.policy import Policy
     from chalicelib.flow.pipeline import Engine
 
-ATTEMPTS = 8
-
 _PASSED = "a newer case stands for this resource; what it left is not what this run left"
-_ASKED = "a change of this resource waits for an answer: answer that first"
+_ASKED = "people are asked about this resource already: answer that first, and whoever wants it may deny it"
 _AGAIN = "this has been taken in before"
 _NOT_OURS = "the account is not enrolled"
 
@@ -115,7 +113,7 @@ def perform(
 
 def want(engine: "Engine", order: UndoWanted) -> Walked:
     """Somebody wants a run taken back: plan it on what is there now, and ask somebody else. Nothing is changed."""
-    return _anew(order.case, lambda: _want(engine, order))
+    return anew(order.case, lambda: _want(engine, order))
 
 
 def _want(  # noqa: C901, PLR0911 -- a list of ways out, in order
@@ -134,7 +132,7 @@ def _want(  # noqa: C901, PLR0911 -- a list of ways out, in order
         return _unwritten(engine, case, wanted, order.undone, _PASSED if passed else _NOT_OURS)
     if case.state is CaseState.RUNNING or (gate.lock and gate.lock.held(now)):
         raise BusyError(f"a run on {case.target.resource} has not come to its end", retry_after=60)
-    if case.ask and not case.ask.undo and case.ask.open(now):
+    if case.ask:  # also one that has ended: its answers may not have been read yet
         return _refused(engine, case, visit.key, order.undone, Outcome.DECLINED, _ASKED)
     done = _recorded(engine, case, order.undone.run)
     if done is None:
@@ -154,7 +152,9 @@ def _want(  # noqa: C901, PLR0911 -- a list of ways out, in order
         outcome = Outcome.DECLINED if prepared.plan.declined else Outcome.ALREADY_COMPLIANT
         return _refused(engine, case, visit.key, order.undone, outcome, _why(prepared.plan))
     policy = asking.policy_of(engine)
-    ask = _ask(policy, case, order.undone, controls, params, prepared, now, again=False)
+    ask = _ask(
+        policy, case, order.undone, controls, params, prepared, now, owner=gate.answerable, again=False
+    )
     vain = asking.vain(policy, case, ask)
     if vain:
         return _refused(engine, case, visit.key, order.undone, Outcome.DECLINED, vain)
@@ -170,6 +170,7 @@ def _ask(
     prepared: Undoing,
     now: datetime,
     *,
+    owner: str,
     again: bool,
 ) -> Ask:
     from chalicelib.flow.pipeline import hash_of  # noqa: PLC0415 -- the walk imports asking, and asking this page's queue
@@ -184,6 +185,7 @@ def _ask(
         before=prepared.now.model_dump(mode="json"),
         # Whoever opened what the run closed would approve their own change.
         requesters=tuple(sorted({principal(undone.by), *case.actors})),
+        owner=owner,
         reason=undone.reason,
         again=again,
         undo=undone,
@@ -255,7 +257,7 @@ def _unwritten(engine: "Engine", case: Case, wanted: str, undone: Undone, reason
 def _refused(engine: "Engine", case: Case, key: str, undone: Undone, outcome: Outcome, reason: str) -> Walked:
     now = engine.clock.now()
     draft = record.undo_refused(case, key, undone.run, now, outcome, reason)
-    told = notify.undo_refused(case, key, now, outcome, reason)
+    told = notify.undo_refused(case, key, now, reason)
     engine.commit(case, now, (draft,), seen=(key,), notices=(told,))
     return Walked(case.id, "undo", "refused", reason, case=case.id, outcome=outcome.value)
 
@@ -268,7 +270,7 @@ def carry_out(engine: "Engine", order: UndoRun) -> Walked:
 
     Only the function that undoes calls this: `engine.aws` must be able to assume the undo role.
     """
-    return _anew(order.case, lambda: _carry_out(engine, order))
+    return anew(order.case, lambda: _carry_out(engine, order))
 
 
 def _carry_out(engine: "Engine", order: UndoRun) -> Walked:
@@ -332,7 +334,7 @@ def _begin(
         raise
     except (AwsError, TargetGoneError) as unreadable:
         return _closed(engine, case, ask, by, now, str(unreadable))
-    anew = _ask(policy, case, undone, controls, params, prepared, now, again=True)
+    anew = _ask(policy, case, undone, controls, params, prepared, now, owner=gate.answerable, again=True)
     if anew.plan_hash != ask.plan_hash:
         return _stale(engine, case, ask, by, anew, now)
     run = Run(
@@ -447,11 +449,16 @@ def _perform(
 def _end(engine: "Engine", visit: Visit, case: Case, run: Run, lock: Lock, achieved: act.Achieved) -> Walked:
     """UNDO_RESULT. What was restored stays exempt until the agreed day; what was not has nothing to be exempt from.
 
-    What joined meanwhile is looked at by the engine: this function has no right to repair anything.
+    A case whose repair is taken back has no outcome any more: nobody may read that it is fixed. What joined meanwhile is
+    looked at by the engine: this function has no right to repair anything.
     """
     success = achieved.outcome in {Outcome.FIXED, Outcome.ALREADY_COMPLIANT}
     written = any(done.error is None for done in achieved.results)
     undone = run.undo
+    why = f"the undo ended {achieved.outcome.value}: {achieved.reason}"
+    if success and undone:
+        why = f"run {undone.run} is taken back: as it was before, and exempt until {undone.until.date()}"
+        achieved = replace(achieved, reason=why)
     for _ in range(ATTEMPTS):
         now = engine.clock.now()
         restored = undone if success or written else None
@@ -460,8 +467,8 @@ def _end(engine: "Engine", visit: Visit, case: Case, run: Run, lock: Lock, achie
                 **case.where(run.controls, CaseState.EXEMPT if restored else CaseState.CLOSED),
                 "assessed": run.generation,
                 "run": None,
-                "outcome": achieved.outcome,
-                "reason": achieved.reason,
+                "outcome": None if success else achieved.outcome,
+                "reason": why,
                 "wakes_at": restored.until if restored else None,
                 "last_state": None,
             }
@@ -469,7 +476,6 @@ def _end(engine: "Engine", visit: Visit, case: Case, run: Run, lock: Lock, achie
         ticket = ticketing.closed(ended, achieved.reason, now)
         if not success:
             controls = (engine.controls[name] for name in run.controls)
-            why = f"the undo ended {achieved.outcome.value}: {achieved.reason}"
             ticket = _ticket(ended, visit, controls, why, now, run.plan, achieved.after)
         draft = record.result(
             ended, run, now, achieved.outcome, achieved.reason, achieved.results, achieved.after
@@ -504,7 +510,7 @@ def _end(engine: "Engine", visit: Visit, case: Case, run: Run, lock: Lock, achie
             continue
         reason = achieved.reason
         return Walked(case.id, "undo", "undone", reason, case=case.id, outcome=achieved.outcome.value)
-    raise BusyError(f"case {case.id} is being changed by others all the time", retry_after=5)
+    raise moving(case.id)
 
 
 def _exemptions(case: Case, run: Run, undone: Undone, gate: Gate) -> tuple[Exemption, ...]:
@@ -550,9 +556,7 @@ def _stale(
     )
     if anew.plan.calls and not anew.plan.declined and not ask.again:
         return _put(engine, case, f"answer:{case.id}:{ask.seq}", anew, now, drafts)
-    closed = case.model_copy(
-        update={**case.where(ask.controls, CaseState.CLOSED), "ask": None, "reason": reason}
-    )
+    closed = asking.over(case, ask, CaseState.CLOSED, reason)
     notices = (notify.about_ask(case, ask, "stale", now, reason),)
     engine.commit(closed, now, drafts, seen=(f"answer:{case.id}:{ask.seq}",), notices=notices)
     return Walked(case.id, "undo", "stale", reason, case=case.id, outcome=Outcome.DECLINED.value)
@@ -563,14 +567,12 @@ def _closed(
 ) -> Walked:
     """An approved undo that cannot be begun: on record, nothing changed, and whoever wants it asks again."""
     key, run = f"answer:{case.id}:{ask.seq}", ask.undo.run if ask.undo else 0
-    closed = case.model_copy(
-        update={**case.where(ask.controls, CaseState.CLOSED), "ask": None, "reason": reason}
-    )
+    closed = asking.over(case, ask, CaseState.CLOSED, reason)
     drafts = (
         record.answered(case, ask, by),
         record.undo_refused(case, key, run, now, Outcome.DECLINED, reason),
     )
-    told = notify.undo_refused(case, key, now, Outcome.DECLINED, reason)
+    told = notify.undo_refused(case, key, now, reason)
     engine.commit(closed, now, drafts, seen=(key,), notices=(told,))
     return Walked(case.id, "undo", "refused", reason, case=case.id, outcome=Outcome.DECLINED.value)
 
@@ -614,12 +616,3 @@ def _why(plan: Plan) -> str:
 
 def _nothing(case_id: str, reason: str) -> Walked:
     return Walked(case_id, "nothing", "undo", reason, case=case_id)
-
-
-def _anew(case_id: str, do: Callable[[], Walked]) -> Walked:
-    for _ in range(ATTEMPTS):
-        try:
-            return do()
-        except ConflictError:
-            continue
-    raise BusyError(f"case {case_id} is being changed by others all the time", retry_after=5)

@@ -1,20 +1,26 @@
 """What the walk carries from stage to stage: a visit to one target, how far it has come, and what became of it."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from chalicelib.domain.approval import Answer, Ask
 from chalicelib.domain.case import Case, CaseState, JoinedCause
 from chalicelib.domain.contract import AnyRemediation, Mode, Outcome, Params
 from chalicelib.domain.control import Control
+from chalicelib.domain.errors import BusyError, ConflictError
 from chalicelib.domain.finding import Actor, Origin, Signal, Target, partition_of
 from chalicelib.domain.limits import Limits
 from chalicelib.domain.ports import Exemption, Gate
 from chalicelib.domain.record import Draft
 from chalicelib.domain.shape import sequence
+
+T = TypeVar("T")
+
+ATTEMPTS = 8
+"""How often it is looked again after losing a conditional write before the message is given back."""
 
 OWN_ROLES = ("engine", "read", "act", "undo", "http", "outbox", "undoer", "notifier")
 
@@ -119,6 +125,7 @@ class Visit:
             actor=self.signal.actor,
             controls=self.ids,
             opened=() if self.own or self.coded else self.opened,
+            origin=self.signal.origin,
         )
 
 
@@ -165,6 +172,21 @@ class Step:
         if self.visit.signal.origin is Origin.CLAIM:
             return bool(unreported(self.visit, self.gate) & set(self.ids))
         return bool(self.visit.baseline & set(self.ids))
+
+
+def anew(name: str, do: Callable[[], T]) -> T:
+    """What `do` gives, tried anew whenever somebody else moved the case on; BusyError, and it comes back, after too often."""
+    for _ in range(ATTEMPTS):
+        try:
+            return do()
+        except ConflictError:
+            continue
+    raise moving(name)
+
+
+def moving(name: str) -> BusyError:
+    """Others change the case all the time: whatever was wanted of it comes back."""
+    return BusyError(f"case {name} is being changed by others all the time", retry_after=5)
 
 
 def unreported(visit: Visit, gate: Gate) -> frozenset[str]:

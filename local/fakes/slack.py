@@ -33,14 +33,13 @@ PER_MINUTE = MappingProxyType(
     {
         "chat.update": 50,
         "users.info": 100,
-        "usergroups.users.list": 20,
         "auth.test": 300,
         "chat.postMessage": 3000,
     }
 )
-"""Requests a minute of each method: tiers 3, 4 and 2; the last two are Slack's "hundreds" and "several hundred"."""
+"""Requests a minute of each method: tiers 3 and 4; the last two are Slack's "hundreds" and "several hundred"."""
 
-FORM_ONLY = frozenset({"users.info", "usergroups.users.list"})
+FORM_ONLY = frozenset({"users.info"})
 """Methods that read take no JSON."""
 
 ARGUMENTS = MappingProxyType(
@@ -62,7 +61,6 @@ ARGUMENTS = MappingProxyType(
         ),
         "chat.update": frozenset(["channel", "ts", "text", "blocks", "parse", "link_names", "metadata"]),
         "users.info": frozenset({"user"}),
-        "usergroups.users.list": frozenset({"usergroup"}),
     }
 )
 LONGEST_TEXT, LONGEST_BLOCKS, MOST_BLOCKS, MOST_REPLIES = 40_000, 13_200, 50, 5
@@ -154,7 +152,6 @@ class FakeSlack:
         self.ephemerals: list[Ephemeral] = []
         self.channels: dict[str, Channel] = {}
         self.users: dict[str, dict[str, Any]] = {}
-        self.groups: dict[str, tuple[str, ...]] = {}
         self._faults: deque[Fault] = deque()
         self._paused_until = 0.0
         self._calls: dict[str, deque[float]] = {}
@@ -206,10 +203,6 @@ class FakeSlack:
         """A member, or by flags (`deleted`, `is_bot`, `is_restricted`, `is_ultra_restricted`, `is_stranger`) another."""
         usual = {"deleted": False, "is_bot": False, "is_restricted": False, "is_ultra_restricted": False}
         self.users[user] = {"id": user, "team_id": team, "name": name, "real_name": name, **usual, **flags}
-
-    def add_group(self, group: str, *users: str) -> None:
-        """A user group and its members."""
-        self.groups[group] = users
 
     def fail(self, *faults: Fault) -> None:
         """The next API requests end so, in this order."""
@@ -380,9 +373,6 @@ class FakeSlack:
                 case "users.info":
                     user = self.users.get(str(arguments.get("user")))
                     return {"ok": True, "user": user} if user else _no("user_not_found")
-                case "usergroups.users.list":
-                    users = self.groups.get(str(arguments.get("usergroup")))
-                    return _no("no_such_subteam") if users is None else {"ok": True, "users": [*users]}
                 case _:
                     return self._write(method, arguments)
 

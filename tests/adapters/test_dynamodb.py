@@ -266,7 +266,6 @@ def test_the_tables_are_these() -> None:
             {
                 "by_resource": ("resource_key", "at_id"),
                 "by_account": ("account_key", "at_id"),
-                "by_control": ("control_key", "at_id"),
                 "by_actor": ("actor_key", "at_id"),
             },
         ),
@@ -313,7 +312,6 @@ def test_items_lie_under_the_keys_that_are_written_down(cases: DynamoCases, dyna
         f"DEPLOYER#{HOME}": "DEPLOYER",
     }
     assert [item["pk"]["S"] for item in dynamo.items("outbox")] == ["notice-1"]
-    assert [item["state"]["S"] for item in dynamo.items("outbox")] == ["ready"]
 
 
 def _setting() -> SettingChange:
@@ -351,7 +349,6 @@ def test_an_audit_item_is_the_stored_bytes_their_hash_and_index_attributes(
         "type": "RECEIVED",
         "at_id": f"2026-08-03T12:00:00.000Z#0000000001#{record.record_id}",
         "account_key": f"ACC#{HOME}#20260803#{shard}",
-        "control_key": f"CTL#{CONTROL}#20260803#{shard}",
     }
 
 
@@ -395,7 +392,7 @@ def test_a_record_about_nothing_in_particular_is_in_fewer_indexes(cases: DynamoC
     bare = draft(controls=(), actor=None).model_copy(update={"resource": ""})
     cases.note(records("EVENT#1", bare)[0])
     (item,) = dynamo.items("audit")
-    assert not {"resource_key", "control_key", "actor_key"} & set(item)
+    assert not {"resource_key", "actor_key"} & set(item)
 
 
 # --------------------------------------------------------------------------------------------------- limits and errors
@@ -637,16 +634,6 @@ def test_an_accounts_records_come_newest_first_and_within_the_time_asked_for(
     assert list(ledger.records(HOME, times[-2], times[1])) == []
 
 
-def test_records_of_a_control_are_all_that_name_it_first_or_not(cases: DynamoCases, ledger: Ledger) -> None:
-    first = written(cases, at=START, number=1, controls=(CONTROL,))
-    second = written(cases, at=START + timedelta(seconds=1), number=2, controls=(OTHER_CONTROL, CONTROL))
-    written(cases, at=START, number=3, controls=(OTHER_CONTROL,))
-
-    found = ledger.records(HOME, START - timedelta(hours=1), START + timedelta(hours=1), CONTROL)
-
-    assert [one.hash for one in found] == [second.hash, first.hash]
-
-
 def test_records_are_fetched_only_as_far_as_they_are_asked_for(
     cases: DynamoCases, ledger: Ledger, dynamo: Dynamo
 ) -> None:
@@ -701,30 +688,29 @@ def test_an_archived_episode_is_listed_among_the_ended(cases: DynamoCases, ledge
     assert list(ledger.cases(CaseState.OPEN)) == [second]
 
 
-def test_settings_are_listed_by_kind(cases: DynamoCases, ledger: Ledger, dynamo: Dynamo) -> None:
-    assert (ledger.modes(), ledger.exemptions(), ledger.freezes(), ledger.spent()) == ((), (), (), ())
+def test_settings_are_listed_by_kind(ledger: Ledger, dynamo: Dynamo) -> None:
+    assert (ledger.modes(), ledger.exemptions(), ledger.freezes()) == ((), (), ())
     DynamoSettings(dynamo.client, DEPLOYMENT).apply(_setting())
-    spent = reserved(cases.look(question()).account_spent)
-    cases.commit(Change(case=case(), spent=(spent,)))
     dynamo.ear.sent.clear()
 
     assert ledger.modes() == (mode(),)
     assert ledger.exemptions() == (exemption(),)
     assert ledger.freezes() == (freeze(),)
     assert ledger.enrolments() == (enrolment(),)
-    assert ledger.spent() == (spent,)
     assert set(dynamo.ear.operations()) == {"Query", "BatchGetItem"}
+
+
+def test_what_was_reserved_is_listed(cases: DynamoCases, ledger: Ledger) -> None:
+    assert ledger.spent() == ()
+    reservations = reserved(cases.look(question()).account_spent)
+    cases.commit(Change(case=case(), spent=(reservations,)))
+    assert ledger.spent() == (reservations,)
 
 
 def test_what_people_configured_and_what_sweeps_saw_is_listed(
     cases: DynamoCases, settings: DynamoSettings, ledger: Ledger
 ) -> None:
-    assert (ledger.deployment_roles(), ledger.owners(), ledger.sweeps(), ledger.baselines()) == (
-        (),
-        (),
-        (),
-        (),
-    )
+    assert (ledger.deployment_roles(), ledger.owners(), ledger.sweeps()) == ((), (), ())
     settings.apply(_setting())
     end = completed(1)
     cases.keep(end)
@@ -732,7 +718,6 @@ def test_what_people_configured_and_what_sweeps_saw_is_listed(
     assert ledger.deployment_roles() == (deployment_role(),)
     assert ledger.owners() == (owner(),)
     assert ledger.sweeps() == (end.sweep,)
-    assert ledger.baselines() == end.baselines
 
 
 def test_tickets_are_listed_by_state_the_last_moved_first(cases: DynamoCases, ledger: Ledger) -> None:

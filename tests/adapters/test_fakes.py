@@ -17,7 +17,7 @@ from chalicelib.domain.errors import (
     StoreError,
     UndeclaredCallError,
 )
-from chalicelib.domain.ports import AnswerChange, Aws, Cases, Change, Clock, Settings
+from chalicelib.domain.ports import AnswerChange, Change
 from tests.adapters.samples import (
     CONTROL,
     ENCRYPT,
@@ -40,16 +40,9 @@ from tests.adapters.samples import (
 )
 from tests.fakes.aws import FakeAws
 from tests.fakes.cases import HOME, FakeCases, Item
-from tests.fakes.clock import FakeClock
 from tests.fakes.faults import Crash, Faults, Kind
 
 SESSION = "redress-abcdefghijklmnopqrst-1-1"
-
-
-def test_the_fakes_are_the_ports() -> None:
-    cases, aws, clock = FakeCases(), FakeAws(), FakeClock()
-    ports: tuple[Cases, Settings, Aws, Clock] = cases, cases, aws, clock
-    assert all(ports)
 
 
 # ------------------------------------------------------------------------------------------------------------ accounts

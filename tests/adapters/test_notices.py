@@ -103,7 +103,7 @@ def test_deliveries_and_sweeps_are_carried_out_in_order() -> None:
 
 
 @pytest.mark.parametrize("error", [LaterError, AmbiguousError])
-@pytest.mark.parametrize("wants, waits", [(7, 7), (0, 1), (-3, 1), (10**6, LONGEST_WAIT)])
+@pytest.mark.parametrize("wants, waits", [(7, 7), (0, 1), (-3, 1), (3600, 3600), (10**6, LONGEST_WAIT)])
 def test_what_must_wait_is_deferred_and_nothing_behind_it_is_touched(
     error: type[LaterError], wants: int, waits: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -239,4 +239,4 @@ def test_a_notice_goes_the_whole_way_from_the_table_to_the_channel_and_the_mail(
     drained()
     assert (len(chat.messages), len(mail.sent)) == (2, 2)
     assert case.target.resource in chat.messages[1].says
-    assert told.waiting(clock.now() + timedelta(days=1)) == ()
+    assert told.waiting(clock.now() + timedelta(days=1), 9) == ()

@@ -56,6 +56,15 @@ def test_texts_come_as_they_are_held(secrets: Secrets) -> None:
     assert secrets.fields("integrations", "jira") == {"email": "a@example.com", "token": "jira-token"}
 
 
+def test_what_stands_around_a_credential_is_none_of_it(
+    client: "SecretsManagerClient", secrets: Secrets
+) -> None:
+    put(client, {"keys": ["first\n", " second"], "key": "\tthird\r\n", "github": {"token": "fourth\n"}})
+    assert secrets.texts("keys") == ("first", "second")
+    assert secrets.texts("key") == ("third",)
+    assert secrets.fields("github") == {"token": "fourth"}
+
+
 def test_what_is_not_there_is_nothing(secrets: Secrets) -> None:
     assert secrets.texts("slack_signing") == ()
     assert secrets.texts("providers", "google") == ()

@@ -136,7 +136,22 @@ def test_a_channel_that_cannot_be_reached_says_what_to_do(
 
 
 @pytest.mark.parametrize(
-    "code", ["account_inactive", "missing_scope", "token_expired", "not_authed", "restricted_action"]
+    "code",
+    [
+        "access_denied",
+        "account_inactive",
+        "channel_is_limited_access",
+        "ekm_access_denied",
+        "enterprise_is_restricted",
+        "missing_scope",
+        "not_authed",
+        "org_login_required",
+        "restricted_action",
+        "restricted_action_non_threadable_channel",
+        "restricted_action_read_only_channel",
+        "restricted_action_thread_only_channel",
+        "token_expired",
+    ],
 )
 def test_what_only_a_person_mends_says_how(
     fake: FakeSlack, slack: Slack, code: str, monkeypatch: pytest.MonkeyPatch
@@ -173,6 +188,14 @@ def test_blocks_that_slack_refuses_are_rejected(slack: Slack) -> None:
         slack.post(CHANNEL, "x", [{"type": "section"}])
     with pytest.raises(RejectedError, match="msg_too_long"):
         slack.post(CHANNEL, "x" * 40_001, [])
+
+
+def test_a_thread_that_takes_no_more_replies_is_gone(
+    fake: FakeSlack, slack: Slack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fake, "call", lambda *_: {"ok": False, "error": "restricted_action_thread_locked"})
+    with pytest.raises(MessageGoneError):
+        slack.post(CHANNEL, "x", BLOCKS, thread="1.0")
 
 
 def test_a_message_that_can_be_changed_no_more_is_gone(fake: FakeSlack, slack: Slack) -> None:
@@ -233,14 +256,6 @@ def test_a_deactivated_account_is_told_as_one_though_slack_says_little_of_it(
     assert slack.person("U0X") == SlackPerson(
         TEAM, deleted=True, is_bot=False, is_restricted=False, is_ultra_restricted=False, is_stranger=False
     )
-
-
-def test_groups_and_the_workspace_can_be_looked_up(fake: FakeSlack, slack: Slack) -> None:
-    fake.add_group("S0ONCALL", "U0ANNA", "U0BEN")
-    assert slack.members("S0ONCALL") == ("U0ANNA", "U0BEN")
-    assert slack.team() == TEAM
-    with pytest.raises(RejectedError):
-        slack.members("S0NONE")
 
 
 # --------------------------------------------------------------------------------------------------------------- replies

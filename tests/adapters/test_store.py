@@ -450,6 +450,15 @@ def test_whoever_read_older_answers_is_not_heard(store: Store) -> None:
     assert store.bodies() == bodies_of(first.record)
 
 
+def test_answers_to_several_asks_are_read_together(store: Store) -> None:
+    store.cases.commit(Change(case=waiting()))
+    given = answer()
+    store.settings.answer(given)
+    asks = [(waiting().id, 1), (waiting().id, 2), ("another-1", 1)]
+    assert store.cases.answers_to(asks) == {waiting().id: given.answers}
+    assert store.cases.answers_to([]) == {}
+
+
 def test_an_answer_whose_record_stands_is_not_taken(store: Store) -> None:
     store.cases.commit(Change(case=waiting()))
     store.cases.note(answer().record)
@@ -532,6 +541,20 @@ def test_a_case_of_the_state_that_cannot_be_read_is_an_error(store: Store) -> No
     store.spoil("cases", f"CASE#{waiting().digest}", ("CASE", waiting().digest))
     with pytest.raises(StoreError, match="CASE#"):
         list(store.cases.in_state(CaseState.WAITING))
+
+
+def test_the_cases_of_a_resource_are_the_current_ones_of_all_that_is_on_record_for_it(store: Store) -> None:
+    assert store.settings.cases_of(target().resource) == ()
+    ended, other = case(1, state=CaseState.CLOSED), case(of=target("sg-other"))
+    store.cases.commit(Change(case=ended, records=records(ended.id)))
+    store.cases.commit(Change(case=other))
+    store.settings.apply(
+        setting()
+    )  # an exemption of the resource is on record too, in a chain that is no case's
+    assert store.settings.cases_of(target().resource) == (ended,)
+    anew = case(2, episode=2)
+    store.cases.commit(Change(case=anew, archive=ended, records=records(anew.id)))
+    assert store.settings.cases_of(target().resource) == (anew,)
 
 
 def test_a_chain_is_its_bodies_in_order_and_no_other_chains(store: Store) -> None:

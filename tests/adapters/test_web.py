@@ -138,7 +138,7 @@ def test_no_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) ->
 
 PRIVATE = (
     "0.0.0.0", "0.1.2.3", "10.0.0.1", "100.64.0.1", "100.127.255.255", "127.0.0.1", "127.9.9.9", "169.254.169.254", "169.254.170.2", "172.16.0.1",
-    "172.31.255.255", "192.0.0.1", "192.0.2.1", "192.168.1.1", "198.18.0.1", "198.51.100.1", "203.0.113.1", "224.0.0.1", "239.1.2.3", "240.0.0.1",
+    "172.31.255.255", "192.0.0.1", "192.0.0.9", "192.0.0.255", "192.0.2.1", "192.88.99.1", "192.168.1.1", "198.18.0.1", "198.51.100.1", "203.0.113.1", "224.0.0.1", "239.1.2.3", "240.0.0.1",
     "255.255.255.255", "::", "::1", "::8.8.8.8", "::ffff:8.8.8.8", "::ffff:127.0.0.1", "::ffff:169.254.169.254", "64:ff9b::7f00:1", "64:ff9b::808:808",
     "64:ff9b:1::1", "100::1", "2001::1", "2001:db8::1", "2002:7f00:1::", "2002:a9fe:a9fe::1", "3fff::1", "4000::1", "5f00::1", "fc00::1", "fd00:ec2::254",
     "fe80::1", "fe80::1%eth0", "fec0::1", "ff02::1",
@@ -150,6 +150,9 @@ PUBLIC = (
     "100.63.255.255",
     "100.128.0.1",
     "172.32.0.1",
+    "192.0.1.1",
+    "192.88.98.1",
+    "192.88.100.1",
     "2600:1f18::1",
     "2a05:d018::1",
 )
@@ -286,6 +289,17 @@ def failure(far: Far, *, seconds: float = 5, most: int = 1000) -> LaterError:
     assert "token" not in str(error.value)
     assert error.value.retry_after > 0
     return error.value
+
+
+@pytest.mark.parametrize("sign", ["\n", "\r\n", "\r", "\x00", "\x7f", "\u201d"])
+@pytest.mark.parametrize("after", ["", "more"])
+def test_a_header_that_no_header_is_is_named_and_not_shown(sign: str, after: str) -> None:
+    token = f"Bearer canary{sign}{after}"
+    with Far(OK) as far, pytest.raises(UnreachableError, match="the header Authorization holds") as refused:
+        local().request("GET", far.url(), headers={"Accept": "*/*", "Authorization": token})
+    assert "canary" not in str(refused.value)
+    assert refused.value.__cause__ is refused.value.__context__ is None
+    assert far.heard == []
 
 
 def test_nobody_there_is_for_later() -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from chalicelib.domain.approval import Answer, Answers, Door
 from chalicelib.domain.case import Case
+from chalicelib.domain.contract import Mode
 from chalicelib.domain.errors import RefusedCommandError
 from chalicelib.domain.finding import Actor
 from chalicelib.domain.policy import Policy, principal_of
@@ -30,13 +31,14 @@ from tests.flow.test_consent import (
     BERT_OIDC,
     CARL,
     CARL_OIDC,
+    DOCUMENT,
     DORA_OIDC,
     IDP,
     policy,
     refused,
     rule,
 )
-from tests.flow.test_pipeline import Group
+from tests.flow.test_pipeline import SSH, Group
 from tests.flow.test_undo import order, repaired
 
 __all__ = ["built", "group"]
@@ -122,7 +124,7 @@ def test_a_look_alike_decides_nothing(built: House, case: Case, identity: str, d
 
 def test_a_session_that_calls_itself_like_an_approver_is_nobody(built: House, case: Case) -> None:
     assert case.ask
-    said = Said(case=case.id, plan_hash=case.ask.plan_hash, approve=True, reason="r")
+    said = Said(case=case.id, ask=case.ask.seq, plan_hash=case.ask.plan_hash, approve=True, reason="r")
     who = Who(f"arn:aws:sts::{ACCOUNT}:assumed-role/dev/anna", False, Actor(type="AssumedRole"), "r")
     with pytest.raises(RefusedCommandError, match="is for a named person"):
         answering.answer(said, who, built.cases, built.clock, home=ACCOUNT, engine="test")
@@ -186,9 +188,30 @@ def test_who_answers_for_the_account_does_not_approve_however_they_are_written(
     built.cases.set(Owner(account=ACCOUNT, owner=owner, by="olga", at=built.clock.now()))
     case = asked(built, group)
     for by, door in ((ANNA, Door.CLI), (ANNA_OIDC, WEB)):
-        refused(built, "answers for the resource", by=by, door=door)
+        refused(built, "answers for the account", by=by, door=door)
     written(built, case, given(case, ANNA))
-    nothing_done(built, case, "answers for the resource")
+    nothing_done(built, case, "answers for the account")
+
+
+@pytest.mark.parametrize("tag", ["dora@example.com", "anna", "somebody"])
+def test_the_owner_tag_that_the_maker_chose_gives_and_takes_no_right(
+    built: House, group: Group, tag: str
+) -> None:
+    """Dora, a viewer, opened the port and tagged the group: with herself, an approver, or nobody in the owner's place."""
+    dora = f"arn:aws:iam::{ACCOUNT}:user/dora"
+    people = {**DOCUMENT["people"], "dora": {**DOCUMENT["people"]["dora"], "identities": [DORA_OIDC, dora]}}
+    built.set_policy(policy(rule(approvers=["anna", "bert", "carl"]), people=people))
+    built.cases.set(Owner(account=ACCOUNT, owner="carl", by="olga", at=built.clock.now()))
+    group.ec2.create_tags(Resources=[group.id], Tags=[{"Key": "Owner", "Value": tag}])
+    built.raise_to(Mode.ASK, SSH)
+    built.walk(group.event((22, group.open(22)), userIdentity={"type": "IAMUser", "arn": dora}))
+    assert built.only_case().owner == tag
+    refused(built, "does not let you decide", by=DORA_OIDC, door=WEB, approve=False)
+    refused(built, "answers for the account", by=CARL)
+    for by in (ANNA, BERT):
+        built.answer(by=by)
+    built.deliver()
+    assert group.ports == [443]
 
 
 # -- who can write answers ------------------------------------------------------------------------------------------------

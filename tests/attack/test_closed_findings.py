@@ -45,7 +45,7 @@ def dead(ground: Ground) -> dict[str, Any]:
     """An attack whose run died just before its only write."""
     event = ground.attack()
     with pytest.raises(Crash):
-        ground.walk(event, Faults(6, Kind.BEFORE))
+        ground.walk(event, Faults(7, Kind.BEFORE))
     ground.clock.advance(AFTER_THE_LEASE)
     return event
 
@@ -273,7 +273,7 @@ def test_a_control_of_a_lower_mode_is_still_asked_about_after_the_others_run_die
     ground.raise_to(Mode.ASK, RDP)
     event = ground.event((22, ground.ec2.open(22)), (3389, ground.ec2.open(3389)))
     with pytest.raises(Crash):
-        ground.walks_with(event, Faults(6, Kind.BEFORE))
+        ground.walks_with(event, Faults(7, Kind.BEFORE))
     ground.clock.advance(AFTER_THE_LEASE)
     ground.walks(event)
     assert ground.ec2.ports() == [443, 3389]

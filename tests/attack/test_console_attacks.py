@@ -602,7 +602,7 @@ def test_a_press_that_was_taken_back_is_not_replayed(counter: Desk) -> None:
         request_id="w",
         door=Door.SLACK,
     )
-    back = Said(case=a_case().id, plan_hash=HASH, approve=True, reason="misread", withdraw=True)
+    back = Said(case=a_case().id, ask=1, plan_hash=HASH, approve=True, reason="misread", withdraw=True)
     answer(back, who, counter.store, counter.clock, home=HOME, engine="0.1.0")
     assert counter.hears(pressed).status == 200
     assert counter.hears(replace(pressed, request_id="another")).status == 200
@@ -640,4 +640,4 @@ def _token(console: World, cookie: str, case: Case) -> str:
     session = console.sessions().read(Request("GET", "/", headers={"cookie": cookie}))
     assert session
     assert case.ask
-    return console.sessions().csrf(session, "answer", case.id, case.ask.plan_hash)
+    return console.sessions().csrf(session, "answer", case.id, case.ask.plan_hash, str(case.ask.seq))

@@ -30,11 +30,12 @@ from chalicelib.console.reception import Console
 from chalicelib.console.routes import routes
 from chalicelib.console.web import Reply, Request
 from chalicelib.delivery.office import Office
+from chalicelib.domain.case import Case
 from chalicelib.domain.delivery import Delivery, Destination
 from chalicelib.domain.errors import RedressError, StoreError
 from chalicelib.domain.limits import Limits
 from chalicelib.domain.policy import Integration
-from chalicelib.domain.ports import Change
+from chalicelib.domain.ports import Change, Notice
 from chalicelib.flow import notify
 from chalicelib.settings import Settings
 from local.fakes.oidc import FakeOidc, Fault
@@ -292,6 +293,15 @@ def _people() -> dict[str, Any]:
     return dict(POLICY["people"])
 
 
+def noted(house: House, case: Case, *notices: Notice) -> None:
+    """They stand in the outbox, to be told."""
+    stands = house.world.cases.case(case.digest, case.episode)
+    assert stands
+    house.world.keep(stands)
+    kept = stands.model_copy(update={"version": stands.version + 2})
+    house.world.cases.commit(Change(case=kept, notices=notices))
+
+
 def walked(house: House) -> None:
     """Every page, every form and every door, on the good way and on each failing one; then what the notifier tells."""
     case, ticketed = house.world.asked(1), house.world.ticketed(2)
@@ -332,11 +342,7 @@ def walked(house: House) -> None:
     ask = notify.asked(case, case.ask) if case.ask else pytest.fail("nobody is asked")
     ticket = ticketed.ticket or pytest.fail("there is no ticket")
     opened = notify.ticket(ticket)
-    stands = house.world.cases.case(case.digest, case.episode)
-    assert stands
-    house.world.keep(stands)
-    kept = stands.model_copy(update={"version": stands.version + 2})
-    house.world.cases.commit(Change(case=kept, notices=(ask, opened)))
+    noted(house, case, ask, opened)
     for attempt in range(14):
         house.slack.revoked = attempt == 1
         if attempt == 0:
@@ -433,6 +439,44 @@ def test_a_secret_that_cannot_be_read_is_not_told_and_lets_nothing_through(
     assert found_in(house, house.everything()) == []
     assert found_in(house, "".join(capfd.readouterr())) == []
     assert house.slack.messages(CHANNEL) == []
+
+
+def brought(house: House, held: dict[str, dict[str, str]]) -> list[tuple[str, str]]:
+    """How far each of these systems was told of a ticket, with these credentials."""
+    manager = boto3.client("secretsmanager", region_name=DEPLOYMENT.region)
+    manager.put_secret_value(
+        SecretId=house.front.settings.secret("notifier"), SecretString=json.dumps({"integrations": held})
+    )
+    ticketed = house.world.ticketed(2)
+    opened = notify.ticket(ticketed.ticket or pytest.fail("there is no ticket"))
+    noted(house, ticketed, opened)
+    for system in held:
+        where = Destination(kind="ticket", to=system)
+        house.tells(
+            Delivery(notice=opened.id, kind=opened.kind, case=opened.case, at=opened.at, destination=where)
+        )
+    told = house.front.told.deliveries(opened.case)
+    return [(line.state, line.said) for line in told.lines] if told else []
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", " "])
+def test_what_echo_leaves_at_a_tokens_end_keeps_nobody_from_being_told(house: House, end: str) -> None:
+    held = {name: {key: value + end for key, value in CREDENTIALS[name].items()} for name in SYSTEMS}
+    assert brought(house, held) == [("told", "")] * len(SYSTEMS)
+
+
+@pytest.mark.parametrize("sign", ["\n", "\r\n", "\u201d"])
+def test_a_token_that_no_header_takes_leaves_the_notifier_on_no_way(
+    house: House, sign: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """http.client tells whoever catches nothing the whole value, and Lambda would log it."""
+    lines = brought(
+        house, {name: {"token": f"{TOKEN}{sign}more"} for name in ("jira", "servicenow", "github")}
+    )
+    assert [state for state, _ in lines] == ["waiting"] * 3
+    assert all("the header Authorization holds a line break" in said for _, said in lines)
+    assert found_in(house, house.everything()) == []
+    assert found_in(house, "".join(capfd.readouterr())) == []
 
 
 def test_a_defect_of_ours_is_an_error_that_tells_nothing(

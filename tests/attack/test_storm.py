@@ -203,7 +203,7 @@ def test_of_five_hundred_asks_none_is_lost_each_channel_keeps_its_order_and_a_di
         assert kept
         mine = ELSE if place % 5 == 0 else MAIN
         assert {line.destination.to: line.state for line in kept.lines if line.kind == "ask"}[mine] == "told"
-        assert kept.waiting_since is None
+        assert kept.due is None
     # order: what was told in a channel is what was sent there, in that order, once
     for channel in (MAIN, ELSE):
         assert storm.delivered[f"slack:{channel}"] == storm.fifo.order[f"slack:{channel}"]

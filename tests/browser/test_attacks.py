@@ -117,13 +117,23 @@ def token_of(room: Room, page: Page, purpose: str, case: Case) -> str:
     session = room.world.sessions(site).read(Request("GET", "/", headers={"cookie": cookie}))
     assert isinstance(session, Session)
     assert isinstance(case.ask, Ask)
-    return room.world.sessions(site).csrf(session, purpose, case.id, case.ask.plan_hash)
+    return room.world.sessions(site).csrf(session, purpose, case.id, case.ask.plan_hash, str(case.ask.seq))
+
+
+def fields_of(ask: Ask, token: str) -> dict[str, str]:
+    return {
+        "answer": "approve",
+        "reason": "x",
+        "plan_hash": ask.plan_hash,
+        "ask": str(ask.seq),
+        "token": token,
+    }
 
 
 def form(room: Room, case: Case, token: str, **more: str) -> str:
     """A page that sends an approval by itself."""
     assert case.ask
-    fields = {"answer": "approve", "reason": "x", "plan_hash": case.ask.plan_hash, "token": token, **more}
+    fields = {**fields_of(case.ask, token), **more}
     inputs = "".join(f'<input type="hidden" name="{name}" value="{value}">' for name, value in fields.items())
     action = f"{room.front.url}/cases/{case.id}/answer"
     return f'<form id="f" method="post" action="{action}">{inputs}</form><script>document.getElementById("f").submit()</script>'
@@ -176,7 +186,7 @@ def test_the_same_form_from_our_own_origin_would_decide(room: Room) -> None:
         token = token_of(room, page, "answer", case)
         page.goto(f"{room.front.url}/cases/{case.id}")
         assert case.ask
-        fields = {"answer": "approve", "reason": "x", "plan_hash": case.ask.plan_hash, "token": token}
+        fields = fields_of(case.ask, token)
         page.evaluate(
             "([to, fields]) => { const f = document.createElement('form'); f.method = 'post'; f.action = to;"
             " for (const [name, value] of Object.entries(fields)) { const i = document.createElement('input');"
@@ -188,17 +198,19 @@ def test_the_same_form_from_our_own_origin_would_decide(room: Room) -> None:
 
 
 @pytest.mark.parametrize(
-    "whose", ["missing", "another case", "another plan", "another session", "another purpose"]
+    "whose", ["missing", "another case", "another plan", "another ask", "another session", "another purpose"]
 )
 def test_a_token_that_is_for_something_else_decides_nothing(room: Room, whose: str) -> None:
     case, other = room.world.asked(1), room.world.asked(2)
     assert case.ask
     with room.open(ANNA) as page, room.open(VERA) as veras:
-        asked = case.ask.model_copy(update={"plan_hash": "9" * 64})
+        planned = case.ask.model_copy(update={"plan_hash": "9" * 64})
+        asked = case.ask.model_copy(update={"seq": 9})
         token = {
             "missing": "",
             "another case": token_of(room, page, "answer", other),
-            "another plan": token_of(room, page, "answer", case.model_copy(update={"ask": asked})),
+            "another plan": token_of(room, page, "answer", case.model_copy(update={"ask": planned})),
+            "another ask": token_of(room, page, "answer", case.model_copy(update={"ask": asked})),
             "another session": token_of(room, veras, "answer", case),
             "another purpose": token_of(room, page, "comment", case),
         }[whose]

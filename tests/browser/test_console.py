@@ -210,6 +210,33 @@ def test_every_page_fits_its_screen_and_axe_finds_nothing(
     assert wrong == {}
 
 
+def test_every_page_of_the_menu_is_in_sight_on_a_phone(room: Room) -> None:
+    with room.open(OLGA) as page:
+        page.goto(f"{room.front.url}/log")
+        links = page.get_by_role("navigation", name="Pages").get_by_role("link").all()
+        boxes = [one.bounding_box() for one in links]
+        assert len(boxes) == 9
+        assert [
+            box for box in boxes if box is None or box["x"] < 0 or box["x"] + box["width"] > PHONE[0]
+        ] == []
+
+
+def test_a_refused_form_is_in_sight_with_what_was_typed(room: Room) -> None:
+    case = room.world.asked()
+    with room.open(OLGA) as page:
+        page.goto(f"{room.front.url}/cases/{case.id}")
+        page.get_by_text("Exempt", exact=True).first.click()
+        form = page.locator("form[action*='/exempt']")
+        form.get_by_label("For how many days").evaluate("one => one.removeAttribute('max')")
+        form.get_by_label("For how many days").fill("400")
+        form.get_by_label("Why").fill("the partner moves on Friday")
+        form.get_by_role("button").click()
+        page.get_by_role("alert").get_by_text("Nothing was changed").wait_for()
+        assert form.get_by_label("Why").is_visible()
+        assert form.get_by_label("Why").input_value() == "the partner moves on Friday"
+        assert form.get_by_label("For how many days").input_value() == "400"
+
+
 def test_an_auditors_way_shows_everything_in_scope_and_nothing_to_press(room: Room) -> None:
     console, now = room.world, room.world.clock.now()
     case = console.fixed()

@@ -33,6 +33,7 @@ from chalicelib.domain.contract import (
     Step,
 )
 from chalicelib.domain.control import Control, EdgeCase, EventRule, Status
+from chalicelib.domain.dossier import Dossier
 from chalicelib.domain.finding import Actor, Severity, Target
 from chalicelib.domain.policy import Engagement, PolicySetting
 from chalicelib.domain.ports import DeploymentRole, Enrolment, Exemption, Freeze, ModeSetting, Owner
@@ -237,6 +238,7 @@ class FakeLedger:
     deployers: list[DeploymentRole] = field(default_factory=list)
     answerable: list[Owner] = field(default_factory=list)
     swept: list[Sweep] = field(default_factory=list)
+    kept: list[Dossier] = field(default_factory=list)
     standing: PolicySetting | None = None
     invited: tuple[Engagement, ...] = ()
 
@@ -265,6 +267,15 @@ class FakeLedger:
     def resource_records(self, resource: str, since: datetime, until: datetime, /) -> Iterable[FakeStored]:
         del since, until
         return reversed(self._of(resource=resource))
+
+    def beside(self, case: Case, until: datetime, most: int, /) -> Iterable[FakeStored]:
+        del until
+        about = self._of(resource=case.target.resource)
+        others = [one for one in about if json.loads(one.body)["chain"] != case.id]
+        return [*reversed(others)][:most]
+
+    def dossier(self, case: str) -> Dossier | None:
+        return next((one for one in self.kept if one.case == case), None)
 
     def cases(self, state: CaseState | None = None, /) -> Iterable[Case]:
         return [case for case in self.known if state in {None, case.state}]
@@ -449,7 +460,7 @@ class Shell:
         return Outside(
             catalog=lambda: self.catalog,
             remediations=lambda: (REMEDIATION,),
-            books=lambda _stage: Books(HOME, self.ledger, self.ledger.case),
+            books=lambda _stage: Books(HOME, self.ledger, self.ledger.case, self.ledger.dossier),
             post=self.post,
             address=lambda stage, url: url or f"https://{stage}.example/api",
             read_state=lambda _remediation, _target, _params: self.state,

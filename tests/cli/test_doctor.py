@@ -73,7 +73,7 @@ def deploy(
 
 
 def examine(ledger: Any) -> dict[str, list[Check]]:
-    books = Books(HOME, ledger, ledger.case)
+    books = Books(HOME, ledger, ledger.case, ledger.dossier)
     found: dict[str, list[Check]] = {}
     for check in Doctor(SETTINGS, boto3.client, lambda: books, NOW).checks():  # type: ignore[arg-type]  # one overload for each service
         found.setdefault(check.name, []).append(check)
@@ -153,7 +153,7 @@ def test_tables_that_may_not_be_described_are_not_taken_for_absent(ledger: Any) 
         def describe_table(self, **_: object) -> None:
             raise ClientError({"Error": {"Code": "AccessDeniedException"}}, "DescribeTable")
 
-    books = Books(HOME, ledger, ledger.case)
+    books = Books(HOME, ledger, ledger.case, ledger.dossier)
     assert Doctor(SETTINGS, lambda _service: Denied(), lambda: books, NOW)._nowhere() is False
 
 
@@ -382,6 +382,20 @@ def test_the_hardest_account_counts(ledger: Any) -> None:
     )
     (critical,) = examine(ledger)["quorum critical"]
     assert (critical.health, critical.says.startswith("rule member wants 3 of 3")) == (Health.WARN, True)
+
+
+@pytest.mark.usefixtures("account")
+def test_controls_that_are_asked_about_together_need_a_quorum_together(ledger: Any) -> None:
+    deploy()
+    usual = {**a_policy().policy.rules[0].model_dump(mode="json"), "quorum": 1, "severities": []}
+    ssh = {**usual, "name": "ssh", "controls": ["ec2-open-ssh"], "approvers": ["anna"], "doors": ["cli"]}
+    ledger.standing = a_policy(rules=[ssh, {**usual, "name": "rest", "approvers": ["bert", "carla"]}])
+    (high,) = examine(ledger)["quorum high"]
+    assert high.health is Health.WARN
+    assert high.says.startswith("rule ssh + rest wants 1 of 0")
+    ledger.standing = a_policy(rules=[ssh])
+    (high,) = examine(ledger)["quorum high"]
+    assert (high.health, "no rule fits ec2-open-ssh, ec2-open-rdp" in high.says) == (Health.FAIL, True)
 
 
 @pytest.mark.usefixtures("account")

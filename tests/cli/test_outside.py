@@ -75,6 +75,7 @@ def test_an_endpoint_that_does_not_answer_is_not_taken_for_bad_credentials(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     with pytest.raises(NoAccountError, match=r"cannot be reached .* AWS_ENDPOINT_URL"):
         real().books("dev")
 

@@ -12,7 +12,7 @@ from chalicelib.domain.case import CaseState
 from chalicelib.domain.contract import Call, MonthlyCost, Plan
 from chalicelib.domain.errors import RedressError
 from chalicelib.domain.ports import DeploymentRole, Enrolment, Exemption, Owner
-from chalicelib.domain.sweep import Part, Sweep
+from chalicelib.domain.sweep import OPEN_CASES, Part, Sweep
 from chalicelib.domain.ticket import TicketState
 from chalicelib.flow.command import AnswerAsk, Undo
 
@@ -69,7 +69,7 @@ def test_an_answer_shows_the_plan_and_sends_the_hash_that_was_shown(
     case = redress.ledger.ask()
     result = redress(word, case.id, "--reason", "r", "--stage", "prod", "--api", "https://x.example")
     assert result.exit_code == 0, result.output
-    command = AnswerAsk(case=case.id, plan_hash=HASH, approve=approve, reason="r")
+    command = AnswerAsk(case=case.id, ask=1, plan_hash=HASH, approve=approve, reason="r")
     assert redress.posted == [("prod", "https://x.example", command)]
     assert redress.questions[0].startswith(asks)
     for part in (
@@ -144,7 +144,7 @@ def test_an_undo_is_shown_as_one(redress: Any) -> None:
     call = Call(service="s3", operation="PutBucketAcl", params={}, why="as it was")
     case = redress.ledger.ask(kind=Kind.UNDO, undo=undone, plan=Plan(calls=(call,), monthly_cost=cost))
     text = redress("deny", case.id, "--reason", "r").stdout
-    for part in ("arn:olga", "2031-05-14T12:00:00.000Z", "12.05 USD: a bucket for logs", "undo"):
+    for part in ("arn:olga", "2031-05-14T12:00:00.000Z", "US$ 12.05 a month: a bucket for logs", "undo"):
         assert part in text
     assert "undo run 2: as it was" in redress("waiting").stdout
     redress.ledger.ask(plan=Plan(monthly_cost=MonthlyCost(usd_cents=None, basis="no price list")))
@@ -214,8 +214,9 @@ def test_a_case_shows_what_it_waits_for_and_what_was_answered(redress: Any) -> N
 
 def test_a_case_that_waits_for_nothing_says_nothing_of_it(redress: Any) -> None:
     case = redress.ledger.tell()
-    text = redress("case", case.id).stdout
-    assert not any(line.startswith(("asked", "ticket", "owner", "looked")) for line in text.splitlines())
+    lines = redress("case", case.id).stdout.splitlines()
+    told = lines[: next(number for number, line in enumerate(lines) if not line.strip())]
+    assert [line.partition(" ")[0] for line in told] == ["case", "resource", "state", "reason"]
 
 
 # ------------------------------------------------------------------------------------------------------------ tickets
@@ -311,24 +312,25 @@ def test_a_sweep_says_how_far_it_is_and_what_it_could_not_read(redress: Any) -> 
         Part(name="a", remediation="ec2_close_ssh", region="eu-central-1", failing={"c": 2}),
         Part(name="b", remediation="ec2_close_ssh", region="eu-west-1", failing={"c": 1}),
         Part(name="d", remediation="ec2_close_ssh", region="me-south-1", unread="the Region is switched off"),
+        Part(name=OPEN_CASES, remediation="", region="", failing={"c": 3}),  # the same ones, met once more
     )
     going = Sweep(
         id="s",
         account=MEMBER,
         by="the schedule",
         started_at=NOW - timedelta(hours=1),
-        expected=("a", "b", "d", "e"),
+        expected=("a", "b", "d", "e", OPEN_CASES),
         baseline=("c",),
         done=parts,
     )
     redress.ledger.swept = [going]
     (shown,) = redress.json("sweeps")
-    assert (shown["parts"], shown["ended"], shown["failing"]) == ("3 of 4", "under way", {"c": 3})
+    assert (shown["parts"], shown["ended"], shown["failing"]) == ("4 of 5", "under way", {"c": 3})
     assert shown["unread"] == {"d": "the Region is switched off"}
     assert "d: the Region is switched off" in redress("sweeps").stdout
     redress.ledger.swept = [going.model_copy(update={"started_at": NOW - timedelta(hours=6)})]
     assert redress.json("sweeps")[0]["ended"] == "abandoned"
-    redress.ledger.swept = [going.model_copy(update={"completed_at": NOW, "done": parts[2:]})]
+    redress.ledger.swept = [going.model_copy(update={"completed_at": NOW, "done": parts[2:3]})]
     assert redress.json("sweeps")[0]["ended"] == "2031-05-07T12:00:00.000Z"
     assert "none seen" in redress("sweeps").stdout
     redress.ledger.swept = []

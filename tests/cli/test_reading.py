@@ -1,22 +1,56 @@
 """The commands that read: log, cases, case, plan, controls, remediations, limits, doctor."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from pydantic_core import to_json
 
 from chalicelib.cli.doctor import Check, Health
 from chalicelib.cli.ledger import since
-from chalicelib.cli.main import _gist
 from chalicelib.domain.contract import Mode
-from chalicelib.domain.errors import RefusedCommandError, StoreError
+from chalicelib.domain.dossier import Dossier, Incident
+from chalicelib.domain.errors import RefusedCommandError, StoreError, UnreadableError
 from chalicelib.domain.finding import GLOBAL
+from chalicelib.domain.policy import Policy, PolicySetting
 from chalicelib.domain.ports import Enrolment, ModeSetting
 from chalicelib.domain.record import Draft, Head, RecordType, digest_of, seal
 
 NOW = datetime(2031, 5, 7, 12, 0, tzinfo=UTC)
 HOME, MEMBER = "111122223333", "444455556666"
+
+
+def draft(kind: RecordType, data: dict[str, Any], resource: str = "") -> Draft:
+    return Draft(
+        type=kind,
+        source_id="s",
+        step="s",
+        occurred_at=NOW,
+        account=HOME,
+        region=GLOBAL,
+        resource=resource,
+        data=data,
+    )
+
+
+def keep(redress: Any, one: Draft, chain: str = f"SYS#{HOME}#203105") -> None:
+    """A record of another chain than a case's."""
+    (record,) = seal(chain, Head(), [one], NOW + timedelta(minutes=1), "0.1.0")
+    redress.ledger.stored.append(FakeStored(record.body, record.hash))
+
+
+def people(named: dict[str, Any]) -> PolicySetting:
+    rules = [{"name": "all", "approvers": [*named]}]
+    policy = Policy.model_validate_json(to_json({"people": named, "rules": rules}))
+    return PolicySetting(policy=policy, by="olga", at=NOW, reason="r")
+
+
+@dataclass(frozen=True)
+class FakeStored:
+    body: str
+    hash: str
 
 
 def setting(mode: Mode, account: str = MEMBER) -> ModeSetting:
@@ -32,7 +66,7 @@ def test_the_log_is_shown_newest_first_and_filtered(redress: Any) -> None:
     resource = redress.ledger.known[0].target.resource
     assert len(redress.json("log", "--resource", resource)) == 3
     assert redress.json("log", "--resource", resource, "--account", MEMBER) == []
-    assert "fixed" in redress("log").stdout
+    assert "Fixed: nothing is left to do" in redress("log").stdout
 
 
 def test_the_log_of_everything_covers_home_and_every_member(redress: Any) -> None:
@@ -55,11 +89,8 @@ def test_the_log_of_everything_covers_home_and_every_member(redress: Any) -> Non
 def test_the_log_of_several_accounts_is_one_log_newest_first(redress: Any) -> None:
     redress.ledger.members = [Enrolment(account=MEMBER, by="jane", at=NOW)]
     redress.ledger.tell()
-    older = Draft(
-        type=RecordType.ENROLLED, source_id="s", step="enrol", occurred_at=NOW, account=MEMBER, region=GLOBAL
-    )
-    (record,) = seal(f"SYS#{MEMBER}#203105", Head(), [older], NOW + timedelta(minutes=1), "0.1.0")
-    redress.ledger.stored.append(type(redress.ledger.stored[0])(record.body, record.hash))
+    enrolled = draft(RecordType.ENROLLED, {}).model_copy(update={"account": MEMBER})
+    keep(redress, enrolled, f"SYS#{MEMBER}#203105")
     assert [body["type"] for body in redress.json("log")] == ["ENROLLED", "RESULT", "DECIDED", "RECEIVED"]
 
 
@@ -80,78 +111,22 @@ def test_where_nothing_is_found_it_is_said_in_a_sentence(
     assert redress(*arguments, "--json").stdout == ""
 
 
-@pytest.mark.parametrize(
-    "kind, data, says",
-    [
-        (
-            "INTENT",
-            {"plan": {"calls": [{"service": "ec2", "operation": "RevokeSecurityGroupIngress"}]}},
-            "about to call ec2:RevokeSecurityGroupIngress",
-        ),
-        (
-            "MODE_CHANGED",
-            {"before": None, "after": {"mode": "act"}, "reason": "r"},
-            "act (was never set) · r",
-        ),
-        ("MODE_CHANGED", {"before": {"mode": "act"}, "after": {"mode": "ask"}}, "ask (was act)"),
-        ("FREEZE_ON", {"after": {"scope": "ALL"}, "reason": "r"}, "scope ALL · r"),
-        (
-            "EXEMPTION_GRANTED",
-            {"after": {"code": "accepted_risk", "owner": "net", "expires_at": "2031-06-01"}},
-            "accepted_risk, owner net, until 2031-06-01",
-        ),
-        (
-            "CONFIG_CHANGED",
-            {"after": {"kind": "redrive", "queue": "events", "most": 5}},
-            "redrive events, at most 5",
-        ),
-        ("CONFIG_CHANGED", {"after": {}, "reason": "r"}, "r"),
-        (
-            "CONFIG_CHANGED",
-            {"after": {"role_arn": "arn:r", "tool": "cdk", "removed": False}},
-            "arn:r deploys code with cdk",
-        ),
-        (
-            "CONFIG_CHANGED",
-            {"after": {"role_arn": "arn:r", "tool": "cdk", "removed": True}},
-            "arn:r deploys no code any more",
-        ),
-        ("CONFIG_CHANGED", {"before": {"owner": "ann"}, "after": {"owner": "bob"}}, "owner bob"),
-        (
-            "UNDO_INTENT",
-            {"plan": {"calls": [{"service": "s3", "operation": "PutPublicAccessBlock"}]}},
-            "about to call s3:PutPublicAccessBlock",
-        ),
-        (
-            "ASKED",
-            {"plan": {"calls": [{"service": "s3", "operation": "PutPublicAccessBlock"}]}, "reason": "r"},
-            "asked whether to call s3:PutPublicAccessBlock · r",
-        ),
-        ("ANSWERED", {"approve": True, "by": "arn:jane", "reason": "r"}, "approved · r · by arn:jane"),
-        (
-            "ANSWER_REFUSED",
-            {"approve": False, "by": {"arn": "arn:jane"}, "refused": "expired", "reason": "r"},
-            "denied, not taken: expired · r · by arn:jane",
-        ),
-        ("ANSWER_REFUSED", {"approve": True, "problem": "too old"}, "approved, not taken: too old"),
-        ("TICKET_OPENED", {"ticket": "d-t1", "why": "w", "because": ""}, "d-t1 · w"),
-        ("TICKET_CLOSED", {"ticket": "d-t1", "why": "w", "because": "fixed"}, "d-t1 · fixed · w"),
-        (
-            "SNOOZED",
-            {"before": [], "after": [{"code": "snooze", "owner": "ann", "expires_at": "2031-06-01"}]},
-            "snooze, owner ann, until 2031-06-01",
-        ),
-        (
-            "EXEMPTION_REVOKED",
-            {"before": {"code": "undo", "expires_at": "2031-06-01"}, "after": {}},
-            "undo, which was to last until 2031-06-01",
-        ),
-        ("REQUESTED", {"after": {"kind": "undo", "case": "c-1"}, "reason": "r"}, "undo c-1 · r"),
-        ("REQUESTED", {"after": {"kind": "sweep", "account": None}}, "sweep"),
-    ],
-)
-def test_a_record_says_what_it_is_about(kind: str, data: dict[str, Any], says: str) -> None:
-    assert _gist({"type": kind, "actor": None, "data": data}) == says
+def test_the_log_says_in_sentences_what_was_done_and_by_whom(redress: Any) -> None:
+    jane = f"arn:aws:iam::{HOME}:user/jane"
+    refused = {"by": {"arn": jane}, "command": {"kind": "exempt"}, "refused": "who owns it does not grant it"}
+    keep(redress, draft(RecordType.COMMAND_REFUSED, refused))
+    assert f"{jane} was refused exempt: who owns it does not grant it" in redress("log").stdout
+    redress.ledger.standing = people({"jane": {"name": "Jane", "identities": [jane]}})
+    assert "Jane was refused exempt: who owns it does not grant it" in redress("log").stdout
+
+
+def test_the_log_is_shown_though_the_policy_cannot_be_read(redress: Any) -> None:
+    def unreadable() -> None:
+        raise UnreadableError("POLICY does not hold a readable PolicySetting")
+
+    redress.ledger.tell()
+    redress.ledger.policy = unreadable
+    assert "Fixed: nothing is left to do" in redress("log").stdout
 
 
 @pytest.mark.parametrize("stage", ["Dev", "a" * 13, "1a", "", "\x1b[31mx"])
@@ -200,6 +175,33 @@ def test_a_case_is_shown_whole_and_verified(redress: Any) -> None:
     assert (shown["broken"], len(shown["records"])) == (None, 3)
 
 
+def test_a_case_tells_what_people_said_of_it_and_did_with_it_in_hand(redress: Any) -> None:
+    case = redress.ledger.tell()
+    jane = f"arn:aws:iam::{HOME}:user/jane"
+    by = {"by": {"arn": jane}, "reason": "the partner moves on Friday"}
+    of, resource = {"case": case.id}, case.target.resource
+    refused = {**by, "approve": True, "refused": "you made the change"}
+    keep(redress, draft(RecordType.COMMENTED, by | of, resource))
+    keep(redress, draft(RecordType.ANSWER_REFUSED, refused, resource), f"ANSWER#{case.id}#1")
+    keep(redress, draft(RecordType.COMMENTED, {**by, "case": "of another", "reason": "not this"}, resource))
+    incident = Incident(declared=True, root_cause="a leaked key", reason="seen in logs", by=jane, at=NOW)
+    redress.ledger.kept = [Dossier(case=case.id, holder=jane, held_since=NOW, incident=incident)]
+    redress.ledger.standing = people({"jane": {"name": "Jane", "identities": [jane]}})
+    text = redress("case", case.id).stdout
+    for part in (
+        "in the hands of  Jane, since 2031-05-07T12:00:00.000Z",
+        "incident         caused by a leaked key, says Jane at 2031-05-07T12:00:00.000Z: seen in logs",
+        "Jane says: the partner moves on Friday",
+        "An answer by Jane does not count: you made the change",
+        "verified: 3 records",
+    ):
+        assert part in text
+    assert "not this" not in text
+    (shown,) = redress.json("case", case.id)
+    assert {one["type"] for one in shown["beside"]} == {"COMMENTED", "ANSWER_REFUSED"}
+    assert (len(shown["records"]), shown["dossier"]["holder"]) == (3, jane)
+
+
 def _forge(stored: list[Any]) -> None:
     stored[1] = type(stored[1])(stored[1].body.replace("observe", "ignored"), stored[1].hash)
 
@@ -228,8 +230,8 @@ def test_a_case_that_is_read_under_another_name_does_not_hold(redress: Any) -> N
     [
         (_forge, "record 2: the stored bytes"),
         (lambda stored: stored.pop(1), "record 2 is missing"),
-        (lambda stored: stored.pop(), "names 3 records and 2 are stored"),
-        (lambda stored: stored.clear(), "names 3 records and 0 are stored"),
+        (lambda stored: stored.pop(), "record 3 is missing: the case names record 3 as its last"),
+        (lambda stored: stored.clear(), "record 1 is missing: the case names record 3 as its last"),
     ],
 )
 def test_a_case_whose_records_do_not_hold_says_so_and_fails(

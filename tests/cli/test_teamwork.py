@@ -176,12 +176,12 @@ def test_what_people_do_with_a_case_is_sent_as_it_was_said(redress: Any) -> None
         ("incident", case.id, "--none", "--cause", "drill", "--reason", "r"): CallIncident(
             case=case.id, declared=False, root_cause="drill", reason="r"
         ),
-        ("open-ticket", case.id, "--reason", "by hand"): WantTicket(case=case.id, reason="by hand"),
+        ("open-ticket", case.id, "--reason", "by hand"): WantTicket(case=case.id, ask=1, reason="by hand"),
         ("withdraw", case.id, "--reason", "hasty"): AnswerAsk(
-            case=case.id, plan_hash="f" * 64, approve=True, reason="hasty", withdraw=True
+            case=case.id, ask=1, plan_hash="f" * 64, approve=True, reason="hasty", withdraw=True
         ),
         ("approve", case.id, "--break-glass", "--yes", "--reason", "now"): AnswerAsk(
-            case=case.id, plan_hash="f" * 64, approve=True, reason="now", break_glass=True
+            case=case.id, ask=1, plan_hash="f" * 64, approve=True, reason="now", break_glass=True
         ),
     }
     for line in commands:

@@ -208,6 +208,15 @@ def test_a_second_factor_counts_when_the_provider_names_one_that_the_policy_take
     assert not world.sign_in()[0].mfa
 
 
+@pytest.mark.parametrize("amr", [["otp"], ["hwk"], ["swk"], ["pwd", "otp"], ["fido"]])
+def test_one_method_alone_is_no_second_factor_unless_the_policy_says_so(world: World, amr: list[str]) -> None:
+    """RFC 8176: these name a method, and only `mfa` says that there were several."""
+    world.idp.claims["amr"] = amr
+    assert not world.sign_in()[0].mfa
+    world.provider = world.provider.model_copy(update={"amr": ("mfa", amr[-1])})
+    assert world.sign_in()[0].mfa
+
+
 @pytest.mark.parametrize("amr", ["mfa", {"mfa": True}, [["mfa"]], None, True])
 def test_a_second_factor_is_not_read_out_of_nonsense(world: World, amr: object) -> None:
     world.idp.claims["amr"] = amr

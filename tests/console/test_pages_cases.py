@@ -2,30 +2,38 @@
 
 from collections.abc import Iterator
 from datetime import timedelta
+from html import unescape
 
 import pytest
+from pydantic import JsonValue
 
-from chalicelib.domain.case import CaseState
-from chalicelib.domain.contract import Call, Plan
+from chalicelib.domain.approval import Ask, Kind, Undone
+from chalicelib.domain.case import Case, CaseState, Run
+from chalicelib.domain.contract import Call, Cause, Outcome, Plan
 from chalicelib.domain.delivery import TicketRef
 from chalicelib.domain.dossier import Dossier, Incident
 from chalicelib.domain.finding import Actor, Severity
 from chalicelib.domain.policy import Integration
+from chalicelib.domain.ports import Freeze
+from chalicelib.flow import record
 from tests.console.world import (
     ANNA,
     BEN,
     BUCKET,
     HOSTILE,
     MALLORY,
+    MEMBER,
     OLGA,
     SSH,
     Forms,
     World,
     bucket,
     minutes,
+    revoking,
     text_of,
     world,
 )
+from tests.fakes.cases import HOME
 
 
 @pytest.fixture
@@ -91,6 +99,18 @@ def test_a_case_says_what_why_where_how_far_and_until_when(console: World) -> No
         assert part in said, part
 
 
+@pytest.mark.parametrize("owner", ["Anna Berg", "ANNA berg ", "\uff21nna Berg", ANNA])
+def test_who_may_approve_is_said_as_the_policy_judges_it(console: World, owner: str) -> None:
+    people = console.set_policy().model_dump(mode="json")["people"]
+    people["ben"]["identities"] = [f"arn:aws:iam::{HOME}:user/ben"]
+    rules = [{"name": "web", "approvers": ["group:security"], "doors": ["console"]}]
+    console.set_policy({"people": people, "rules": rules})
+    said = text_of(console.get(f"/cases/{console.asked(answerable=owner).id}"))
+    assert "Anna Berg may not: answers for the account" in said
+    assert "Ben Okoro may not: has no identity for the doors that the rule names" in said
+    assert "Olga Lind may not" not in said
+
+
 def test_an_object_that_a_call_names_is_marked_as_a_whole(console: World) -> None:
     page = console.get(f"/cases/{console.asked().id}").body
     marked = [row for row in page.split("<tr")[1:] if 'class="named"' in row.partition(">")[0]]
@@ -130,6 +150,121 @@ def test_a_repair_shows_what_was_read_before_and_after(console: World) -> None:
     assert 'class="is"' not in page
     assert "approved by Anna Berg" in text_of(console.get(f"/cases/{console.fixed(51).id}"))
     assert "/undo#main" in page
+
+
+def undone(console: World, case: Case, *outcomes: Outcome) -> Case:
+    """The case after undos of its run that ended so."""
+    now = console.clock.now()
+    wanted = Undone(
+        run=1, by=OLGA, reason="it cut off the backup", owner="team-a", until=now + timedelta(days=7)
+    )
+    for number, outcome in enumerate(outcomes, 2):
+        run = Run(
+            seq=number,
+            source_id="answer",
+            controls=(SSH,),
+            generation=1,
+            started_at=now,
+            lease_until=now + minutes(2),
+            cause=Cause(at=now, actor=MALLORY),
+            before={},
+            plan=revoking(case.target),
+            plan_hash="a" * 64,
+            undo=wanted,
+        )
+        ended = record.result(case, run, now, outcome, "looked again", (), None)
+        case = console.keep(case, record.intent(case, run, {}), ended)
+    return case
+
+
+@pytest.mark.parametrize(
+    "outcomes, offered",
+    [
+        ((), True),
+        ((Outcome.FAILED,), True),
+        ((Outcome.FIXED,), False),
+        ((Outcome.FAILED, Outcome.ALREADY_COMPLIANT), False),
+    ],
+)
+def test_a_run_that_was_taken_back_is_not_offered_again(
+    console: World, outcomes: tuple[Outcome, ...], offered: bool
+) -> None:
+    case = undone(console, console.fixed(), *outcomes)
+    assert ("/undo#main" in console.get(f"/cases/{case.id}", OLGA).body) is offered
+
+
+def authorizing(case: Case) -> Ask:
+    """An ask to bring back what a run revoked: a rule for the same addresses as one that stays."""
+    assert case.ask
+    asked = case.ask
+    rule: dict[str, JsonValue] = {
+        "IpProtocol": "tcp",
+        "FromPort": 22,
+        "ToPort": 22,
+        "IpRanges": [{"CidrIp": "10.0.0.0/8"}],
+    }
+    call = Call(
+        service="ec2",
+        operation="AuthorizeSecurityGroupIngress",
+        params={"GroupId": case.target.id, "IpPermissions": [rule]},
+        why="Restore what the run revoked",
+    )
+    until = asked.expires_at + timedelta(days=7)
+    wanted = Undone(run=1, by=OLGA, reason="it cut off the backup", owner="team-a", until=until)
+    return asked.model_copy(update={"plan": Plan(calls=(call,)), "kind": Kind.UNDO, "undo": wanted})
+
+
+def test_what_an_undo_adds_is_shown_and_what_has_the_same_addresses_is_not_marked(console: World) -> None:
+    case = console.asked()
+    page = console.get(f"/cases/{console.keep(case.model_copy(update={'ask': authorizing(case)})).id}")
+    rows = page.body.split("<tr")[1:]
+    assert not [row for row in rows if 'class="named"' in row.partition(">")[0]]
+    added = unescape(" ".join(row for row in rows if 'class="is"' in row.partition(">")[0]))
+    assert '"CidrIp": "10.0.0.0/8"' in added
+
+
+def test_an_undo_is_decided_for_reasons_of_its_own(console: World) -> None:
+    case = console.asked()
+    said = text_of(console.get(f"/cases/{case.id}"))
+    assert ("This must be closed now" in said, "What was cut off is needed" in said) == (True, False)
+    console.keep(case.model_copy(update={"ask": authorizing(case)}))
+    said = text_of(console.get(f"/cases/{case.id}"))
+    assert ("This must be closed now" in said, "What was cut off is needed" in said) == (False, True)
+
+
+@pytest.mark.parametrize(
+    "scope, concerns",
+    [
+        ("ALL", True),
+        (f"ACCOUNT#{HOME}", True),
+        (f"CONTROL#{HOME}#{SSH}", True),
+        (f"CONTROL#{HOME}#{BUCKET}", False),
+        (f"ACCOUNT#{MEMBER}", False),
+    ],
+)
+def test_where_one_decides_it_is_said_that_changes_are_stopped(
+    console: World, scope: str, concerns: bool
+) -> None:
+    case = console.asked()
+    freeze = Freeze(scope=scope, frozen=True, by=OLGA, at=console.clock.now(), reason="a bad release")
+    console.set(freezes=(freeze,))
+    said = text_of(console.get(f"/cases/{case.id}"))
+    assert ("by Olga Lind : a bad release" in said) is concerns
+    assert ("an approval now changes nothing" in said) is concerns
+    assert "a bad release" in console.get("/approvals").body
+    console.set(freezes=(freeze.model_copy(update={"frozen": False}),))
+    for path in (f"/cases/{case.id}", "/approvals"):
+        assert "Changes are stopped" not in console.get(path).body
+
+
+def test_names_in_what_the_engine_says_stay_as_they_are_written(console: World) -> None:
+    mixed = console.asked(1, reason="because T0REDRESS and sg-0AA are names. it is so")
+    first = console.asked(2, reason="iam-unused-credentials: exempt by slack:T0REDRESS/U0OLGA0001")
+    assert "<p>Because T0REDRESS and sg-0AA are names. it is so.<" in console.get(f"/cases/{mixed.id}").body
+    assert (
+        "<p>iam-unused-credentials: exempt by slack:T0REDRESS/U0OLGA0001.<"
+        in console.get(f"/cases/{first.id}").body
+    )
 
 
 def test_records_of_other_chains_about_the_case_are_part_of_its_story(console: World) -> None:
@@ -228,6 +363,7 @@ def test_cases_are_listed_by_state_and_page_by_page(console: World) -> None:
         console.keep(console.new(bucket(number), BUCKET, "s3_block_public_access"))
         console.clock.advance(seconds=1)
     first = console.get("/cases")
+    assert 'value="stale"' not in first.body, "a state to which no case comes"
     assert first.body.count("<tr>") == 26
     following = first.body.partition('rel="next"')[0].rpartition('href="')[2].partition('"')[0]
     second = console.get(following.removeprefix("/api").replace("&amp;", "&"))

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -113,6 +114,28 @@ def test_whoever_is_not_signed_in_is_sent_to_do_so_and_nothing_is_read(console: 
     assert reply.body == ""
 
 
+@pytest.mark.parametrize("several", [False, True])
+def test_the_filters_of_the_page_that_was_wanted_come_along_through_the_sign_in(
+    console: World, several: bool
+) -> None:
+    other = {"name": "slack", "title": "Slack", "issuer": ISSUER, "client_id": "1.2"}
+    corp = {"name": "corp", "title": "Example SSO", "issuer": ISSUER, "client_id": "redress"}
+    console.set_policy({"providers": [corp, other] if several else [corp]})
+    reply = console.get("/approvals?control=ec2-open-ssh&account=1", None)
+    wanted = "/api/login/corp?to=%2Fapprovals%3Fcontrol%3Dec2-open-ssh%26account%3D1"
+    assert wanted in (reply.body if several else reply.headers["Location"])
+
+
+def test_whoever_opens_where_a_form_is_sent_is_led_to_the_page_that_has_the_form(console: World) -> None:
+    case = console.asked()
+    for form in ("answer", "snooze"):
+        reply = console.get(f"/cases/{case.id}/{form}", ANNA)
+        assert (reply.status, reply.headers["Location"]) == (303, f"/api/cases/{case.id}")
+        assert console.get(f"/cases/{case.id}/{form}", VERA).status == 404
+    reply = console.get("/logout", ANNA)
+    assert (reply.status, reply.headers["Location"], reply.cookies) == (303, "/api/", ())
+
+
 def test_with_several_providers_the_person_chooses(console: World) -> None:
     other = {"name": "slack", "title": "Slack", "issuer": ISSUER, "client_id": "1.2"}
     one = {"name": "corp", "title": HOSTILE[:40], "issuer": ISSUER, "client_id": "redress"}
@@ -143,6 +166,26 @@ def test_an_invited_auditor_is_known_when_coming_back(console: World) -> None:
     now = console.clock.now()
     console.set(kept=invited(now + timedelta(days=1), now))
     assert console.get(f"/login/return?code={AUDIT.replace('#', '%23')}", None).status == 303
+
+
+def test_an_invitation_is_to_an_address_however_it_is_written(console: World) -> None:
+    now, comes_as = console.clock.now(), f"email:{ISSUER}#ada@audit.example"
+    invitation = invited(now + timedelta(days=1), now)
+    invitation = invitation.model_copy(update={"identity": f"email:{ISSUER}#Ada@Audit.example"})
+    console.set(kept=invitation)
+    assert console.get(f"/login/return?code={comes_as.replace('#', '%23')}", None).status == 303
+    assert console.get("/", comes_as).status == 200
+    assert "Nadia of Example Audit" in console.get("/people", comes_as).body
+    assert console.get("/", comes_as.replace("ada", "\uff41da")).status == 403, "a look-alike is nobody"
+
+
+@pytest.mark.parametrize("kept", [{"revoked": True}, {"until": timedelta()}, {"at": timedelta(days=1)}])
+def test_an_invitation_that_is_not_in_force_hides_no_other_one(console: World, kept: dict[str, Any]) -> None:
+    """Who comes by an old one's identity is not known by it, and the provider's next word counts."""
+    now = console.clock.now()
+    dates = {name: now + value if name != "revoked" else value for name, value in kept.items()}
+    console.set(kept=invited(now + timedelta(days=2), now).model_copy(update=dates))
+    assert console.get(f"/login/return?code={AUDIT.replace('#', '%23')}", None).status == 403
 
 
 def test_a_sign_in_that_fails_is_over(console: World) -> None:

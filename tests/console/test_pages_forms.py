@@ -8,6 +8,7 @@ import pytest
 
 from chalicelib.console.pages.sign_in import form
 from chalicelib.console.web import Reply, Request
+from chalicelib.domain.approval import principal
 from chalicelib.domain.case import Case
 from chalicelib.domain.errors import ConflictError, StoreError
 from chalicelib.domain.finding import Severity
@@ -85,6 +86,29 @@ def test_without_a_reason_nothing_is_decided(console: World, fields: dict[str, s
     assert answers(console, case) == []
 
 
+@pytest.mark.parametrize("another", [{}, {"plan_hash": "f" * 64}, {"seq": 2}], ids=str)
+def test_a_refused_answer_keeps_what_was_typed_unless_the_ask_or_its_plan_is_another(
+    console: World, another: dict[str, object]
+) -> None:
+    case, cookie, words = console.asked(), console.signed_in(ANNA), "it is too long " * 40
+    fields = fill(console, case, cookie, "deny", reason="own", words=words)
+    assert case.ask
+    console.keep(case.model_copy(update={"ask": case.ask.model_copy(update=another)}))
+    page = console.post(f"/cases/{case.id}/answer", fields, cookie).body
+    assert (f'value="{words.strip()}"' in page) is not bool(another)
+    assert page.count(" checked>") == (0 if another else 1)
+
+
+def test_a_sign_in_that_was_too_old_for_an_answer_leads_back_to_the_case(console: World) -> None:
+    case = console.asked(severity=Severity.CRITICAL)
+    cookie = console.signed_in(ANNA, mfa=True)
+    fields = fill(console, case, cookie, "approve")
+    console.clock.advance(timedelta(minutes=6))
+    page = console.post(f"/cases/{case.id}/answer", fields, cookie)
+    assert page.status == 409
+    assert f"/api/login/corp?to=%2Fcases%2F{case.id}&amp;fresh=1" in page.body
+
+
 def test_an_answer_that_is_neither_yes_nor_no_is_none(console: World) -> None:
     case = console.asked()
     cookie = console.signed_in(ANNA)
@@ -159,6 +183,18 @@ def test_another_plan_than_the_one_that_was_shown_is_not_approved(console: World
     assert answers(console, case) == []
 
 
+def test_a_page_of_an_ask_that_is_over_decides_nothing_about_the_next(console: World) -> None:
+    case = console.asked()
+    cookie = console.signed_in(ANNA)
+    fields = fill(console, case, cookie, "approve")
+    assert case.ask
+    console.keep(case.model_copy(update={"ask": case.ask.model_copy(update={"seq": 2}), "asks": 2}))
+    reply = console.post(f"/cases/{case.id}/answer", fields, cookie)
+    assert (reply.status, console.settings.answers(case.id, 2)) == (409, None)
+    assert "that ask is over, and another one waits" in reply.body
+    assert console.post(f"/cases/{case.id}/answer", {**fields, "ask": "2"}, cookie).status == 403
+
+
 def test_breaking_the_glass_decides_alone_and_is_offered_to_few(console: World) -> None:
     case = console.asked(severity=Severity.CRITICAL)
     assert "Break the glass" not in console.get(f"/cases/{case.id}", ANNA).body
@@ -173,15 +209,15 @@ def test_breaking_the_glass_decides_alone_and_is_offered_to_few(console: World) 
     assert console.post(f"/cases/{other.id}/answer", fields, forged).status == 403
 
 
-def test_an_owner_who_may_only_look_may_still_deny(console: World) -> None:
-    case = console.asked(account=MEMBER, owner="vera@example.org")
+def test_who_answers_for_the_account_and_may_only_look_may_still_deny(console: World) -> None:
+    case = console.asked(account=MEMBER, answerable="vera@example.org")
     page = Forms(console.get(f"/cases/{case.id}", VERA).body)
     assert [hidden["answer"] for _, hidden in page.forms if "answer" in hidden] == ["deny"]
     assert answer(console, case, VERA, "deny", reason="It is meant to be so").status == 303
 
 
 def test_a_viewer_decides_nothing(console: World) -> None:
-    case = console.asked(account=MEMBER)
+    case = console.asked(account=MEMBER, owner="vera@example.org")  # a tag, which anybody may have put there
     cookie, other = console.signed_in(VERA), console.signed_in(ANNA)
     assert not [
         hidden for _, hidden in Forms(console.get(f"/cases/{case.id}", VERA).body).forms if "answer" in hidden
@@ -191,7 +227,7 @@ def test_a_viewer_decides_nothing(console: World) -> None:
     session = sessions.read(Request("GET", "/", headers={"cookie": cookie}))
     assert session
     assert case.ask
-    token = sessions.csrf(session, "answer", case.id, case.ask.plan_hash)
+    token = sessions.csrf(session, "answer", case.id, case.ask.plan_hash, str(case.ask.seq))
     reply = console.post(f"/cases/{case.id}/answer", {**fields, "token": token}, cookie)
     assert (reply.status, answers(console, case)) == (409, [])
 
@@ -243,6 +279,7 @@ def test_a_form_without_a_session_is_lost_and_the_person_told(console: World) ->
     reply = console.post(f"/cases/{case.id}/answer", fields, "")
     assert reply.status == 401
     assert "What you sent was not taken" in reply.body
+    assert f'href="/api/login/corp?to=%2Fcases%2F{case.id}%2Fanswer"' in reply.body
     assert answers(console, case) == []
 
 
@@ -304,6 +341,7 @@ def recorded(console: World, case: Case) -> list[str]:
             {"control": SSH, "code": "accepted_risk", "days": "30", "owner": "team@example.org"},
             "EXEMPTION_GRANTED",
         ),
+        ("ticket", {}, "REQUESTED"),
         ("take_up", {}, "REQUESTED"),
     ],
 )
@@ -318,6 +356,28 @@ def test_a_command_is_carried_out_and_recorded_under_the_persons_name(
     assert recorded(console, case) == [record]
     (one,) = console.ledger.beside(case, console.clock.now(), 60)
     assert OLGA in one.body
+
+
+def test_no_ticket_takes_the_place_of_an_ask_that_nobody_saw(console: World) -> None:
+    reply = send(console, console.asked(), "ticket", ask="2")
+    assert reply.status == 409
+    assert "that ask is over, and another one waits" in reply.body
+
+
+@pytest.mark.parametrize(
+    "kind, fields",
+    [
+        ("snooze", {"days": "7"}),
+        ("exempt", {"control": SSH, "code": "accepted_risk", "days": "180", "owner": "somebody"}),
+    ],
+)
+def test_who_made_the_change_does_not_put_it_out_of_reach(
+    console: World, kind: str, fields: dict[str, str]
+) -> None:
+    case = console.asked(requesters=(principal(OLGA),))
+    reply = send(console, case, kind, **fields)
+    assert (reply.status, "who made the change does not have it left alone" in reply.body) == (409, True)
+    assert console.settings.exemption(case.target.account, SSH, case.target.resource) is None
 
 
 def test_an_undo_of_a_run_is_asked_for(console: World) -> None:
@@ -359,6 +419,24 @@ def test_a_command_that_is_refused_says_why(console: World) -> None:
     )
     assert reply.status == 409
     assert "Nothing was changed:" in text_of(reply)
+
+
+def test_a_refused_form_is_open_and_has_what_was_typed_into_it(console: World) -> None:
+    typed = {"code": "compensating", "days": "400", "owner": HOSTILE[:40], "words": "long thought about"}
+    page = send(console, console.asked(), "exempt", control=SSH, **typed).body
+    (form,) = [part.partition("</form>")[0] for part in page.split("<details open>")[1:]]
+    assert '/exempt#main"' in form
+    assert 'name="days" type="number" min="1" max="180" value="400"' in form
+    assert '<option value="compensating" selected>' in form
+    assert 'value="long thought about"' in form
+    assert "&lt;script&gt;" in form
+    assert page.count("long thought about") == 1
+
+
+def test_an_incident_that_is_refused_keeps_which_it_was(console: World) -> None:
+    page = send(console, console.asked(), "incident", declared="no", root_cause="a test", words="").body
+    assert 'name="declared" value="no" required checked' in page
+    assert 'value="a test"' in page
 
 
 @pytest.mark.parametrize("kind", ["incident", "take_up", "undo", "exempt"])

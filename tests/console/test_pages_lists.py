@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.adapters.dynamodb import QUIET_DAYS, READ_AT_ONCE, Page, Sought
+from chalicelib.adapters.dynamodb import QUIET_DAYS, READ_AT_ONCE, Page, Sought, account_spent, actor_spent
 from chalicelib.console import render
 from chalicelib.console.pages import sentences
 from chalicelib.domain.breaker import Breaker, Miss, Missed
@@ -14,7 +14,8 @@ from chalicelib.domain.case import CaseState
 from chalicelib.domain.contract import Mode
 from chalicelib.domain.figures import Day, Figures, Taken
 from chalicelib.domain.finding import Actor, Severity
-from chalicelib.domain.ports import Enrolment, Freeze, ModeSetting, SweepChange
+from chalicelib.domain.limits import Reservation, Spent
+from chalicelib.domain.ports import Change, Enrolment, Freeze, ModeSetting, SweepChange
 from chalicelib.domain.record import Draft, RecordType, seal
 from chalicelib.domain.sweep import Part, Sweep
 from tests.adapters.samples import exemption
@@ -175,6 +176,7 @@ def test_every_type_of_record_is_told_in_a_sentence(console: World) -> None:
     assert sentences.entry({**body, "type": "FROM_THE_FUTURE"}, policy).says == "From the future"
 
 
+@pytest.mark.thorough
 def test_a_page_of_the_ledger_looks_at_no_more_than_it_may(console: World) -> None:
     for number in range(READ_AT_ONCE + 5):
         event(console, number)
@@ -204,7 +206,8 @@ def test_a_control_shows_its_mode_in_each_account_capped_by_its_ceiling(console:
     assert "Olga Lind" in one
     assert "as a fresh deployment has it" in one
     assert "ec2.amazonaws.com" in one
-    assert "CC6.1" in one
+    assert "SOC 2 CC6.1" in one
+    assert "one leaked key or one unpatched server" in one
 
 
 def test_exemptions_show_who_answers_for_them_and_whether_they_are_over(console: World) -> None:
@@ -237,11 +240,35 @@ def test_switches_and_limits_tell_what_may_stop_us(console: World) -> None:
     said = text_of(console.get("/switches"))
     assert "everything Stopped Olga Lind" in said
     assert f"{SSH} in account {HOME} Stopped" in said
-    assert f"{HOME} 0 20 Within" in said
+    assert f"account {HOME} 0 20 Within" in said
     theirs = text_of(console.get("/switches", VERA))
     assert "everything Stopped" in theirs
     assert HOME not in theirs
     assert "Changes are stopped" in console.get("/", VERA).body
+
+
+def test_a_control_or_an_actor_at_its_limit_is_told_though_the_account_is_within(console: World) -> None:
+    case, now = console.asked(), console.clock.now()
+    mine = Reservation(at=now, case=case.id, run=1, controls=(SSH,), writes=5)
+    much = Reservation(at=now, case=case.id, run=2, controls=(), writes=20)
+    over = Reservation(at=now - timedelta(hours=1), case=case.id, run=3, controls=(BUCKET,), writes=5)
+    spent = (
+        Spent(key=account_spent(HOME), version=1, reservations=(over, mine)),
+        Spent(key=actor_spent("mallory"), version=1, reservations=(much,)),
+        Spent(key=actor_spent("ann"), version=1, reservations=(over,)),
+    )
+    moved = case.model_copy(update={"version": case.version + 1})
+    console.cases.commit(Change(case=moved, spent=spent))
+    page = console.get("/switches")
+    said = text_of(page)
+    assert f"account {HOME} 5 20 Within {SSH} in account {HOME} 5 5 At the limit" in said
+    assert "an actor, the last time in this case 20 20 At the limit" in said
+    assert said.count("an actor") == 1
+    assert BUCKET not in said
+    assert f'href="/api/cases/{case.id}"' in page.body
+    theirs = text_of(console.get("/switches", VERA))
+    assert "an actor" not in theirs
+    assert "What actors spent is of all accounts" in theirs
 
 
 def test_breakers_tell_what_went_wrong_and_the_overview_of_those_that_are_open(console: World) -> None:
@@ -327,6 +354,15 @@ def test_the_overview_tells_outcomes_repair_times_and_what_waits(console: World)
     assert "The figures are of all accounts" in text_of(console.get("/", VERA))
 
 
+def test_what_was_not_counted_yet_is_not_said_to_be_nothing(console: World) -> None:
+    now = console.clock.now()
+    object.__setattr__(console.desk, "books", Counted(console, Figures(counted_from=now, counted_until=now)))
+    said = text_of(console.get("/"))
+    assert (
+        "No repair is among the records up to 3 Aug 2026, 12:00 UTC ; later ones are not counted yet." in said
+    )
+
+
 def test_the_overview_of_a_fresh_deployment_says_that_there_is_nothing_yet(console: World) -> None:
     said = text_of(console.get("/"))
     assert "Nobody is asked for anything." in said
@@ -399,7 +435,3 @@ def test_nobody_asked_is_nothing_read(console: World) -> None:
 )
 def test_a_length_of_time_is_told_in_the_units_that_matter(length: timedelta, said: str) -> None:
     assert render.span(length) == said
-
-
-def test_money_that_is_unknown_is_called_so() -> None:
-    assert (render.money(None), render.money(1234)) == ("unknown", "US$ 12.34 a month")

@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
 
@@ -17,11 +18,14 @@ from chalicelib.console.hooks import Heard
 from chalicelib.console.pages import door
 from chalicelib.console.reception import Console
 from chalicelib.console.routes import routes
+from chalicelib.console.session import Session
 from chalicelib.console.slack import Counter
 from chalicelib.console.web import Reply, Request
 from chalicelib.domain.errors import StoreError
 from chalicelib.domain.policy import PolicySetting
-from tests.console.world import ANNA, SITE, World, world
+from chalicelib.flow import governing
+from tests.console.world import ANNA, AUDIT, SITE, World, invited, world
+from tests.fakes.cases import HOME
 
 SECRET = "a hook's secret"
 
@@ -90,7 +94,7 @@ class Gateway:
             "requestContext": {
                 "httpMethod": method,
                 "resourcePath": route,
-                "requestId": "gateway-1",
+                "requestId": "chosen-by-the-client",
                 "path": f"/api{route.format(**parts)}",
                 "identity": {"sourceIp": "192.0.2.1"},
             },
@@ -127,7 +131,28 @@ def test_a_page_comes_back_with_its_headers_and_type(console: World, gateway: Ga
     assert answer["headers"]["Content-Security-Policy"].startswith("default-src 'none'")
     assert case.target.id in answer["body"]
     assert gateway.seen[-1].path == f"/cases/{case.id}"
-    assert gateway.seen[-1].request_id == "gateway-1"
+
+
+def test_each_look_of_an_auditor_is_on_record_whatever_request_id_the_browser_sends(
+    console: World, gateway: Gateway
+) -> None:
+    now = console.clock.now()
+    console.set(kept=invited(now + timedelta(days=9), now))
+
+    def viewed(session: Session, path: str, request_id: str) -> None:
+        governing.viewed(
+            console.settings, console.clock, session.identity, path, request_id, home=HOME, engine="0.1.0"
+        )
+
+    object.__setattr__(console.desk, "viewed", viewed)
+    cookie = console.signed_in(AUDIT)
+    paths = ["/", "/exemptions", "/log"]
+    for path in paths:
+        assert gateway.call("GET", path, headers={"Cookie": [cookie]})["statusCode"] == 200
+    tables = [console.client.scan(TableName=name) for name in console.client.list_tables()["TableNames"]]
+    bodies = [json.loads(item["body"]["S"]) for table in tables for item in table["Items"] if "body" in item]
+    looks = [one["data"]["path"] for one in bodies if one.get("type") == "VIEWED"]
+    assert sorted(looks) == sorted(paths)
 
 
 def test_several_cookies_are_several_headers(gateway: Gateway) -> None:

@@ -242,25 +242,27 @@ def test_a_form_is_nobodys_without_a_session(sessions: Sessions) -> None:
 
 
 @pytest.mark.parametrize(
-    "purpose, case, plan_hash, who",
+    "purpose, case, plan_hash, ask, who",
     [
-        ("deny", "c1", HASH, {}),
-        ("decide", "c2", HASH, {}),
-        ("decide", "c1", "i" * 64, {}),
-        ("decide", "c1", HASH, {"id": "two"}),
-        ("decide", "c1", HASH, {"identity": "oidc:https://idp.example#bob"}),
-        ("decide", f"c1{HASH}", "", {}),
-        ('decide", "c1', "", HASH, {}),
+        ("deny", "c1", HASH, "1", {}),
+        ("decide", "c2", HASH, "1", {}),
+        ("decide", "c1", "i" * 64, "1", {}),
+        ("decide", "c1", HASH, "2", {}),
+        ("decide", "c1", HASH, "1", {"id": "two"}),
+        ("decide", "c1", HASH, "1", {"identity": "oidc:https://idp.example#bob"}),
+        ("decide", f"c1{HASH}", "", "1", {}),
+        ("decide", "c1", f"{HASH}1", "", {}),
+        ('decide", "c1', "", HASH, "1", {}),
     ],
 )
-def test_a_token_is_for_one_sign_in_purpose_case_and_plan(
-    sessions: Sessions, purpose: str, case: str, plan_hash: str, who: dict[str, str]
+def test_a_token_is_for_one_sign_in_purpose_case_ask_and_plan(
+    sessions: Sessions, purpose: str, case: str, plan_hash: str, ask: str, who: dict[str, str]
 ) -> None:
-    token = sessions.csrf(ANNA, "decide", "c1", HASH)
-    sessions.check_post(posted(), ANNA, "decide", token, case="c1", plan_hash=HASH)
+    token = sessions.csrf(ANNA, "decide", "c1", HASH, "1")
+    sessions.check_post(posted(), ANNA, "decide", token, case="c1", plan_hash=HASH, ask="1")
     with pytest.raises(SignInError, match="out of date"):
         sessions.check_post(
-            posted(), ANNA.model_copy(update=who), purpose, token, case=case, plan_hash=plan_hash
+            posted(), ANNA.model_copy(update=who), purpose, token, case=case, plan_hash=plan_hash, ask=ask
         )
 
 

@@ -343,9 +343,11 @@ def test_attack_anything_at_all_unsigned(body: bytes, given_signature: str, at: 
         encoded(payload(value="")),
         encoded(payload(value="[" * 50_000)),
         encoded(payload(value="[]")),
-        encoded(payload(value=json.dumps({"case": "../../etc", "plan_hash": HASH}))),
-        encoded(payload(value=json.dumps({"case": a_case().id, "plan_hash": "x"}))),
-        encoded(payload(value=json.dumps({"case": 7, "plan_hash": HASH}))),
+        encoded(payload(value=json.dumps({"case": "../../etc", "ask": 1, "plan_hash": HASH}))),
+        encoded(payload(value=json.dumps({"case": a_case().id, "ask": 1, "plan_hash": "x"}))),
+        encoded(payload(value=json.dumps({"case": 7, "ask": 1, "plan_hash": HASH}))),
+        encoded(payload(value=json.dumps({"case": a_case().id, "plan_hash": HASH}))),
+        encoded(payload(value=json.dumps({"case": a_case().id, "ask": True, "plan_hash": HASH}))),
         encoded(payload(actions=[{"type": "button", "action_id": "approve", "value": {"case": 1}}])),
     ],
 )
@@ -408,13 +410,29 @@ def test_attack_button_on_a_high_severity(severity: Severity) -> None:
 
 
 def test_attack_other_plan_and_expired_ask(desk: Desk) -> None:
-    desk.hears(desk.request(encoded(payload(value=json.dumps({"case": a_case().id, "plan_hash": "0" * 64})))))
+    desk.hears(
+        desk.request(
+            encoded(payload(value=json.dumps({"case": a_case().id, "ask": 1, "plan_hash": "0" * 64})))
+        )
+    )
     desk.clock.advance(timedelta(hours=8))
     desk.hears(desk.request(BODY))
     assert desk.types == [RecordType.ANSWER_REFUSED] * 2
     assert desk.stored is None
     assert "plan changed" in desk.told[0][1]
     assert "expired" in desk.told[1][1]
+
+
+def test_attack_press_for_an_ask_that_is_over(desk: Desk) -> None:
+    """A card that was not changed yet, or a recorded press: the next ask has the same plan, and maybe other terms."""
+    stands = desk.store.cases[0]
+    next_ask = ask(severity=Severity.MEDIUM, seq=2)
+    version = stands.version + 1
+    desk.store.commit(Change(case=stands.model_copy(update={"ask": next_ask, "asks": 2, "version": version})))
+    desk.hears(desk.request(BODY))
+    assert desk.store.answers(stands.id, 2) is None
+    assert desk.types == [RecordType.ANSWER_REFUSED]
+    assert "that ask is over" in desk.told[0][1]
 
 
 # ------------------------------------------------------------------------------------------------------------- bad luck
@@ -567,6 +585,6 @@ def test_the_manifest_names_our_doors() -> None:
     console = "https://CONSOLE-HOST/STAGE"
     assert manifest["settings"]["interactivity"] == {"is_enabled": True, "request_url": console + PRESSES}
     assert manifest["oauth_config"]["redirect_urls"] == [console + RETURN_PATH]
-    assert manifest["oauth_config"]["scopes"] == {"bot": ["chat:write", "users:read", "usergroups:read"]}
+    assert manifest["oauth_config"]["scopes"] == {"bot": ["chat:write", "users:read"]}
     assert len(manifest["display_information"]["long_description"]) >= 174
     assert len(manifest["display_information"]["description"]) <= 140

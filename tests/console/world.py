@@ -271,9 +271,10 @@ class World:
         reason: str = "it was there before the control was raised",
         requesters: tuple[str, ...] = (),
         owner: str = "platform-team@example.org",
+        answerable: str = "",
         actor: Actor | None = None,
     ) -> Case:
-        """A case about an open port, waiting for a person."""
+        """A case about an open port, waiting for a person: `owner` is its tag, `answerable` the account's owner."""
         case = self.new(group(number, account), SSH, "ec2_revoke_open_ingress", owner=owner, actor=actor)
         now = self.clock.now()
         plan = revoking(case.target)
@@ -286,12 +287,14 @@ class World:
             plan_hash=f"{number:064x}",
             before=OPEN_STATE,
             requesters=requesters,
+            owner=answerable,
             reason=reason,
             severity=severity,
             notes=("The group is used by 3 network interfaces.",),
             as_code='resource "aws_security_group" "web" {\n  # without the rule\n}',
         )
-        case = case.model_copy(update={"state": CaseState.WAITING, "ask": ask, "asks": 1, "decision": "ask"})
+        waits = {"state": CaseState.WAITING, "ask": ask, "asks": 1, "decision": "ask", "actors": requesters}
+        case = case.model_copy(update=waits)
         return self.keep(case, received(case, now), record.asked(case, ask, "event"))
 
     def new(

@@ -133,6 +133,20 @@ def test_what_waits_is_frozen_ends_or_was_not_told_is_named() -> None:
     assert "Not told yet: slack:C0000001 of c-1, for 3 days: is_archived" in said
 
 
+def test_all_that_was_not_told_is_counted_also_what_was_tried_in_vain_since() -> None:
+    told, at = FakeTold(), UNTIL - timedelta(hours=9)
+    line = Line(
+        destination=Destination(kind="mail", to="people"), notice="n", kind="ask", at=at, state="waiting"
+    )
+    young = line.model_copy(update={"at": UNTIL})
+    for number in range(150):
+        due = UNTIL + timedelta(minutes=number) if number % 2 else None
+        tried = line.model_copy(update={"due_at": due})
+        told.keep(Deliveries(case=f"c-{number}", lines=(tried, young), version=1))
+    said = [one for one in lines(facts(FakeDesk(), told)) if one.startswith("Not told yet")]
+    assert said[-1] == "Not told yet: and 145 more"
+
+
 def test_a_quiet_day_says_so() -> None:
     said = [*lines(EMPTY)]
     assert said[2:] == [

@@ -89,6 +89,7 @@ def nodes_of(node: Any) -> list[dict[str, Any]]:
 # -- what others chose stays text --------------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 @settings(deadline=None, max_examples=60)
 @given(texts)
 def test_adf_is_a_valid_document_of_text(text: str) -> None:

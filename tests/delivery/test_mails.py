@@ -187,6 +187,7 @@ def test_what_looks_the_same_afterwards_is_said_to() -> None:
 
 def test_a_control_that_is_gone_is_named_all_the_same() -> None:
     assert "  - gone-control" in owners(result(controls=["gone-control"]))
+    assert "ISO 27001 A.8.24" in owners(result())
     bare = CONTROLS[KNOWN].model_copy(update={"frameworks": {}})
     written = to_owner(result(), samples.case(), Ran(), controls={KNOWN: bare}, policy=None, as_code="")
     assert written
@@ -237,12 +238,15 @@ def test_a_run_is_found_on_record_by_its_number() -> None:
 
 
 def test_a_digest_that_no_channel_takes_is_a_mail() -> None:
-    storm = raised(storm_of("C0000001", "a-control", "111111111111", START), more=5, settled=2)
+    storm = raised(storm_of("C0000001", "a-control", "111111111111", START, asks=True), more=5, settled=2)
     written = of_storm(storm, "https://console.example.org/approvals", "is_archived")
     assert written.subject == "[Redress] 3 wait for an answer: a-control"
     for part in ("3 wait", "C0000001: is_archived", "Look: https://console.example.org/approvals"):
         assert part in written.text
     assert "Look: redress waiting" in of_storm(storm, "", "x").text
+    unasked = of_storm(storm.model_copy(update={"asks": False}), "", "x")
+    assert unasked.subject == "[Redress] 5 cases more: a-control"
+    assert "Look: redress log" in unasked.text
 
 
 # -- what others chose -------------------------------------------------------------------------------------------------

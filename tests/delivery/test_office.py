@@ -12,12 +12,25 @@ from pydantic import JsonValue
 from chalicelib.adapters.slack import Slack
 from chalicelib.catalog import load
 from chalicelib.delivery import daily, routes, storms
-from chalicelib.delivery.office import GIVE_UP_AFTER, MOST_POLLED, Office, _Page
+from chalicelib.delivery.office import (
+    GIVE_UP_AFTER,
+    MOST_LOST,
+    MOST_POLLED,
+    MOST_POSTS,
+    MOST_REPLIES,
+    MOST_RESENT,
+    MOST_WAITING,
+    PATIENCE,
+    PATIENT,
+    RESENT_AFTER,
+    Office,
+    _Page,
+)
 from chalicelib.delivery.tickets import key_of
 from chalicelib.domain.approval import Answer, Answers
 from chalicelib.domain.case import Case, CaseState
 from chalicelib.domain.contract import Outcome, canonical
-from chalicelib.domain.delivery import Deliveries, Delivery, Destination, Line
+from chalicelib.domain.delivery import Deliveries, Delivery, Destination, Line, Post
 from chalicelib.domain.errors import (
     AmbiguousError,
     ConflictError,
@@ -207,6 +220,44 @@ def test_the_outcome_stands_in_the_card_and_in_its_thread(world: World) -> None:
     assert "Fixed" in reply.text
 
 
+def test_an_ask_that_is_over_waits_no_more_on_its_card_and_its_thread_says_why(world: World) -> None:
+    case, notice = world.asked()
+    assert case.ask
+    world.deliver(notice)
+    over = notify.about_ask(case, case.ask, "over", START, "repaired by hand")
+    world.stands(
+        case.model_copy(update={"ask": None, "state": CaseState.CLOSED, "reason": "repaired by hand"})
+    )
+    world.deliver(world.noted(over))
+    card, reply = world.chat.messages
+    assert "Waits" not in card.says
+    assert reply.thread == card.ts
+    assert "repaired by hand" in reply.text
+
+
+def test_what_is_taken_back_is_not_fixed_on_the_card_of_the_repair_either(world: World) -> None:
+    case, notice = world.asked()
+    world.deliver(notice)
+    ended, result = fixed(case)
+    world.stands(ended)
+    world.deliver(world.noted(result))
+    reason = "run 1 is taken back: as it was before, and exempt until 2026-12-22"
+    exempt = {"asks": 2, "outcome": None, "state": CaseState.EXEMPT, "reason": reason}
+    world.stands(ended.model_copy(update=exempt))
+    undone = result.model_copy(update={"id": f"{case.id}#run-2", "kind": "undo_fixed"})
+    world.noted(undone)
+    for _ in range(2):
+        world.deliver(undone)
+    repair, undo = world.chat.cards(MAIN)
+    for card in (repair, undo):
+        assert "Fixed" not in card.text
+        assert "taken back" in card.says
+    assert repair.edits == 2
+    assert world.chat.replies(undo.ts) == [
+        text for text in world.chat.replies(undo.ts) if "↩ Taken back" in text
+    ]
+
+
 def test_what_comes_late_shows_the_present(world: World) -> None:
     case, notice = world.asked()
     ended, result = fixed(case)
@@ -316,12 +367,32 @@ def test_a_notice_without_a_case_is_one_message(world: World) -> None:
     assert {line.state for line in world.lines("SWEEP#1").values()} == {"told"}
 
 
-def test_a_notice_that_is_gone_is_an_error_and_no_success(world: World) -> None:
+@pytest.mark.parametrize("where", [SLACK, routes.UNROUTED])
+def test_a_notice_that_is_gone_is_an_error_and_no_success(world: World, where: Destination) -> None:
     _, notice = world.asked()
     world.desk.notices.clear()
     with pytest.raises(StoreError, match="somebody removed it"):
-        world.deliver(notice)
+        world.deliver(notice, where)
     assert world.told.items == {}
+
+
+def test_what_could_not_be_routed_is_told_where_the_policy_says_once_it_can_be_read(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case, notice = world.asked()
+
+    def unreadable() -> PolicySetting:
+        raise StoreError("the policy cannot be read")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(world.desk, "policy", unreadable)
+        with pytest.raises(StoreError, match="the policy cannot be read"):
+            world.deliver(notice, routes.UNROUTED)
+    assert world.queue.sent == []
+    world.deliver(notice, routes.UNROUTED)
+    assert world.queue.sent == [delivery(notice), delivery(notice, PEOPLE)]
+    world.drain()
+    assert [*world.lines(case.id)] == ["slack:C0000MAIN ask", "mail:people ask"]
 
 
 def _reminder(case: Case) -> Notice:
@@ -343,7 +414,7 @@ def test_what_is_busy_is_asked_again_and_the_case_says_what_waits(world: World, 
     assert (line.state, line.attempts, line.said) == ("waiting", 1, str(error))
     found = world.told.deliveries(case.id)
     assert found
-    assert found.waiting_since == START
+    assert found.due == START + timedelta(seconds=error.retry_after)
     world.deliver(notice)
     line = world.lines(case.id)["slack:C0000MAIN ask"]
     assert (line.state, line.attempts, line.said) == ("told", 2, "")
@@ -432,6 +503,34 @@ def test_after_days_it_is_given_up(world: World) -> None:
     assert world.lines(case.id)["slack:C0000MAIN ask"].state == "given_up"
 
 
+def test_nothing_is_given_up_while_an_ask_is_open(world: World) -> None:
+    """72 business hours are nine days."""
+    case, notice = world.asked()
+    assert case.ask
+    ends = START + timedelta(days=11)
+    world.stands(case.model_copy(update={"ask": case.ask.model_copy(update={"expires_at": ends})}))
+    world.chat.broken[MAIN] = UnreachableError("not_in_channel")
+    world.clock.set(ends - timedelta(seconds=1))
+    world.deliver(notice)
+    assert world.lines(case.id)["slack:C0000MAIN ask"].state == "waiting"
+    world.clock.set(ends)
+    world.deliver(notice)
+    assert world.lines(case.id)["slack:C0000MAIN ask"].state == "given_up"
+
+
+@pytest.mark.parametrize("stands", [True, False])
+def test_what_no_ask_is_open_for_is_given_up_after_days(world: World, stands: bool) -> None:
+    case, notice = world.asked()
+    world.desk.known.clear()
+    if stands:
+        world.stands(fixed(case)[0])
+    world.clock.set(START + GIVE_UP_AFTER + timedelta(seconds=1))
+    world.mail.faults = [UnreachableError("no topic")]
+    report = world.noted(notice.model_copy(update={"id": "n", "kind": "case_news"}))
+    world.deliver(report, PEOPLE)
+    assert world.lines(case.id)["mail:people case_news"].state == "given_up"
+
+
 def test_a_card_that_is_refused_is_a_plain_text_and_the_case_says_so(world: World) -> None:
     case, notice = world.asked()
     world.chat.refuses_blocks = True
@@ -448,12 +547,230 @@ def test_a_card_that_is_refused_is_a_plain_text_and_the_case_says_so(world: Worl
     assert message.edits == 1
 
 
-def test_what_is_refused_even_as_text_is_given_up(world: World) -> None:
+def test_a_channel_that_refuses_even_plain_text_is_waited_for_and_the_fallback_is_told(world: World) -> None:
     case, notice = world.asked()
-    world.chat.refuses_all = True
+    world.chat.broken[MAIN] = RejectedError("a refusal of its own")
     world.deliver(notice)
     line = world.lines(case.id)["slack:C0000MAIN ask"]
-    assert (line.state, line.said) == ("given_up", "invalid_blocks")
+    assert (line.state, line.said) == ("waiting", "a refusal of its own; meanwhile to slack:C0000ELSE")
+    world.drain()
+    assert len(world.chat.cards(ELSE)) == 1
+
+
+def test_a_channel_that_was_busy_before_it_could_not_be_reached_is_told_elsewhere_as_well(
+    world: World,
+) -> None:
+    case, notice = world.asked()
+    world.chat.faults = [LaterError("503", 30)]
+    with pytest.raises(LaterError):
+        world.deliver(notice)
+    world.chat.broken[MAIN] = UnreachableError("token_revoked")
+    for _ in range(2):
+        world.deliver(notice)
+        world.drain()
+    assert len(world.chat.cards(ELSE)) == 1
+    line = world.lines(case.id)["slack:C0000MAIN ask"]
+    assert (line.attempts, line.said) == (3, "token_revoked; meanwhile to slack:C0000ELSE")
+
+
+def test_what_a_channel_does_not_take_for_an_hour_is_told_elsewhere_and_holds_nobody_up(world: World) -> None:
+    case, notice = world.asked()
+    world.chat.broken[MAIN] = LaterError("503", 30)
+    for _ in range(2):
+        with pytest.raises(LaterError):
+            world.deliver(notice)
+        world.clock.advance(PATIENCE * 0.6)
+    world.deliver(notice)
+    line = world.lines(case.id)["slack:C0000MAIN ask"]
+    assert (line.state, line.attempts, line.said) == ("waiting", 3, "503; meanwhile to slack:C0000ELSE")
+    world.drain()
+    assert len(world.chat.cards(ELSE)) == 1
+    world.chat.broken.clear()
+    resent(world)
+    assert len(world.chat.cards(MAIN)) == 1
+
+
+def test_one_that_is_late_already_is_tried_a_few_times_before_it_is_told_elsewhere(world: World) -> None:
+    _, notice = world.asked()
+    world.clock.advance(timedelta(hours=5))
+    world.chat.broken[MAIN] = LaterError("ratelimited", 30)
+    for _ in range(PATIENT - 1):
+        with pytest.raises(LaterError):
+            world.deliver(notice)
+    assert world.queue.sent == []
+    world.deliver(notice)
+    assert [one.destination for one in world.queue.sent] == [FALLBACK]
+
+
+def test_what_the_queue_still_has_is_not_sent_again(world: World) -> None:
+    _, notice = world.asked()
+    world.told.keep(Deliveries(case=daily.name_of(START.date()), version=1))
+    world.chat.broken[MAIN] = LaterError("503", 900)
+    for _ in range(3):
+        with pytest.raises(LaterError):
+            world.deliver(notice)
+        world.clock.advance(seconds=900)
+        world.office.sweep()
+    assert world.queue.sent == []
+    world.clock.advance(RESENT_AFTER + timedelta(seconds=1))
+    world.office.sweep()
+    assert world.queue.sent == [delivery(notice)]
+
+
+# -- answers that are lost ---------------------------------------------------------------------------------------------
+
+
+def test_a_card_whose_answers_are_lost_stands_there_a_few_times_at_most(world: World) -> None:
+    case, notice = world.asked()
+    waits = []
+    for _ in range(MOST_LOST - 1):
+        world.chat.loses = AmbiguousError("no answer", 30)
+        with pytest.raises(LaterError) as later:
+            world.deliver(notice)
+        waits.append(later.value.retry_after)
+    world.chat.loses = AmbiguousError("no answer", 30)
+    world.deliver(notice)
+    assert (len(world.chat.cards(MAIN)), waits) == (MOST_LOST, [30, 120])
+    line = world.lines(case.id)["slack:C0000MAIN ask"]
+    assert line.state == "given_up"
+    assert line.said == "no answer; it may stand there 3 times; meanwhile to slack:C0000ELSE"
+    world.chat.loses = None
+    world.drain()
+    assert len(world.chat.cards(ELSE)) == 1
+
+
+def test_a_change_whose_answer_is_lost_is_made_again_until_it_is_answered(world: World) -> None:
+    case, notice = world.asked()
+    world.deliver(notice)
+    ended, result = fixed(case)
+    world.stands(ended)
+    world.noted(result)
+    world.chat.faults = [AmbiguousError("no answer", 30)] * 5
+    world.queue.sent = [delivery(result)]
+    world.drain()
+    (card,) = world.chat.cards(MAIN)
+    assert "Fixed" in card.says
+    assert world.lines(case.id)["slack:C0000MAIN run_fixed"].state == "told"
+
+
+def test_a_mail_whose_answers_are_lost_is_not_sent_for_ever(world: World) -> None:
+    case, notice = world.asked()
+    world.mail.faults = [AmbiguousError("SNS does not answer", 30)] * 9
+    world.queue.sent = [delivery(notice, PEOPLE)]
+    world.drain()
+    assert len(world.mail.faults) == 9 - MOST_LOST
+    line = world.lines(case.id)["mail:people ask"]
+    assert (line.state, line.said) == ("given_up", "SNS does not answer; it may stand there 3 times")
+
+
+def test_a_digest_whose_answers_are_lost_stands_there_a_few_times_and_the_others_are_told_elsewhere(
+    world: World,
+) -> None:
+    for number in range(3):
+        world.deliver(world.asked(number)[1])
+    for number in range(3, 9):
+        world.queue.sent.append(delivery(world.asked(number)[1]))
+        while world.queue.sent:
+            one = world.queue.sent.pop(0)
+            if one.destination == SLACK:
+                world.chat.loses = AmbiguousError("no answer", 30)
+            try:
+                world.office.deliver(one)
+            except LaterError as later:
+                world.clock.advance(seconds=later.retry_after)
+                world.queue.sent.insert(0, one)
+            world.chat.loses = None
+    assert len(world.chat.cards(MAIN)) == 3 + MOST_LOST
+    assert "3 more" in world.chat.cards(ELSE)[3].says
+
+
+# -- what a case keeps in mind -----------------------------------------------------------------------------------------
+
+
+def commented(world: World, case: Case, number: int) -> Notice:
+    return world.noted(notify.news(case, f"r-{number}", START, "a comment"))
+
+
+def test_however_often_people_comment_the_newest_alone_are_remembered(world: World) -> None:
+    case, notice = world.asked()
+    world.deliver(notice)
+    for number in range(MOST_REPLIES + 20):
+        world.deliver(commented(world, case, number))
+    kept = world.told.deliveries(case.id)
+    assert kept
+    (post,) = kept.posts
+    assert (len(post.replies), post.replies[-1]) == (MOST_REPLIES, f"{case.id}#news-r-119|case_news")
+    said = len(world.chat.messages)
+    world.deliver(commented(world, case, MOST_REPLIES + 19))
+    assert len(world.chat.messages) == said
+
+
+def test_of_the_comments_that_wait_the_newest_alone_are_remembered(world: World) -> None:
+    case, notice = world.asked()
+    world.deliver(notice)
+    world.chat.broken[MAIN] = UnreachableError("not_in_channel")
+    for number in range(MOST_WAITING + 5):
+        world.deliver(commented(world, case, number))
+    kept = world.told.deliveries(case.id)
+    assert kept
+    waiting = [one.notice.rpartition("-")[2] for one in kept.lines if one.destination == SLACK]
+    assert waiting == [str(number) for number in range(5, MOST_WAITING + 5)]
+    fallback = [one for one in kept.lines if one.destination == FALLBACK]
+    assert len(fallback) == MOST_WAITING
+
+
+def test_of_many_asks_the_newest_messages_alone_are_remembered(world: World) -> None:
+    page = _Page(world.told, "c-1")
+    for ask in range(MOST_POSTS + 3):
+        page.keep(post=Post(channel=MAIN, ask=ask, ts="1.0", shown=""))
+    assert [one.ask for one in page.now.posts] == [*range(3, MOST_POSTS + 3)]
+
+
+# -- routes that are changed -------------------------------------------------------------------------------------------
+
+
+def routed(world: World, notice: Notice, *routed: Route) -> None:
+    """Under a policy with these routes alone, the notice is told."""
+    policy = POLICY.model_copy(update={"routes": routed})
+    world.desk.setting = PolicySetting(policy=policy, by="ann", at=START, reason="changed")
+    severities = {control.id: control.severity for control in CONTROLS.values()}
+    world.queue.sent += [delivery(notice, one) for one in routes.destinations(notice, policy, severities)]
+    world.drain()
+
+
+def test_a_card_shows_the_present_though_no_route_leads_there_any_more(world: World) -> None:
+    case, notice = world.asked()
+    world.deliver(notice)
+    ended, result = fixed(case)
+    world.stands(ended)
+    routed(world, world.noted(result))
+    (card,) = world.chat.cards(MAIN)
+    assert "Fixed" in card.says
+    assert [audience for audience in world.mail.audiences if audience == "people"] == ["people"]
+
+
+def test_a_digest_counts_who_waits_though_the_route_leads_elsewhere(world: World) -> None:
+    pairs = [world.asked(number) for number in range(6)]
+    for _, notice in pairs:
+        world.deliver(notice)
+    world.drain()
+    for case, _ in pairs:
+        world.clock.advance(seconds=11)
+        ended, result = fixed(case)
+        world.stands(ended)
+        routed(world, world.noted(result), Route(name="moved", channel=ELSE))
+    assert "0 still wait" in world.chat.cards(MAIN)[3].says
+    assert all("Fixed" in card.says for card in world.chat.cards(MAIN)[:3])
+
+
+def resent(world: World) -> None:
+    """The sweep of a quarter of an hour later, and all that it sends, on a day that had its digest."""
+    if world.told.deliveries(daily.name_of(START.date())) is None:
+        world.told.keep(Deliveries(case=daily.name_of(START.date()), version=1))
+    world.clock.advance(timedelta(minutes=15))
+    world.queue.forget()
+    world.office.sweep()
+    world.drain()
 
 
 def test_the_reason_is_cut_and_harmless(world: World) -> None:
@@ -728,6 +1045,56 @@ def test_a_digest_whose_channel_is_gone_is_told_by_mail(world: World) -> None:
     assert "is_archived" in world.mail.sent[0][2]
 
 
+def test_a_digest_that_is_refused_is_a_mail_and_stops_nobody_behind_it(world: World) -> None:
+    for number in range(6):
+        world.deliver(world.asked(number)[1])
+    world.chat.refuses_all = True
+    world.drain()
+    assert "3 wait for an answer" in world.mail.sent[0][1]
+
+
+def test_a_change_of_a_digest_whose_answer_is_lost_is_made_again(world: World) -> None:
+    for number in range(6):
+        world.deliver(world.asked(number)[1])
+    world.chat.faults = [AmbiguousError("no answer", 30)] * 5
+    world.drain()
+    assert "3 more" in world.chat.cards(MAIN)[3].says
+    assert len(world.chat.cards(MAIN)) == 4
+
+
+def test_a_digest_whose_channel_is_busy_for_an_hour_stops_nobody_behind_it(world: World) -> None:
+    for number in range(6):
+        world.deliver(world.asked(number)[1])
+    (follow,) = world.queue.sent
+    world.chat.broken[MAIN] = LaterError("503", 30)
+    world.clock.set(follow.at + PATIENCE)
+    with pytest.raises(LaterError):
+        world.office.deliver(follow)
+    world.clock.advance(seconds=1)
+    world.mail.faults = [UnreachableError("no topic")]
+    world.office.deliver(follow)
+    assert world.mail.sent == []
+    world.office.deliver(follow)
+    assert "3 wait for an answer" in world.mail.sent[0][1]
+
+
+def test_repairs_that_nobody_was_asked_about_take_no_asks_card(world: World) -> None:
+    for number in range(10, 15):
+        case = world.stands(fixed(sample_case(number, asks=0))[0])
+        world.deliver(world.noted(fixed(case)[1]))
+    for number in range(4):
+        world.deliver(world.asked(number)[1])
+    shown = [card.says for card in world.chat.cards(MAIN)]
+    assert len(shown) == 8
+    assert all("Fixed" in says for says in shown[:3])
+    assert "Nobody was asked about them" in shown[3]
+    assert "/log?control=" in shown[3]
+    for number, says in enumerate(shown[4:7]):
+        assert sample_case(number).target.resource in says
+    assert "1 more asks" in shown[7]
+    assert "1 still wait" in shown[7]
+
+
 def test_a_member_whose_digest_cannot_be_edited_waits_and_is_told_elsewhere(world: World) -> None:
     for number in range(4):
         world.deliver(world.asked(number)[1])
@@ -932,6 +1299,29 @@ def test_an_integration_that_is_no_more_is_given_up(world: World, policy: Policy
     assert world.tickets.log == []
 
 
+def test_a_closing_is_nothing_to_a_system_that_never_had_the_ticket(world: World) -> None:
+    world.ticket_fault = UnreachableError("401: the token is not valid")
+    shut = world.noted(notify.ticket(closed(samples.ticket())))
+    world.deliver(shut, JIRA)
+    line = world.lines(shut.case)["ticket:jira ticket_closed"]
+    assert (line.state, line.said) == ("nothing", "nobody there ever heard of it")
+
+
+def test_a_ticket_that_lies_where_the_integration_pointed_before_is_given_up_with_the_reason(
+    world: World,
+) -> None:
+    ticket = brought(world)
+    ref = world.told.reference(ticket.id, "jira")
+    assert ref
+    world.told.keep(ref.model_copy(update={"place": "another", "version": ref.version + 1}))
+    world.deliver(world.noted(notify.ticket(closed(ticket))), JIRA)
+    line = world.lines(ticket.case)["ticket:jira ticket_closed"]
+    assert (line.state, "T-1 lies where this pointed before" in line.said) == ("given_up", True)
+    world.desk.ours = [ticket]
+    assert polled(world) == []
+    assert world.tickets.log == ["create"]
+
+
 def test_a_ticket_that_cannot_be_read_is_our_tables_failure_and_comes_back(world: World) -> None:
     notice = notify.ticket(samples.ticket())
     spoilt = world.noted(notice.model_copy(update={"body": {**notice.body, "ticket": {"digest": 1}}}))
@@ -1011,7 +1401,7 @@ def test_one_that_was_never_brought_there_is_asked_of_nobody(world: World) -> No
     world.deliver(heard(world, ticket), JIRA)
     assert (world.tickets.log, orders(world)) == ([], [])
     assert world.told.reference(ticket.id, "jira") is None
-    assert world.lines(ticket.case)["ticket:jira ticket_heard"].state == "told"
+    assert world.lines(ticket.case)["ticket:jira ticket_heard"].state == "nothing"
 
 
 @pytest.mark.parametrize("place", ["before", "after"])
@@ -1055,15 +1445,16 @@ def polled(world: World) -> list[Delivery]:
     return found
 
 
-def test_open_tickets_are_asked_about_once_a_day_where_they_can_be(world: World) -> None:
+def test_open_tickets_are_asked_about_once_a_day_by_whoever_has_them(world: World) -> None:
+    """Also where they are in no scope any more; not where nobody can be asked, nor where none was brought."""
+    ticket = brought(world)
+    narrowed = POLICY.integrations[0].model_copy(update={"accounts": (MEMBER,)})
     others = (
         Integration(name="hook", system="webhook", at="https://hook.example.org/"),
-        Integration(name="elsewhere", system="jira", project="X", accounts=(MEMBER,)),
+        Integration(name="elsewhere", system="jira", project="X"),
     )
-    integrations = (*POLICY.integrations, *others)
-    policy = POLICY.model_copy(update={"integrations": integrations})
+    policy = POLICY.model_copy(update={"integrations": (narrowed, *others)})
     world.desk.setting = PolicySetting(policy=policy, by="ann", at=START, reason="more")
-    ticket = samples.ticket()
     world.desk.ours = [ticket, samples.ticket(2, TicketState.CLOSED)]
     asked = Delivery(
         notice=notify.ticket(ticket).id, kind="ticket_heard", case=ticket.case, at=START, destination=JIRA
@@ -1091,8 +1482,13 @@ def test_where_nobody_can_be_asked_no_ticket_is_read(world: World, integrations:
 
 
 def test_no_more_tickets_are_asked_about_than_a_day_can_take(world: World) -> None:
-    ticket = samples.ticket()
-    world.desk.ours = [ticket.model_copy(update={"number": number}) for number in range(1, MOST_POLLED + 2)]
+    world.desk.ours = [samples.ticket(number) for number in range(1, MOST_POLLED + 2)]
+    there = brought(world)
+    ref = world.told.reference(there.id, "jira")
+    assert ref
+    world.told.keep(
+        *(ref.model_copy(update={"ticket": one.id, "version": 1}) for one in world.desk.ours if one != there)
+    )
     assert len(polled(world)) == MOST_POLLED
 
 
@@ -1189,7 +1585,7 @@ def test_the_sweep_sends_again_what_is_on_its_way_for_long_and_nothing_else(worl
     with pytest.raises(LaterError):
         world.deliver(early)
     world.deliver(early, PEOPLE)
-    world.clock.set(early.at + timedelta(minutes=10))
+    world.clock.set(early.at + timedelta(minutes=10, seconds=1))
     world.office.sweep()
     assert world.queue.sent == []
     world.clock.advance(seconds=1)
@@ -1201,6 +1597,40 @@ def test_the_sweep_sends_again_what_is_on_its_way_for_long_and_nothing_else(worl
     assert world.queue.sent == [delivery(early)]
     world.drain()
     assert world.lines(case.id)["slack:C0000MAIN ask"].state == "told"
+
+
+def test_many_who_wait_for_one_destination_take_nobody_elses_turn(world: World) -> None:
+    world.told.keep(Deliveries(case=daily.name_of(START.date()), version=1))
+    for number in range(MOST_RESENT):
+        at = START - timedelta(hours=2)
+        line = Line(destination=JIRA, notice=f"n-{number}", kind="ticket_open", at=at, state="waiting")
+        world.told.keep(Deliveries(case=f"c-{number}", lines=(line,), version=1))
+    line = Line(destination=SLACK, notice="mine", kind="ask", at=START - timedelta(hours=1), state="waiting")
+    world.told.keep(Deliveries(case="c-mine", lines=(line,), version=1))
+    world.office.sweep()
+    assert {one.destination for one in world.queue.sent} == {JIRA}
+    world.office.sweep()
+    assert [one.notice for one in world.queue.sent[MOST_RESENT:]] == ["mine"]
+    world.office.sweep()
+    assert len(world.queue.sent) == MOST_RESENT + 1
+
+
+def test_what_somebody_tells_right_now_is_left_to_them(world: World) -> None:
+    line = Line(
+        destination=JIRA, notice="n", kind="ticket_open", at=START - timedelta(hours=2), state="waiting"
+    )
+    waits = Deliveries(case="c", lines=(line,), version=1)
+    world.told.keep(Deliveries(case=daily.name_of(START.date()), version=1), waits)
+
+    def other() -> None:
+        world.told.before = lambda: None
+        world.told.keep(waits.model_copy(update={"version": 2}))
+
+    world.told.before = other
+    world.office.sweep()
+    assert world.queue.sent == []
+    world.office.sweep()
+    assert [one.notice for one in world.queue.sent] == ["n"]
 
 
 def test_the_digest_of_a_day_is_told_everywhere_once(world: World) -> None:

@@ -68,7 +68,7 @@ def told(one: Notice, policy: Policy | None = POLICY) -> list[str]:
         (notice("undo_started", "c-medium"), ["slack:C0000PROD"]),
         (notice("case_news", "a-low"), ["slack:C0000PROD"]),
         (notice("ticket_open", "a-low"), ["slack:C0000PROD", "ticket:jira", "ticket:ops"]),
-        (notice("ticket_closed", "a-low", account=TEST), ["mail:people", "ticket:ops"]),
+        (notice("ticket_open", "a-low", account=TEST), ["mail:people", "ticket:ops"]),
         (
             notice("ticket_open", "a-low", account=TEST, owner="team-x"),
             ["slack:C0000HIGH", "ticket:ops", "ticket:owned"],
@@ -96,6 +96,12 @@ def test_a_notice_goes_where_the_policy_says(one: Notice, expected: list[str]) -
 )
 def test_without_a_policy_people_are_told_by_mail(one: Notice, expected: list[str]) -> None:
     assert told(one, None) == expected
+
+
+@pytest.mark.parametrize("account", [PROD, TEST, "nowhere"])
+def test_a_closing_goes_to_every_system_that_may_have_the_ticket(account: str) -> None:
+    where = told(notice("ticket_closed", "a-low", account=account))
+    assert where[-3:] == ["ticket:jira", "ticket:ops", "ticket:owned"]
 
 
 def test_what_was_heard_of_a_ticket_is_a_question_for_that_system_alone() -> None:

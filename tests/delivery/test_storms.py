@@ -19,7 +19,7 @@ from chalicelib.delivery.storms import (
 )
 from tests.fakes.clock import START
 
-FRESH = storm_of("C0000001", "a-control", "111111111111", START)
+FRESH = storm_of("C0000001", "a-control", "111111111111", START, asks=True)
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ FRESH = storm_of("C0000001", "a-control", "111111111111", START)
 def test_a_storm_is_of_one_channel_control_account_and_window(
     channel: str, control: str, account: str, later: timedelta, same: bool
 ) -> None:
-    other = storm_of(channel, control, account, START + later)
+    other = storm_of(channel, control, account, START + later, asks=True)
     assert (other.id == FRESH.id) is same
     assert other.version == 0
     assert other.began_at <= START + later < other.began_at + WINDOW
@@ -78,3 +78,10 @@ def test_edits_keep_a_distance_and_one_message_follows_for_all_who_come_between(
 def test_the_list_is_a_link_whatever_a_control_is_called() -> None:
     odd = FRESH.model_copy(update={"control": "a&b=c #d"})
     assert list_path(odd) == "/approvals?control=a%26b%3Dc+%23d&account=111111111111"
+    assert list_path(odd.model_copy(update={"asks": False})).startswith("/log?control=a%26b%3Dc+%23d&")
+
+
+def test_asks_and_what_nobody_was_asked_about_are_storms_of_their_own() -> None:
+    other = storm_of("C0000001", "a-control", "111111111111", START, asks=False)
+    assert other.id != FRESH.id
+    assert (FRESH.asks, other.asks) == (True, False)

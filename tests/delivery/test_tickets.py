@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chalicelib.delivery.documents import RECURRENCE
-from chalicelib.delivery.tickets import KEY, LOOKS, bring, key_of, looked
+from chalicelib.delivery.tickets import KEY, LOOKS, bring, key_of, lies_there, looked, place_of
 from chalicelib.domain.delivery import Deliveries, Remote, Storm, TicketRef
 from chalicelib.domain.errors import (
     AmbiguousError,
@@ -28,6 +28,8 @@ from tests.adapters import samples
 from tests.fakes.clock import START, FakeClock
 
 OPS = Integration(name="ops", system="webhook")
+BOARD = Integration(name="board", system="github", at="https://api.github.com", project="acme/ours")
+MOVED = BOARD.model_copy(update={"project": "acme/elsewhere"})
 
 
 class CrashError(BaseException):
@@ -148,8 +150,8 @@ class Scene:
         self.system = System(self.crashes, lag)
         self.clock = FakeClock()
 
-    def bring(self, ticket: Ticket) -> TicketRef | None:
-        return bring(ticket, OPS, self.system, self.told, self.clock, tenant="prod")
+    def bring(self, ticket: Ticket, where: Integration = OPS) -> TicketRef | None:
+        return bring(ticket, where, self.system, self.told, self.clock, tenant="prod")
 
     def until_there(self, ticket: Ticket, most: int = 20) -> TicketRef | None:
         """Delivered again and again, as the queue does it, until it goes through."""
@@ -182,6 +184,7 @@ def test_it_is_brought_once_and_remembered() -> None:
         url="https://tickets.example/T-1",
         updated_at=START,
         told=ref.told if ref else "",
+        place=place_of(OPS),
         version=2,
     )
     assert scene.bring(opened()) == ref
@@ -445,15 +448,15 @@ def test_somebodys_closing_is_noticed_once() -> None:
     scene = Scene()
     ref = scene.bring(opened())
     assert ref is not None
-    assert looked(opened(), ref, scene.system, START) is None
+    assert looked(opened(), ref, OPS, scene.system, START) is None
     scene.system.closed.add("T-1")
-    noticed = looked(opened(), ref, scene.system, START + timedelta(hours=1))
+    noticed = looked(opened(), ref, OPS, scene.system, START + timedelta(hours=1))
     assert noticed is not None
     assert (noticed.closed, noticed.updated_at, noticed.version) == (True, START + timedelta(hours=1), 3)
     scene.told.keep(noticed)
-    assert looked(opened(), noticed, scene.system, START + timedelta(hours=2)) is None
+    assert looked(opened(), noticed, OPS, scene.system, START + timedelta(hours=2)) is None
     scene.system.closed.clear()
-    again = looked(opened(), noticed, scene.system, START + timedelta(hours=2))
+    again = looked(opened(), noticed, OPS, scene.system, START + timedelta(hours=2))
     assert again is not None
     assert not again.closed
 
@@ -463,7 +466,7 @@ def test_what_somebody_closed_is_opened_again_only_by_a_later_assessment() -> No
     ref = scene.bring(opened())
     assert ref is not None
     scene.system.closed.add("T-1")
-    noticed = looked(opened(), ref, scene.system, START + timedelta(hours=1))
+    noticed = looked(opened(), ref, OPS, scene.system, START + timedelta(hours=1))
     assert noticed is not None
     scene.told.keep(noticed)
     assert scene.bring(opened(why="an old message, come late")) == noticed
@@ -482,7 +485,7 @@ def test_what_somebody_closed_rightly_is_told_what_was_seen() -> None:
     ref = scene.bring(opened())
     assert ref is not None
     scene.system.closed.add("T-1")
-    noticed = looked(opened(), ref, scene.system, START)
+    noticed = looked(opened(), ref, OPS, scene.system, START)
     assert noticed is not None
     scene.told.keep(noticed)
     after = scene.bring(closed(opened()))
@@ -496,8 +499,8 @@ def test_a_closed_ticket_of_ours_and_one_never_brought_are_not_looked_at() -> No
     ref = scene.bring(opened())
     assert ref is not None
     scene.system.closed.add("T-1")
-    assert looked(closed(opened()), ref, scene.system, START) is None
-    assert looked(opened(), ref.model_copy(update={"key": ""}), scene.system, START) is None
+    assert looked(closed(opened()), ref, OPS, scene.system, START) is None
+    assert looked(opened(), ref.model_copy(update={"key": ""}), OPS, scene.system, START) is None
 
 
 def test_one_that_was_closed_before_we_found_it_is_noticed_like_any_other() -> None:
@@ -508,6 +511,64 @@ def test_one_that_was_closed_before_we_found_it_is_noticed_like_any_other() -> N
     scene.system.closed.add("T-1")
     ref = scene.until_there(opened())
     assert ref is not None
-    noticed = looked(opened(), ref, scene.system, START)
+    noticed = looked(opened(), ref, OPS, scene.system, START)
     assert noticed is not None
     assert noticed.closed
+
+
+# -- an integration that points elsewhere ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("news", [opened(why="new"), closed(opened())], ids=["news", "closing"])
+def test_a_ticket_of_the_old_place_is_not_looked_for_in_the_new_one(news: Ticket) -> None:
+    scene = Scene()
+    ref = scene.bring(opened(), BOARD)
+    assert ref is not None
+    scene.system.closed.add("T-1")
+    with pytest.raises(RejectedError, match="board: the ticket T-1 lies where this pointed before"):
+        scene.bring(news, MOVED)
+    assert looked(opened(), ref, MOVED, scene.system, START) is None
+    assert scene.system.log == ["create"]
+    assert scene.told.reference(opened().id, "board") == ref
+    scene.system.closed.clear()
+    assert scene.bring(closed(opened()), BOARD)
+    assert scene.system.closed == {"T-1"}, "pointed back, it goes on"
+
+
+def test_one_that_may_have_been_made_in_the_old_place_is_not_made_in_the_new_one() -> None:
+    scene = Scene()
+    scene.system.failing, scene.system.accepts_first = [AmbiguousError("broke", 60)], True
+    with pytest.raises(AmbiguousError):
+        scene.bring(opened(), BOARD)
+    scene.clock.advance(seconds=LOOKS[0])
+    with pytest.raises(RejectedError, match="the ticket that was being made lies where"):
+        scene.bring(opened(), MOVED)
+    assert scene.system.log == ["create"]
+
+
+def test_what_surely_was_not_made_in_the_old_place_is_made_in_the_new_one() -> None:
+    scene = Scene()
+    scene.system.failing = [UnreachableError("no such repository")]
+    with pytest.raises(UnreachableError):
+        scene.bring(opened(), BOARD)
+    ref = scene.bring(opened(), MOVED)
+    assert ref is not None
+    assert lies_there(ref, MOVED)
+    assert not lies_there(ref, BOARD)
+
+
+def test_a_place_is_where_it_points_and_not_what_else_it_says() -> None:
+    others = (
+        MOVED,
+        BOARD.model_copy(update={"at": "https://git.example/api/v3"}),
+        BOARD.model_copy(update={"system": "servicenow"}),
+    )
+    assert len({place_of(one) for one in (BOARD, *others)}) == 4
+    same = BOARD.model_copy(update={"name": "other", "at": "https://api.github.com/", "accounts": ("1",)})
+    assert place_of(same) == place_of(BOARD)
+    moved = OPS.model_copy(update={"at": "https://hooks.example/anew"})
+    assert place_of(moved) == place_of(OPS), "our own key is nobody else's there"
+
+
+def test_a_reference_of_before_places_were_kept_is_taken_as_it_is() -> None:
+    assert lies_there(TicketRef(ticket="d-t1", integration="board", reserved_at=START), BOARD)

@@ -75,7 +75,9 @@ def test_business_time_is_added(hours: Hours, start: str, lasting: int, end: str
 
 def test_a_window_that_the_clocks_leave_out_is_no_window() -> None:
     """At 02:00 on 29 March 2026 Berlin goes to 03:00: 02:30 is read as 03:30, and 03:00 comes before it."""
-    odd = NIGHT.model_copy(update={"opens": time(2, 30), "closes": time(3)})
+    odd = NIGHT.model_copy(
+        update={"opens": time(2, 30), "closes": time(3)}
+    )  # shorter than a policy may have it
     start = local(odd, "2026-03-28T04:00")
     assert after(start, timedelta(), odd) == local(odd, "2026-03-30T02:30")
 
@@ -89,7 +91,8 @@ durations = st.timedeltas(timedelta(), timedelta(hours=100))
 @st.composite
 def business(draw: st.DrawFn) -> Hours:
     """Any business hours, in zones that change their clocks at midnight, by half an hour, or never."""
-    opens, closes = sorted(draw(st.lists(st.integers(0, 24 * 60 - 1), min_size=2, max_size=2, unique=True)))
+    opens = draw(st.integers(0, 23 * 60 - 1))
+    closes = draw(st.integers(opens + 60, 24 * 60 - 1))
     zones = [
         "Europe/Berlin",
         "America/Sao_Paulo",

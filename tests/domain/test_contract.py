@@ -42,6 +42,13 @@ def hashed(plan: Plan, target: Target = TARGET, params: Params | None = None, ve
     return plan_hash(plan, target, params or Ports(), {"ec2-open-ssh": version})
 
 
+@pytest.mark.parametrize(
+    "cents, amount", [(None, "unknown"), (0, "US$ 0.00 a month"), (1205, "US$ 12.05 a month")]
+)
+def test_what_a_plan_costs_is_told_in_one_form(cents: int | None, amount: str) -> None:
+    assert MonthlyCost(usd_cents=cents, basis="b").amount == amount
+
+
 def test_modes_are_ordered_by_what_they_permit_and_not_by_their_spelling() -> None:
     assert sorted(Mode, key=lambda mode: mode.rank) == [Mode.OBSERVE, Mode.TICKET, Mode.ASK, Mode.ACT]
     assert min(Mode.ACT, Mode.ASK, Mode.TICKET) is Mode.TICKET

@@ -116,6 +116,7 @@ def test_the_table_says_what_the_engine_does_for_every_combination_of_facts() ->
     assert len(used) == len(rows), "a row of the table is never reached"
 
 
+@pytest.mark.thorough
 def test_acting_without_a_person_needs_every_single_fact_to_allow_it() -> None:
     allowed = [f for f, decision in every_combination() if decision.verdict is Verdict.ACT and not f.approved]
     assert allowed

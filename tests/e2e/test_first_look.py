@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from chalicelib.adapters.dynamodb import DynamoCases
 from chalicelib.domain.case import CaseState
 from chalicelib.domain.contract import Mode
 from local.demo import ACCOUNT_SETTING, REGIONS, WORLD, notices, root_made_a_key, written
@@ -61,7 +62,9 @@ def test_every_control_fails_somewhere_and_one_report_is_all_that_comes_of_it(sh
     assert set(report["baseline"]) == set(report["failing"]) == EVERY_CONTROL
     assert report["unread"] == {}
     assert {notice["kind"] for notice in notices(shown)} == {"errand", "baseline_report"}
-    assert {baseline.control for baseline in shown.ledger.baselines()} == EVERY_CONTROL
+    store = DynamoCases(shown.world.client("dynamodb", quiet=True), shown.settings)
+    swept = store.swept(shown.world.account, tuple(sorted(EVERY_CONTROL)))
+    assert {baseline.control for baseline in swept.baselines} == EVERY_CONTROL
 
 
 def test_what_was_seen_is_as_it_was(shown: Stage) -> None:

@@ -388,7 +388,7 @@ def test_a_group_keeps_its_order_and_waits_for_what_failed_while_others_pass(fro
 
 def test_groups_are_served_beside_one_another(front: Front) -> None:
     for number in range(3):
-        front.send(f"beside-{number}", number=number, lasts=1.5)
+        front.send(f"beside-{number}", number=number, lasts=4)
 
     def mine() -> list[str]:
         return [what for what, group, _ in front.heard() if group.startswith("beside-")]

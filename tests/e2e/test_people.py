@@ -325,7 +325,8 @@ def test_an_answer_to_a_plan_that_nobody_shows_is_refused(stage: Stage) -> None:
     group, case = asked(stage, "people-hash")
     with pytest.raises(ApiError, match="the plan changed since you looked"):
         stage.command(
-            AnswerAsk(case=case.id, plan_hash="0" * 64, approve=True, reason="blindly"), stage.approver
+            AnswerAsk(case=case.id, ask=case.asks, plan_hash="0" * 64, approve=True, reason="blindly"),
+            stage.approver,
         )
     assert kinds(story(stage, group)) == ASKED
     assert stage.ingress(group) == OPEN

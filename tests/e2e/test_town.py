@@ -34,7 +34,7 @@ from tests.e2e.scenes import ONLY_443, RDP, SSH, calm, effective, kinds, of, set
 pytestmark = pytest.mark.emulator
 
 BUCKETS, ROOT_KEY, EBS = "s3-bucket-public-access-block", "iam-root-access-key", "ebs-default-encryption"
-NOT_HERS = "Who made the change, wants it taken back, answers for the resource"
+NOT_HERS = "Who made the change, wants it taken back, answers for the account"
 AT_ONCE = 50
 
 
@@ -189,7 +189,8 @@ def test_from_the_card_to_the_outcome_and_back_again(town: Town, stage: Stage) -
     assert NOT_HERS in olga.get(page_of(stage, again)).text
     assert taken(person("anna").answer(page_of(stage, again), "approve", "the backup matters"))
     stage.await_record(stage.arn(group), "UNDO_RESULT")
-    says(stage, undo, "✅ Fixed, and verified")
+    says(stage, undo, "⚪ Exempt")
+    says(stage, card, "⚪ Over: see the newest card")
     assert stage.ingress(group) == {*ONLY_443, (SSH, WORLD)}
 
 
@@ -298,7 +299,7 @@ def test_what_changed_after_the_card_was_sent_is_stale_and_asked_anew(town: Town
     opened(quiet, group, RDP)
     assert taken(person("anna").answer(page_of(stage, case), "approve", "as it was this morning"))
     stage.await_record(stage.arn(group), "STALE")
-    says(stage, card, "⚪ Over: it was asked anew")
+    says(stage, card, "⚪ Over: see the newest card")
     told(stage, town, card, "⚪ STALE: what was approved no longer fits; nothing was changed")
     again = stage.await_case(stage.arn(group), CaseState.WAITING)
     with suppress(WorldError):
@@ -317,7 +318,7 @@ def test_after_its_end_no_answer_counts_and_the_card_and_jira_hear_of_it(town: T
     stage.world.shift_clock(timedelta(hours=8, minutes=2))
     stage.fire("tick")
     stage.await_case(case.target.resource, CaseState.EXPIRED)
-    says(stage, card, "⚪ Expired: nobody answered in time; nothing was changed")
+    says(stage, card, "⚪ Over without a decision: nothing was changed")
     stage.world.wait_for(
         lambda: [one for one in town.tickets.tickets["jira"] if "town-expired" in one.text],
         25.0,

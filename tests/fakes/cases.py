@@ -154,6 +154,11 @@ class FakeCases:
         with self._call("answers"):
             return self._get(Answers, "ANSWERS", case, str(ask))
 
+    def answers_to(self, asks: Sequence[tuple[str, int]]) -> Mapping[str, Answers]:
+        with self._call("answers_to"):
+            found = ((case, self._get(Answers, "ANSWERS", case, str(ask))) for case, ask in asks)
+            return {case: answers for case, answers in found if answers}
+
     def policy(self) -> PolicySetting | None:
         with self._call("policy"):
             return self._get(PolicySetting, "POLICY")
@@ -239,6 +244,10 @@ class FakeCases:
             return tuple(self._breaker(account, control) for control in controls)
 
     # -- ports.Settings -----------------------------------------------------------------------------------------------
+
+    def cases_of(self, resource: str) -> tuple[Case, ...]:
+        with self._call("cases_of"):
+            return tuple(case for case in self.cases if case.target.resource == resource)
 
     def head(self, chain: str) -> Head:
         with self._call("head"):

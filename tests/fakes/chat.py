@@ -184,11 +184,11 @@ class FakeTold:
         self.errands += [one for one in changed if isinstance(one, Notice)]
         self.after()
 
-    def waiting(self, before: datetime, most: int = 100) -> tuple[Deliveries, ...]:
+    def waiting(self, before: datetime, most: int) -> tuple[Deliveries, ...]:
         found = [
-            (one.waiting_since, one)
+            (one.due, one)
             for one in self.items.values()
-            if isinstance(one, Deliveries) and one.waiting_since and one.waiting_since < before
+            if isinstance(one, Deliveries) and one.due and one.due < before
         ]
         return tuple(one for _, one in sorted(found, key=lambda pair: pair[0])[:most])
 

@@ -1,6 +1,6 @@
 """Faults at every port call: a crash before or after the n-th, or a refusal in its place."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, TypeVar
 
@@ -105,6 +105,9 @@ class FaultyCases:
 
     def answers(self, case: str, ask: int) -> Answers | None:
         return self._through("cases.answers", lambda: self._cases.answers(case, ask))
+
+    def answers_to(self, asks: Sequence[tuple[str, int]]) -> Mapping[str, Answers]:
+        return self._through("cases.answers_to", lambda: self._cases.answers_to(asks))
 
     def in_state(self, state: CaseState) -> Iterator[Case]:
         """Counted once, when the first case is asked for."""

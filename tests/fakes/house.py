@@ -134,6 +134,7 @@ class House:
         case = case or self.only_case()
         said = Said(
             case=case.id,
+            ask=case.ask.seq if case.ask else 1,
             plan_hash=plan_hash or (case.ask.plan_hash if case.ask else "0" * 64),
             approve=approve,
             reason="looked at it",

@@ -83,12 +83,13 @@ class Desk:
         approve: bool = True,
         plan_hash: str = HASH,
         case: str = NAME,
+        ask: int = 2,
         known: bool = True,
         store: FakeCases | None = None,
     ) -> tuple[str, Record]:
         self.requests += 1
         who = Who(by, known, Actor(type="IAMUser", arn=by), f"req-{self.requests}")
-        said = Said(case=case, plan_hash=plan_hash, approve=approve, reason="looked at it")
+        said = Said(case=case, ask=ask, plan_hash=plan_hash, approve=approve, reason="looked at it")
         return answer(said, who, store or self.store, self.clock, home=HOME, engine="0.1.0")
 
     @property
@@ -165,6 +166,7 @@ REFUSALS: list[tuple[str, Callable[[Desk], object], dict[str, object], str]] = [
     ("another episode has begun", archived, {}, "nobody is asked about case .*-1 now: it is closed"),
     ("expired", lambda d: d.clock.set(EXPIRES), {}, r"expired at 2026-08-03T20:00:00\.000Z, and nothing was changed"),
     ("another plan", lambda _: None, {"plan_hash": "e" * 64}, "the plan changed since you looked: look again"),
+    ("another ask", lambda _: None, {"ask": 1}, "that ask is over, and another one waits: look again"),
     ("own change", lambda _: None, {"by": MALLORY}, "who made the change, .* does not approve it: ask somebody else"),
 ]  # fmt: skip
 
@@ -291,7 +293,7 @@ def test_who_comes_after_the_end_is_still_told_who_decided(desk: Desk) -> None:
 def test_an_answer_to_the_ask_before_decides_nothing_about_this_one(desk: Desk) -> None:
     desk.hears(approve=False)
     desk.stands(a_case(ASK.model_copy(update={"seq": 3, "again": True}), asks=3, version=2))
-    _, record = desk.hears()
+    _, record = desk.hears(ask=3)
     assert record.chain == f"ANSWER#{NAME}#3"
 
 
@@ -301,7 +303,7 @@ def test_of_fifty_at_once_one_decides_and_the_others_learn_who(desk: Desk) -> No
 
     def person(number: int) -> str:
         who = Who(people[number], known=True, actor=Actor(type="IAMUser"), request_id=f"r{number}")
-        said = Said(case=NAME, plan_hash=HASH, approve=bool(number % 2), reason="mine")
+        said = Said(case=NAME, ask=2, plan_hash=HASH, approve=bool(number % 2), reason="mine")
         start.wait()
         try:
             return answer(said, who, desk.store, FakeClock(), home=HOME, engine="0.1.0")[0]
@@ -402,6 +404,13 @@ def test_a_refusal_that_cannot_be_recorded_is_a_failure_and_decides_nothing(desk
     assert desk.store.items == before
 
 
+def test_a_refusal_under_a_name_that_is_taken_is_a_failure_and_not_a_silent_one(desk: Desk) -> None:
+    for failure in (RefusedCommandError, StoreError):
+        desk.requests = 0
+        with pytest.raises(failure):
+            desk.hears(MALLORY)
+
+
 def test_answers_that_cannot_be_read_are_not_taken_for_none(desk: Desk) -> None:
     desk.hears()
     name = ("ANSWERS", NAME, "2")
@@ -427,6 +436,9 @@ def test_a_chain_that_stands_without_its_answers_is_never_written_over(desk: Des
     [
         {"case": ""},
         {"case": f"{NAME}\n"},
+        {"ask": 0},
+        {"ask": "2"},
+        {"ask": True},
         {"plan_hash": ""},
         {"plan_hash": "F" * 64},
         {"approve": "yes"},
@@ -439,7 +451,7 @@ def test_a_chain_that_stands_without_its_answers_is_never_written_over(desk: Des
     ],
 )
 def test_what_is_no_answer_is_not_read_as_one(changes: dict[str, object]) -> None:
-    good = {"case": NAME, "plan_hash": HASH, "approve": True, "reason": "r"}
+    good = {"case": NAME, "ask": 2, "plan_hash": HASH, "approve": True, "reason": "r"}
     assert Said.model_validate(good).approve is True
     with pytest.raises(ValidationError):
         Said.model_validate({**good, **changes})

@@ -128,7 +128,7 @@ def test_two_runs_that_fail_at_once_both_count(built: House, group: Group) -> No
 def test_a_run_that_died_does_not_go_on_once_it_is_open(built: House, group: Group) -> None:
     event = attacked(built, group)
     with pytest.raises(Crash):
-        built.walk(event, Faults(4, Kind.BEFORE))
+        built.walk(event, Faults(5, Kind.BEFORE))
     missed(built, 3, 2, 1)
     built.clock.advance(AFTER_THE_LEASE)
     walked = built.walk(event)

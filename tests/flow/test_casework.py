@@ -15,7 +15,7 @@ from chalicelib.domain.policy import Policy, PolicySetting
 from chalicelib.domain.record import RecordType
 from chalicelib.flow import errand
 from chalicelib.flow.casework import CallIncident, Claim, Comment, HandOver, WantTicket
-from chalicelib.flow.command import COMMAND, AnyCommand, carry_out
+from chalicelib.flow.command import COMMAND, AnswerAsk, AnyCommand, carry_out
 from chalicelib.flow.desk import CommandResult, person
 from tests.flow.test_command import (
     CASE,
@@ -41,8 +41,11 @@ POLICY = Policy.model_validate_json(
         {
             "people": {
                 "jane": {"name": "Jane", "identities": [JANE, JANE_OIDC]},
-                "john": {"name": "John", "identities": [JOHN]},
+                "john": {"name": "John", "email": "john@example.org", "identities": [JOHN]},
+                "sam-1": {"name": "Sam", "identities": [f"arn:aws:iam::{HOME}:user/samuel"]},
+                "sam-2": {"name": "Sam", "identities": [f"arn:aws:iam::{HOME}:user/samantha"]},
             },
+            "groups": {"network": ["john"]},
             "rules": [{"name": "all", "approvers": ["jane", "john"]}],
         }
     )
@@ -54,7 +57,7 @@ COMMANDS: tuple[AnyCommand, ...] = (
     CallIncident(case=CASE, declared=True, root_cause="a leaked key", reason="r"),
     CallIncident(case=CASE, declared=False, root_cause="a test", reason="r"),
 )
-ALL = (*COMMANDS, WantTicket(case=CASE, reason="r"))
+ALL = (*COMMANDS, WantTicket(case=CASE, ask=1, reason="r"))
 
 
 def signed_in(desk: Desk, command: AnyCommand, identity: str = JANE_OIDC) -> CommandResult:
@@ -120,29 +123,57 @@ def test_each_is_recorded_about_the_case_and_told_to_those_who_follow_it(
 
 
 def test_a_case_is_taken_on_once_by_one_person_under_whichever_identity(known: Desk) -> None:
-    assert known.does(Claim(case=CASE, reason="mine")).says == f"case {CASE} is in the hands of {JANE}"
+    assert known.does(Claim(case=CASE, reason="mine")).says == f"case {CASE} is in the hands of Jane"
     assert known.settings.dossiers[CASE] == Dossier(case=CASE, holder=JANE, held_since=NOW)
     again = signed_in(known, Claim(case=CASE, reason="mine"))
     assert (again.changed, "already; nothing was changed" in again.says) == (False, True)
     assert len(known.settings.changes) == 1
     other = known.does(Claim(case=CASE, reason="hers"), by=JOHN)
-    assert other.says == f"case {CASE} is in the hands of {JOHN} (it was in the hands of {JANE})"
+    assert other.says == f"case {CASE} is in the hands of John (it was in the hands of Jane)"
     assert other.before == Dossier(case=CASE, holder=JANE, held_since=NOW).model_dump(mode="json")
 
 
-def test_a_case_is_handed_over_once_to_whomever_a_person_names(known: Desk) -> None:
+@pytest.mark.parametrize("to", ["john", "JOHN", "John", "john@example.org", JOHN])
+def test_a_case_is_handed_over_once_to_whomever_the_policy_knows_by_that(known: Desk, to: str) -> None:
     known.does(Claim(case=CASE, reason="mine"))
-    known.does(HandOver(case=CASE, to="network team", reason="theirs"))
-    assert known.settings.dossiers[CASE].holder == "network team"
-    assert not known.does(HandOver(case=CASE, to="network team", reason="theirs")).changed
+    known.does(HandOver(case=CASE, to=to, reason="his"))
+    assert known.settings.dossiers[CASE].holder == JOHN
+    assert not known.does(HandOver(case=CASE, to=JOHN, reason="his")).changed
     assert known.settings.types == [RecordType.CLAIMED, RecordType.HANDED_OVER]
-    assert told(known)[-1].endswith(f"of network team (it was in the hands of {JANE})")
+    assert told(known)[-1].endswith("of John (it was in the hands of Jane)")
+
+
+def test_a_case_is_handed_to_a_group_as_a_whole(known: Desk) -> None:
+    known.does(HandOver(case=CASE, to="network", reason="theirs"))
+    assert known.settings.dossiers[CASE].holder == "network"
+    assert told(known) == [f"case {CASE} is in the hands of network"]
+
+
+@pytest.mark.parametrize(
+    "to, hint",
+    [
+        ("jhon", "did you mean 'john'"),
+        ("netwrk", "did you mean 'network'"),
+        ("q", "`redress policy` lists everybody"),
+        ("Sam", "more than one"),
+    ],
+)
+def test_nobody_holds_a_case_whom_the_policy_does_not_know(known: Desk, to: str, hint: str) -> None:
+    with pytest.raises(RefusedCommandError, match=hint):
+        known.does(HandOver(case=CASE, to=to, reason="r"))
+    assert known.settings.changes == []
+
+
+def test_while_no_policy_stands_a_case_is_in_the_hands_of_whoever_is_named(with_case: Desk) -> None:
+    with_case.does(HandOver(case=CASE, to="network team", reason="theirs"))
+    assert not with_case.does(HandOver(case=CASE, to="network team", reason="theirs")).changed
+    assert told(with_case) == [f"case {CASE} is in the hands of network team"]
 
 
 def test_a_comment_changes_nothing_else_and_is_told_word_for_word(known: Desk) -> None:
     signed_in(known, Comment(case=CASE, reason="<!channel> *look*"))
     assert known.settings.dossiers == {}
-    assert told(known) == [f"{JANE_OIDC} on case {CASE}: <!channel> *look*"]
+    assert told(known) == [f"Jane on case {CASE}: <!channel> *look*"]
     (change,) = known.settings.changes
     assert change.record.draft.actor
     assert (change.record.draft.actor.type, change.record.draft.actor.arn) == ("Person", JANE_OIDC)
@@ -164,8 +195,8 @@ def test_an_incident_is_declared_and_dismissed_and_the_holder_stays(known: Desk)
     assert after
     assert (after.declared, after.by, after.reason) == (False, JOHN, "planned")
     assert told(known)[-2:] == [
-        f"case {CASE} is an incident, says {JANE}: a leaked key",
-        f"case {CASE} is no incident, says {JOHN}: a drill",
+        f"case {CASE} is an incident, says Jane: a leaked key",
+        f"case {CASE} is no incident, says John: a drill",
     ]
 
 
@@ -208,18 +239,28 @@ def asked_about(desk: Desk, undone: Undone | None = None) -> None:
 
 def test_a_ticket_may_take_the_place_of_an_answer(with_case: Desk) -> None:
     asked_about(with_case)
-    result = with_case.does(WantTicket(case=CASE, reason="by hand"))
+    result = with_case.does(WantTicket(case=CASE, ask=1, reason="by hand"))
     assert result.changed
     assert with_case.settings.types == [RecordType.REQUESTED]
     assert with_case.settings.errands == [
-        errand.TicketWanted(case=CASE, by=JANE, reason="by hand", request_id="req-1")
+        errand.TicketWanted(case=CASE, ask=1, by=JANE, reason="by hand", request_id="req-1")
     ]
+
+
+def test_no_ticket_takes_the_place_of_another_ask_or_of_an_answer(with_case: Desk) -> None:
+    asked_about(with_case)
+    with pytest.raises(RefusedCommandError, match="that ask is over, and another one waits"):
+        with_case.does(WantTicket(case=CASE, ask=2, reason="r"))
+    with_case.does(AnswerAsk(case=CASE, ask=1, plan_hash="f" * 64, approve=True, reason="right"))
+    with pytest.raises(RefusedCommandError, match=f"{JANE} approved it already"):
+        with_case.does(WantTicket(case=CASE, ask=1, reason="r"))
+    assert with_case.settings.changes == []
 
 
 def test_where_nobody_is_asked_no_ticket_takes_the_place_of_anything(with_case: Desk) -> None:
     with pytest.raises(RefusedCommandError, match="nobody is asked"):
-        with_case.does(WantTicket(case=CASE, reason="r"))
+        with_case.does(WantTicket(case=CASE, ask=1, reason="r"))
     asked_about(with_case, Undone(run=1, by=JOHN, reason="r", owner="o", until=NOW))
     with pytest.raises(RefusedCommandError, match="nobody is asked"):
-        with_case.does(WantTicket(case=CASE, reason="r"))
+        with_case.does(WantTicket(case=CASE, ask=1, reason="r"))
     assert with_case.settings.changes == []

@@ -228,10 +228,34 @@ BLOCK = ("bucket-block", BUCKET, REGION)
 
 @pytest.mark.parametrize(
     "event",
-    [imported(), v2(), config(), config("incoming-ssh-disabled"), config(resourceId=GROUP)],
-    ids=["ASFF", "OCSF", "Config", "Config, by the rule's identifier", "Config, by ARN"],
+    [
+        imported(),
+        v2(),
+        config(),
+        config("incoming-ssh-disabled"),
+        config(resourceId=GROUP),
+        imported(asff(Workflow={"Status": "NOTIFIED"})),
+        imported(asff(Workflow=None)),
+        imported(asff(RecordState=None)),
+        v2(status_id=2, status="In Progress"),
+        v2(compliance={"control": "EC2.13", "status": "FAILED"}),
+    ],
+    ids=[
+        "ASFF",
+        "OCSF",
+        "Config",
+        "Config, by the rule's identifier",
+        "Config, by ARN",
+        "ASFF, somebody was notified",
+        "ASFF without a workflow",
+        "ASFF without a record state",
+        "OCSF, in progress",
+        "OCSF, its status in words only",
+    ],
 )
-def test_an_open_group_is_found_by_every_source_that_knows_it(event: dict[str, Any]) -> None:
+def test_an_open_group_is_found_by_every_source_that_knows_it_and_does_not_say_that_it_is_over(
+    event: dict[str, Any],
+) -> None:
     assert found(event) == [SSH]
 
 
@@ -478,6 +502,9 @@ def test_a_global_resource_lies_in_the_world_of_its_own_partition() -> None:
     assert found(imported(finding)) == [("unused-keys", user, "aws-cn-global")]
 
 
+# -- what is over, was never open, or is about something else ----------------------------------------------------------
+
+
 @pytest.mark.parametrize(
     "event, says",
     [
@@ -493,20 +520,6 @@ def test_a_global_resource_lies_in_the_world_of_its_own_partition() -> None:
         ),
         (guardduty(resource=None), "about AWS::::Account, not about AWS::S3::Bucket"),
         (guardduty(resource={"accessKeyDetails": {"userType": "IAMUser"}}), "about AWS::IAM::User, not"),
-    ],
-)  # fmt: skip
-def test_a_control_that_is_no_matter_of_the_resource_is_not_looked_at(
-    event: dict[str, Any], says: str
-) -> None:
-    assert says in reason(event)
-
-
-# -- what is over, or was never open -----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "event, says",
-    [
         *(
             (imported(asff(Compliance={"Status": status, "SecurityControlId": "EC2.13"})), "not FAILED")
             for status in ("PASSED", "WARNING", "NOT_AVAILABLE", None, "failed", ["FAILED"])
@@ -540,23 +553,10 @@ def test_a_control_that_is_no_matter_of_the_resource_is_not_looked_at(
         (analyzer(isPublic=None), "not public"),
     ],
 )  # fmt: skip
-def test_what_is_over_or_did_not_fail_is_not_ours(event: dict[str, Any], says: str) -> None:
+def test_what_is_over_did_not_fail_or_is_no_matter_of_the_resource_is_not_ours(
+    event: dict[str, Any], says: str
+) -> None:
     assert says in reason(event)
-
-
-@pytest.mark.parametrize(
-    "event",
-    [
-        imported(asff(Workflow={"Status": "NOTIFIED"})),
-        imported(asff(Workflow=None)),
-        imported(asff(RecordState=None)),
-        v2(status_id=2, status="In Progress"),
-        v2(compliance={"control": "EC2.13", "status": "FAILED"}),
-    ],
-    ids=["notified", "no workflow", "no record state", "in progress", "status in words only"],
-)
-def test_what_is_being_worked_on_or_does_not_say_is_open(event: dict[str, Any]) -> None:
-    assert found(event) == [SSH]
 
 
 def test_a_reason_holds_no_more_of_what_a_stranger_wrote_than_can_be_kept() -> None:

@@ -9,7 +9,7 @@ from typing import Literal
 import pytest
 from pydantic import ValidationError
 
-from chalicelib.domain.approval import Answers, Ask, Undone
+from chalicelib.domain.approval import EVERYBODY, Answers, Ask, Undone, principal
 from chalicelib.domain.breaker import Breaker, Miss, Missed
 from chalicelib.domain.case import Case, CaseState, parts_of
 from chalicelib.domain.contract import NOTHING_TO_DO, Mode
@@ -146,6 +146,9 @@ class FakeSettings:
 
     def case(self, digest: str, episode: int) -> Case | None:
         return self.cases.get(f"{digest}-{episode}")
+
+    def cases_of(self, resource: str) -> tuple[Case, ...]:
+        return tuple(case for case in self.cases.values() if case.target.resource == resource)
 
     def answers(self, case: str, ask: int) -> Answers | None:
         found = (one.answers for one in self.answered)
@@ -602,6 +605,30 @@ def test_nobody_grants_an_exemption_to_himself(desk: Desk, owner: str) -> None:
         desk.does(exempt(owner=owner))
 
 
+@pytest.mark.parametrize("did", [principal(JANE), "called:jane", EVERYBODY])
+@pytest.mark.parametrize("state", [CaseState.WAITING, CaseState.EXEMPT, CaseState.DENIED, CaseState.EXPIRED])
+def test_who_made_the_change_does_not_exempt_it(desk: Desk, did: str, state: CaseState) -> None:
+    """Not even for somebody else: they may not approve its repair, nor see to it that none comes."""
+    desk.settings.cases[CASE] = a_case(state=state, actors=(did,))
+    with pytest.raises(RefusedCommandError, match=f"does not have it left alone.*{CASE}"):
+        desk.does(exempt())
+    assert desk.settings.changes == []
+    assert desk.does(exempt(control="ec2-no-world-db")).changed, "another control, which they did not break"
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        {"actors": (principal(JANE),), "state": CaseState.CLOSED},
+        {"actors": ("called:bob",)},
+        {"actors": ()},
+    ],
+)
+def test_others_exempt_it_and_what_is_well_is_nobodys_change(desk: Desk, others: dict[str, object]) -> None:
+    desk.settings.cases[CASE] = a_case(**others)
+    assert desk.does(exempt()).changed
+
+
 @pytest.mark.parametrize(
     "resource",
     [
@@ -693,7 +720,7 @@ NAMED = (
     REVOKE,
     SET_ROLE,
     SetOwner(account=MEMBER, owner="network team", reason="r"),
-    AnswerAsk(case=CASE, plan_hash="f" * 64, approve=False, reason="r"),
+    AnswerAsk(case=CASE, ask=1, plan_hash="f" * 64, approve=False, reason="r"),
 )
 
 
@@ -726,7 +753,7 @@ def test_a_case_that_is_not_there_is_told(with_case: Desk, command: AnyCommand) 
 @pytest.mark.parametrize("name", ["", "nothing", CASE[:20], f"{CASE}x", f"{CASE}\n", CASE.upper()])
 def test_a_case_goes_by_its_whole_id(name: str) -> None:
     for kind in ("take_up", "answer"):
-        body = {"kind": kind, "case": name, "reason": "r", "plan_hash": "f" * 64, "approve": True}
+        body = {"kind": kind, "case": name, "reason": "r", "ask": 1, "plan_hash": "f" * 64, "approve": True}
         with pytest.raises(ValidationError, match="whole id"):
             COMMAND.validate_json(json.dumps(body))
     assert parts_of(CASE) == (CASE[:20], 1)
@@ -776,10 +803,10 @@ def test_a_run_that_never_was_is_not_undone(with_case: Desk, runs: int, says: st
         {"kind": "snooze", "case": CASE, "days": 8, "reason": "r"},
         {"kind": "snooze", "case": CASE, "days": 0, "reason": "r"},
         {"kind": "snooze", "case": CASE, "reason": "r"},
-        {"kind": "answer", "case": CASE, "plan_hash": "F" * 64, "approve": True, "reason": "r"},
-        {"kind": "answer", "case": CASE, "plan_hash": "f" * 64, "approve": 1, "reason": "r"},
-        {"kind": "answer", "case": CASE, "plan_hash": "f" * 64, "approve": True},
-        {"kind": "answer", "case": CASE, "approve": True, "reason": "r"},
+        {"kind": "answer", "case": CASE, "ask": 1, "plan_hash": "F" * 64, "approve": True, "reason": "r"},
+        {"kind": "answer", "case": CASE, "ask": 1, "plan_hash": "f" * 64, "approve": 1, "reason": "r"},
+        {"kind": "answer", "case": CASE, "ask": 1, "plan_hash": "f" * 64, "approve": True},
+        {"kind": "answer", "case": CASE, "ask": 1, "approve": True, "reason": "r"},
         {"kind": "sweep", "account": "all", "reason": "r"},
         {"kind": "deployment_role", "account": MEMBER, "role_arn": ROLE, "tool": "ansible", "reason": "r"},
     ],
@@ -821,6 +848,14 @@ def test_a_snooze_exempts_for_every_control_and_has_the_case_looked_at(
     assert with_case.settings.errands == [errand.Look(case=CASE, by=JANE, request_id="req-1")]
     (change,) = with_case.settings.changes
     assert change.record.draft.controls == ("ec2-no-world-rdp", "ec2-no-world-ssh")
+
+
+@pytest.mark.parametrize("did", [principal(JANE), EVERYBODY])
+def test_who_made_the_change_does_not_snooze_it(with_case: Desk, did: str) -> None:
+    with_case.settings.cases[CASE] = a_case(actors=("called:bob", did))
+    with pytest.raises(RefusedCommandError, match="who made the change does not have it left alone"):
+        with_case.does(Snooze(case=CASE, days=1, reason="release week"))
+    assert with_case.settings.changes == []
 
 
 def test_a_snooze_never_shortens_or_replaces_what_lasts_longer(with_case: Desk) -> None:
@@ -986,7 +1021,7 @@ def test_an_answer_goes_to_the_one_answer_function(with_case: Desk) -> None:
         reason="r",
     )
     with_case.settings.cases[CASE] = a_case(state=CaseState.WAITING, ask=ask, asks=1)
-    command = AnswerAsk(case=CASE, plan_hash="f" * 64, approve=True, reason="looks right")
+    command = AnswerAsk(case=CASE, ask=1, plan_hash="f" * 64, approve=True, reason="looks right")
     result = with_case.does(command)
     assert (result.chain, result.seq) == (f"ANSWER#{CASE}#1", 1)
     (change,) = with_case.settings.answered

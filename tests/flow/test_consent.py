@@ -16,6 +16,7 @@ from chalicelib.domain.contract import Mode
 from chalicelib.domain.errors import ConflictError, RefusedCommandError, StoreError
 from chalicelib.domain.finding import Actor
 from chalicelib.domain.policy import Policy, Rule
+from chalicelib.domain.ports import Owner
 from chalicelib.flow import answering
 from chalicelib.flow.answering import Said, Who
 from chalicelib.flow.errand import Answered, Tick, UndoRun
@@ -26,7 +27,7 @@ from tests.fakes.faults import Crash, Faults, Kind
 from tests.fakes.house import ACCOUNT, AFTER_THE_LEASE, ANNA, House, house
 from tests.flow.people import ANN, asked, built, group
 from tests.flow.test_asking import BERT
-from tests.flow.test_pipeline import EBS, SSH, Group
+from tests.flow.test_pipeline import EBS, RDP, SSH, Group
 from tests.flow.test_undo import OLGA, order, repaired
 from tests.remediations.test_ec2_enable_ebs_encryption_by_default import SCENARIO as EBS_SCENARIO
 
@@ -166,13 +167,17 @@ def test_who_made_the_change_as_an_iam_user_does_not_approve_it_after_a_sign_in(
     assert "denied" in built.answer(by=ANN_OIDC, door=WEB, approve=False)
 
 
-def test_who_answers_for_the_resource_denies_and_does_not_approve(built: House, group: Group) -> None:
-    group.ec2.create_tags(Resources=[group.id], Tags=[{"Key": "owner", "Value": "Dora@Example.com"}])
+def test_who_answers_for_the_account_denies_and_does_not_approve(built: House, group: Group) -> None:
+    """Whatever the resource's own tag says: whoever made the change may have chosen it."""
+    group.ec2.create_tags(Resources=[group.id], Tags=[{"Key": "owner", "Value": "anna"}])
+    built.cases.set(Owner(account=ACCOUNT, owner="Dora@Example.com", by="olga", at=built.clock.now()))
     built.set_policy(policy(rule(approvers=["anna", "bert", "dora"])))
-    asked(built, group)
-    refused(built, "answers for the resource", by=DORA_OIDC, door=WEB)
+    case = asked(built, group)
+    assert case.owner == "anna"
+    refused(built, "answers for the account", by=DORA_OIDC, door=WEB)
+    assert "you approved" in built.answer(by=ANNA)
     built.answer(by=DORA_OIDC, door=WEB, approve=False)
-    assert [one.verdict for one in built.deliver()] == ["denied"]
+    assert built.deliver()[0].verdict == "denied"
 
 
 @pytest.mark.parametrize("identity", [NOBODY, OLGA])
@@ -186,6 +191,31 @@ def test_whom_the_policy_does_not_know_says_nothing(
 def test_a_viewer_neither_approves_nor_denies(built: House, case: Case) -> None:
     refused(built, "does not name you", by=DORA_OIDC, door=WEB)
     refused(built, "does not let you decide", by=DORA_OIDC, door=WEB, approve=False)
+
+
+def test_whoever_answers_for_the_account_since_then_counts_from_the_next_look_on(
+    built: House, group: Group, case: Case
+) -> None:
+    assert case.ask
+    built.cases.set(Owner(account=ACCOUNT, owner="Anna", by="olga", at=built.clock.now()))
+    built.walk(group.event((22, "the same rule"), event_id="event-2"))
+    again = built.only_case().ask
+    assert again
+    assert (again.seq, again.owner) == (case.ask.seq, "Anna")
+    refused(built, "answers for the account", by=ANNA)
+
+
+def test_a_second_control_is_no_way_around_the_rule_for_the_first(built: House, group: Group) -> None:
+    built.set_policy(policy(rule(name="ssh", controls=[SSH]), rule(name="rest", quorum=1)))
+    built.raise_to(Mode.ASK, SSH, RDP)
+    built.walk(group.event((22, group.open(22)), (3389, group.open(3389))))
+    case = built.only_case()
+    assert case.ask
+    assert case.ask.controls == (RDP, SSH)
+    assert "as 1 of 2" in built.answer(by=ANNA)
+    assert ([one.verdict for one in built.deliver()], built.aws.writes) == (["waiting"], [])
+    built.answer(by=BERT)
+    assert [one.outcome for one in built.deliver()] == ["fixed"]
 
 
 # -- a denial wins --------------------------------------------------------------------------------------------------------
@@ -579,7 +609,7 @@ def test_of_fifty_approvers_at_once_as_many_as_it_takes_decide_and_the_others_le
     built.set_policy(policy(rule(approvers=names, quorum=quorum), people=people, groups={}, break_glass=[]))
     case = asked(built, group)
     assert case.ask
-    said = Said(case=case.id, plan_hash=case.ask.plan_hash, approve=True, reason="mine")
+    said = Said(case=case.id, ask=case.ask.seq, plan_hash=case.ask.plan_hash, approve=True, reason="mine")
     start = Barrier(len(names))
 
     def person(name: str) -> str:

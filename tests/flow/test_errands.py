@@ -11,12 +11,13 @@ from pydantic import JsonValue
 from chalicelib.domain.approval import EXPIRES_AFTER, SETTLED_AFTER
 from chalicelib.domain.case import Case, CaseState, Lock
 from chalicelib.domain.contract import AnyRemediation, Mode, Reader
-from chalicelib.domain.errors import BusyError, RefusedCommandError, UnreadableError
+from chalicelib.domain.errors import BusyError, ConflictError, RefusedCommandError, UnreadableError
 from chalicelib.domain.finding import Origin, Target
-from chalicelib.domain.ports import Aws, Exemption, Owner
+from chalicelib.domain.ports import Aws, Change, Exemption, Owner
 from chalicelib.flow import errands, undo
 from chalicelib.flow.errand import Answered, ClosedThere, Exempted, Heard, Look, News, Redrive, Tick, UndoRun
 from chalicelib.flow.errands import Done
+from chalicelib.flow.sweep import LOOKS_FOR
 from tests.fakes.cases import Item
 from tests.fakes.faults import Crash, Faults, Kind
 from tests.fakes.house import ACCOUNT, AFTER_THE_LEASE, ANNA, House, house
@@ -77,9 +78,60 @@ def test_a_case_that_this_version_cannot_read_does_not_keep_the_others_waiting(
     put(built, first.model_copy(update=over))
     built.clock.advance(EXPIRES_AFTER + SETTLED_AFTER)
     passed = built.run(Tick())
-    assert [(one.case, one.verdict) for one in passed.walked] == [(second.id, "expired"), (first.id, "fail")]
+    assert [(one.case, one.verdict) for one in passed.walked] == [(first.id, "fail"), (second.id, "expired")]
     assert len(passed.failures) == 1
     assert [ticket.case for ticket in built.cases.tickets] == [second.id]
+
+
+def test_what_wakes_comes_before_what_waits_whose_answers_are_read_together(
+    built: House, group: Group
+) -> None:
+    first, second = two_waiting(built, group)
+    over = {"digest": "b" * 20, "controls": ("gone",), "ask": None, "wakes_at": built.clock.now()}
+    asleep = first.model_copy(update={**over, "state": CaseState.EXEMPT})
+    put(built, asleep)
+    built.clock.advance(EXPIRES_AFTER + SETTLED_AFTER)
+    built.cases.calls.clear()
+    passed = built.run(Tick())
+    assert [one.case for one in passed.walked] == [asleep.id, first.id, second.id]
+    assert (built.cases.calls.count("answers_to"), built.cases.calls.count("answers")) == (1, 0)
+
+
+def test_answers_that_cannot_be_read_keep_their_own_case_and_no_other(built: House, group: Group) -> None:
+    first, second = two_waiting(built, group)
+    built.answer(case=first)
+    key = next(name for name in built.cases.items if name[0] == "ANSWERS")
+    built.cases.items[key] = Item("{}", 1)
+    built.clock.advance(EXPIRES_AFTER + SETTLED_AFTER)
+    passed = built.run(Tick())
+    assert [(one.case, one.verdict) for one in passed.walked] == [(first.id, "fail"), (second.id, "expired")]
+    assert len(passed.failures) == 1
+
+
+def test_a_tick_ends_in_time_and_says_what_it_left_to_the_next(built: House, group: Group) -> None:
+    first, second = two_waiting(built, group)
+    built.clock.advance(EXPIRES_AFTER + SETTLED_AFTER)
+    commit = built.cases.commit
+
+    def slow(change: Change) -> None:
+        commit(change)
+        built.clock.sleep(LOOKS_FOR.total_seconds())
+
+    built.cases.commit = slow  # type: ignore[method-assign] # a store that takes its time
+    assert [one.verdict for one in built.run(Tick()).walked] == ["expired", "late"]
+    assert [one.case for one in built.run(Tick()).walked] == [second.id]
+    assert first.id != second.id
+
+
+def test_a_case_that_cannot_be_read_hides_no_other_from_an_exemption(built: House, group: Group) -> None:
+    case = asked(built, group)
+    built.cases.items["CASE", "a" * 20] = Item("{}", 1)
+    exempt(built, case)
+    done = built.run(Exempted(resource=case.target.resource, control=SSH, request_id="r-1"))
+    now = built.cases.case(case.digest, 1)
+    assert now
+    assert now.state == "exempt"
+    assert {type(failure) for failure in done.failures} == {UnreadableError}
 
 
 def test_an_ask_whose_state_another_version_wrote_expires_like_any_other(built: House, group: Group) -> None:
@@ -135,7 +187,7 @@ def test_a_busy_case_is_no_failure_and_has_its_turn_with_the_next_tick(built: Ho
 def test_a_run_that_died_is_settled_when_its_lease_is_over_and_not_before(built: House, group: Group) -> None:
     event, faults = attacked(built, group), Faults()
     with pytest.raises(Crash):
-        built.walk(event, Faults(5, Kind.BEFORE))
+        built.walk(event, Faults(6, Kind.BEFORE))
     assert built.only_case().state == "running"
     assert built.run(Tick(), faults) == Done()
     assert set(faults.seen) == {"cases.in_state"}
@@ -345,6 +397,7 @@ def test_a_ticket_that_somebody_closed_elsewhere_ends_once_the_target_is_seen_to
     assert len(told(built, "ticket_open")) == 1
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", [Kind.BEFORE, Kind.AFTER])
 def test_a_crash_at_any_call_and_a_redelivery_end_as_if_nothing_had_happened(kind: Kind) -> None:
     with house() as dry:
@@ -437,6 +490,17 @@ def test_news_is_told_though_the_case_moves_on_meanwhile(built: House, group: Gr
     assert len(told(built, "case_news")) == 1
 
 
+def test_news_that_always_loses_comes_back_and_is_not_dropped(built: House, group: Group) -> None:
+    case = asked(built, group)
+
+    def never(_change: object) -> None:
+        raise ConflictError("somebody else was quicker")
+
+    built.cases.commit = never  # type: ignore[method-assign, assignment] # a store where others are always quicker
+    with pytest.raises(BusyError):
+        built.run(News(case=case.id, says="hers", request_id="n-1"))
+
+
 def test_news_of_what_nobody_follows_any_more_is_no_news(built: House, group: Group) -> None:
     (walked,) = built.carry_out(News(case="b" * 20 + "-1", says="s", request_id="n-1"))
     assert walked.verdict == "nothing"
@@ -456,7 +520,7 @@ def died(built: House, group: Group, mode: Mode = Mode.ACT) -> Case:
     """A run that died before its first write; with mode ask, one that Anna approved."""
     if mode is Mode.ACT:
         with pytest.raises(Crash):
-            built.walk(attacked(built, group), Faults(5, Kind.BEFORE))
+            built.walk(attacked(built, group), Faults(6, Kind.BEFORE))
     else:
         case = asked(built, group)
         built.answer()

@@ -55,7 +55,7 @@ def invitation(**changes: Any) -> Invite:
 
 def test_a_policy_is_set_whole_with_what_stood_before(desk: Desk) -> None:
     result = desk.does(setting(reason="the first"))
-    assert result.says == "the policy is set: 2 people, 1 rules"
+    assert result.says == f"the policy is set: {len(POLICY.people)} people, 1 rules"
     assert desk.settings.policies == [PolicySetting(policy=POLICY, by=JANE, at=NOW, reason="the first")]
     later = document(break_glass=["jane"])
     desk.does(setting(later, digest_of(POLICY)), by=JOHN)
@@ -222,6 +222,14 @@ class Unwritable(FakeSettings):
         raise StoreError("the table cannot be reached")
 
 
+class Taken(FakeSettings):
+    """Another record stands wherever one is to be put."""
+
+    def note(self, record: Record) -> bool:
+        del record
+        return False
+
+
 def test_every_look_of_an_auditor_is_a_record_of_its_own_and_none_is_had_without(desk: Desk) -> None:
     for request in ("req-1", "req-2"):
         viewed(desk.settings, desk.clock, EVA, "/cases/x", request, home=HOME, engine="0.1.0")
@@ -233,6 +241,14 @@ def test_every_look_of_an_auditor_is_a_record_of_its_own_and_none_is_had_without
     assert (draft.actor.type, draft.actor.arn) == ("Person", EVA)
     with pytest.raises(StoreError, match="cannot be reached"):
         viewed(Unwritable(), desk.clock, EVA, "/cases/x", "req-3", home=HOME, engine="0.1.0")
+    with pytest.raises(StoreError, match="stands already"):
+        viewed(Taken(), desk.clock, EVA, "/cases/x", "req-2", home=HOME, engine="0.1.0")
+
+
+def test_a_refusal_that_is_not_on_record_is_no_refusal_but_a_failure(desk: Desk) -> None:
+    desk.settings = Taken()
+    with pytest.raises(StoreError, match="stands already"):
+        desk.does(Claim(case=CASE, reason="r"))
 
 
 # -- one person, two identities -------------------------------------------------------------------------------------------

@@ -5,18 +5,19 @@ from typing import Any
 import pytest
 
 from chalicelib.domain.contract import Mode
-from chalicelib.domain.errors import ConflictError, RefusedCommandError
+from chalicelib.domain.errors import BusyError, ConflictError, RefusedCommandError
 from chalicelib.flow.errand import TicketWanted
 from tests.fakes.house import ANNA, House
 from tests.flow.people import asked, built, group
+from tests.flow.test_consent import policy
 from tests.flow.test_pipeline import SSH, Group
 from tests.flow.test_undo import asked as undo_asked
 
 __all__ = ["built", "group"]
 
 
-def wanted(case: str, request_id: str = "r-1") -> TicketWanted:
-    return TicketWanted(case=case, by=ANNA, reason="by hand", request_id=request_id)
+def wanted(case: str, ask: int = 1) -> TicketWanted:
+    return TicketWanted(case=case, ask=ask, by=ANNA, reason="by hand", request_id="r-1")
 
 
 @pytest.fixture
@@ -48,6 +49,34 @@ def test_the_second_delivery_and_a_case_that_never_was_change_nothing(built: Hou
     (gone,) = built.carry_out(wanted(f"{'a' * 20}-1"))
     assert (again.verdict, gone.verdict) == ("nothing", "nothing")
     assert built.cases.records == before
+
+
+@pytest.mark.parametrize("approve, state", [(True, "closed"), (False, "denied")])
+def test_an_answer_that_was_there_before_is_carried_out_instead(
+    built: House, case: str, approve: bool, state: str
+) -> None:
+    built.answer(approve=approve)
+    built.carry_out(wanted(case))
+    now = built.only_case()
+    assert (now.state, built.cases.tickets) == (state, ())
+    assert "ANSWERED" in built.kinds()
+    assert [walked.verdict for walked in built.deliver()] == ["nothing"]
+
+
+def test_one_approval_of_two_is_no_answer_yet(built: House, case: str) -> None:
+    built.set_policy(policy())
+    built.answer()
+    (walked,) = built.carry_out(wanted(case))
+    assert (walked.verdict, built.only_case().state) == ("ticket", "ticketed")
+
+
+def test_an_order_for_one_ask_leaves_the_next_alone(built: House, group: Group, case: str) -> None:
+    built.clock.advance(seconds=60)
+    for number, half in enumerate(("0.0.0.0/1", "128.0.0.0/1"), 2):
+        built.walk(group.event((22, group.open(22, half)), event_id=f"event-{number}"))
+    assert built.only_case().asks == 2
+    (walked,) = built.carry_out(wanted(case))
+    assert (walked.verdict, built.only_case().state, built.cases.tickets) == ("nothing", "waiting", ())
 
 
 def test_an_undo_that_is_asked_for_is_answered_and_no_ticket(built: House, group: Group) -> None:
@@ -88,10 +117,10 @@ def test_whoever_is_quicker_wins_and_nothing_is_lost(built: House, case: str) ->
     assert walked.verdict == "ticket"
 
 
-def test_where_others_are_always_quicker_it_is_said(built: House, case: str) -> None:
+def test_where_others_are_always_quicker_it_comes_back(built: House, case: str) -> None:
     def never(_change: Any) -> None:
         raise ConflictError("somebody else was quicker")
 
     built.cases.commit = never  # type: ignore[method-assign, assignment]  # the fake's own method
-    (walked,) = built.carry_out(wanted(case))
-    assert walked.verdict == "nothing"
+    with pytest.raises(BusyError):
+        built.run(wanted(case))

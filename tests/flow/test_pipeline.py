@@ -20,7 +20,7 @@ from chalicelib.domain.errors import (
 )
 from chalicelib.domain.finding import Target
 from chalicelib.domain.limits import Spent
-from chalicelib.domain.ports import FREEZE_ALL, Change, Enrolment, Executor, Exemption
+from chalicelib.domain.ports import FREEZE_ALL, Change, Enrolment, Executor, Exemption, Owner
 from chalicelib.flow.pipeline import Engine
 from chalicelib.flow.visit import Walked
 from tests.fakes.faults import Crash, Faults, Kind
@@ -306,6 +306,14 @@ def test_an_old_event_is_only_asked_about(built: House, group: Group) -> None:
     walked = built.walk(event)
     assert walked.verdict == "ask"
     assert group.ports == [22, 443]
+
+
+def test_what_a_run_changed_is_told_in_the_words_of_its_plan(built: House, group: Group) -> None:
+    built.walk(attacked(built, group))
+    told = built.cases.notices[-1]
+    assert told.kind == "run_fixed"
+    whys = [call["why"] for call in built.record("INTENT")["plan"]["calls"]]
+    assert (told.body["calls"], told.body["more_calls"]) == (whys, 0)
 
 
 def test_at_exactly_one_hour_it_still_acts(built: House, group: Group) -> None:
@@ -713,7 +721,7 @@ def test_a_new_event_settles_what_a_dead_run_began_and_then_has_its_own_walk(
 ) -> None:
     event = attacked(built, group)
     with pytest.raises(Crash):
-        built.walk(event, Faults(5, Kind.BEFORE))
+        built.walk(event, Faults(6, Kind.BEFORE))
     built.clock.advance(AFTER_THE_LEASE)
     second = group.event((22, group.open(22, "1.2.3.4/0")), event_id="event-2")
     assert built.walk(second).outcome == "fixed"
@@ -728,7 +736,7 @@ def test_changed_while_the_run_was_dead_it_is_closed_as_failed_and_looked_at_ane
     rule = group.open(22)
     event = group.event((22, rule))
     with pytest.raises(Crash):
-        built.walk(event, Faults(4, Kind.BEFORE))
+        built.walk(event, Faults(5, Kind.BEFORE))
     built.clock.advance(AFTER_THE_LEASE)
     group.close(rule)
     group.open(22, "1.2.3.4/0")
@@ -741,7 +749,7 @@ def test_changed_while_the_run_was_dead_it_is_closed_as_failed_and_looked_at_ane
 def test_after_a_crash_a_target_that_cannot_be_read_is_not_verified(built: House, group: Group) -> None:
     event = attacked(built, group)
     with pytest.raises(Crash):
-        built.walk(event, Faults(5, Kind.BEFORE))
+        built.walk(event, Faults(6, Kind.BEFORE))
     built.clock.advance(AFTER_THE_LEASE)
     (walked,) = refusing(built, "read", DENIED).walk(event)
     assert walked.outcome == "not_verified"
@@ -752,7 +760,7 @@ def test_after_a_crash_a_throttled_read_leaves_the_run_to_the_next_delivery(
 ) -> None:
     event = attacked(built, group)
     with pytest.raises(Crash):
-        built.walk(event, Faults(5, Kind.BEFORE))
+        built.walk(event, Faults(6, Kind.BEFORE))
     built.clock.advance(AFTER_THE_LEASE)
     with pytest.raises(TransientError):
         refusing(built, "read", THROTTLED).walk(event)
@@ -966,7 +974,7 @@ def test_a_running_case_without_a_run_is_never_guessed_at(built: House, group: G
 
     event = attacked(built, group)
     with pytest.raises(Crash):
-        built.walk(event, Faults(5, Kind.BEFORE))
+        built.walk(event, Faults(6, Kind.BEFORE))
     broken = built.only_case().model_copy(update={"run": None})
     built.cases.items["CASE", broken.digest] = Item(broken.model_dump_json(), broken.version)
     built.clock.advance(AFTER_THE_LEASE)
@@ -1111,3 +1119,36 @@ def test_a_run_whose_result_does_not_fit_is_recorded_without_the_state(built: Ho
         replace(built.engine(), cases=Narrow(built.cases, "RESULT", always=True)).walk(
             group.event((22, group.open(22)), event_id="event-2")
         )
+
+
+# -- whom it concerns ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("tagged", [True, False])
+def test_a_repair_that_nobody_was_asked_about_has_the_owner_who_is_told(
+    built: House, group: Group, *, tagged: bool
+) -> None:
+    built.cases.set(Owner(account=ACCOUNT, owner="team-a", by="olga", at=built.clock.now()))
+    if tagged:
+        group.ec2.create_tags(Resources=[group.id], Tags=[{"Key": "Owner", "Value": "web"}])
+    assert built.walk(attacked(built, group)).outcome == "fixed"
+    owner = "web" if tagged else "team-a"
+    assert built.only_case().owner == owner
+    assert [notice.body["owner"] for notice in built.cases.notices] == [owner]
+
+
+def test_an_owner_who_is_known_costs_no_second_read_and_one_who_is_not_is_in_nobodys_way(
+    built: House, group: Group
+) -> None:
+    group.ec2.create_tags(Resources=[group.id], Tags=[{"Key": "Owner", "Value": "web"}])
+    assert built.walk(attacked(built, group)).outcome == "fixed"
+    built.clock.advance(timedelta(minutes=5))
+    seen = Faults()
+    built.walk(group.event((22, group.open(22)), event_id="event-2"), seen)
+    assert "ec2.DescribeSecurityGroups" not in seen.seen
+    other = Group(built)
+    first = Faults()
+    built.walk(other.event((22, other.open(22)), event_id="event-3"), first)
+    denied = Faults(first.seen.index("ec2.DescribeSecurityGroups") + 1, Kind.DENIED)
+    third = Group(built)
+    assert built.walk(third.event((22, third.open(22)), event_id="event-4"), denied).outcome == "fixed"

@@ -11,6 +11,7 @@ import pytest
 from pydantic import JsonValue
 
 from chalicelib.delivery import routes
+from chalicelib.domain.case import JoinedCause
 from chalicelib.domain.contract import AnyRemediation, Mode
 from chalicelib.domain.errors import AccessDeniedError, ConflictError, StoreError, TransientError
 from chalicelib.domain.finding import Severity, Target
@@ -376,7 +377,7 @@ def test_a_target_in_a_runs_hands_is_left_to_it(built: House, group: Group) -> N
     built.sweep()
     built.raise_to(Mode.ACT, SSH)
     with pytest.raises(Crash):
-        built.walk(group.event((22, group.open(22))), Faults(5, Kind.BEFORE))
+        built.walk(group.event((22, group.open(22))), Faults(6, Kind.BEFORE))
     built.clock.advance(timedelta(seconds=1))
     walked = built.sweep()
     assert "busy" in {one.verdict for one in walked}
@@ -454,3 +455,25 @@ def test_a_report_that_stands_or_is_nobodys_any_more_is_not_made_again(built: Ho
     another = built.cases.swept(ACCOUNT, ()).sweep
     sweep._report(engine, stale, parts[1].so_far)
     assert built.cases.swept(ACCOUNT, ()).sweep == another
+
+
+def test_only_an_event_says_who_changed_it(built: House, group: Group) -> None:
+    built.sweep()
+    built.raise_to(Mode.ASK, SSH)
+    rule = group.open(22)
+    built.sweep()
+    case = built.only_case()
+    assert _shown(built).source == ("Found by", "a sweep")
+    built.clock.advance(timedelta(minutes=1))
+    built.carry_out(Look(case=case.id, by="olga", requested=True, request_id="r-1"))
+    assert _shown(built).source == ("Looked at for", "olga")
+    built.walk(group.event((22, rule)))
+    built.clock.advance(timedelta(minutes=1))
+    built.carry_out(Look(case=case.id, by="olga", requested=True, request_id="r-2"))
+    assert _shown(built).source == ("Changed by", f"arn:aws:iam::{ACCOUNT}:user/ann")
+
+
+def _shown(built: House) -> JoinedCause:
+    shown = built.only_case().shown_cause
+    assert shown
+    return shown

@@ -192,6 +192,10 @@ def test_an_approved_undo_restores_and_exempts_in_one_transaction_with_its_inten
     assert built.record("UNDO_RESULT")["outcome"] == "fixed"
     now = built.only_case()
     assert (now.state, now.wakes_at, now.run, now.ask) == ("exempt", exemption.expires_at, None, None)
+    assert now.outcome is None, "what is taken back is not fixed"
+    until = exemption.expires_at.date()
+    assert now.reason == f"run 1 is taken back: as it was before, and exempt until {until}"
+    assert built.record("UNDO_RESULT")["reason"] == now.reason
     assert built.aws.writes[-1].session == session_name(case.id, 2)
     assert "Authorize" in built.aws.policies[-1]
     assert "Authorize" not in built.aws.policies[0]
@@ -426,6 +430,42 @@ def test_a_denied_undo_is_closed_and_untouched(built: House, group: Group) -> No
     assert undo.carry_out(built.engine(), UndoRun(case=case.id, ask=1)).verdict == "nothing"
 
 
+def test_an_undo_that_is_asked_about_keeps_its_terms(built: House, group: Group) -> None:
+    """Whoever opened the page would otherwise approve another duration for another owner: the plan's hash has neither."""
+    case = asked(built, group)
+    built.clock.advance(seconds=20)
+    (walked,) = built.carry_out(order(built, case, reason="for longer"))
+    assert (walked.verdict, walked.rule) == ("undo", "refused")
+    assert case_of(built, group).ask == case.ask
+
+
+@pytest.mark.parametrize("read_after", [timedelta(seconds=1), EXPIRES_AFTER])
+def test_a_wish_never_outruns_a_denial_that_is_on_record(
+    built: House, group: Group, read_after: timedelta
+) -> None:
+    case = asked(built, group)
+    built.answer(case=case, approve=False)
+    built.clock.advance(read_after)
+    built.carry_out(order(built, case, reason="once more"))
+    built.deliver()
+    now = case_of(built, group)
+    assert (now.state, now.ask) == ("closed", None)
+    assert "ANSWERED" in built.kinds()
+
+
+def test_a_page_of_an_ask_that_ended_does_not_approve_the_next(built: House, group: Group) -> None:
+    seen = asked(built, group)
+    built.answer(case=seen, approve=False, by=OLGA)
+    built.deliver()
+    built.carry_out(order(built, seen, reason="with other terms"))
+    now = case_of(built, group)
+    assert seen.ask
+    assert now.ask
+    assert (now.ask.seq, now.ask.plan_hash) == (2, seen.ask.plan_hash)
+    with pytest.raises(RefusedCommandError, match="that ask is over, and another one waits"):
+        built.answer(case=seen)
+
+
 def test_an_undo_that_nobody_answers_is_closed_without_a_ticket(built: House, group: Group) -> None:
     asked(built, group)
     built.clock.advance(EXPIRES_AFTER + SETTLED_AFTER)
@@ -465,7 +505,7 @@ def test_who_wanted_the_undo_cannot_approve_it_by_way_of_the_store(built: House,
     assert (walked.verdict, walked.reason) == (
         "nothing",
         (
-            "who made the change, wants it taken back, answers for the resource or would own the exemption does not "
+            "who made the change, wants it taken back, answers for the account or would own the exemption does not "
             "approve it: ask somebody else. To deny it is yours too"
         ),
     )
@@ -655,7 +695,7 @@ def ended_once(built: House, case: Case, where: str) -> None:
     """The undo of that case was done exactly once, is on record exactly once, and is covered by its exemption."""
     now = built.cases.case(case.digest, case.episode)
     assert now
-    assert (now.state, now.outcome, now.run) == ("exempt", "fixed", None), where
+    assert (now.state, now.outcome, now.run) == ("exempt", None, None), where
     kinds = built.kinds(case.id)
     counts = [kinds.count(one) for one in ("ANSWERED", "UNDO_INTENT", "UNDO_RESULT")]
     assert counts == [1, 1, 1], where
@@ -666,8 +706,10 @@ def ended_once(built: House, case: Case, where: str) -> None:
 
 
 def waiting(built: House, number: int) -> tuple[Group, UndoRun]:
-    """A group and a case of its own, hours after the last, with an undo that Anna approved."""
+    """A group and a case of its own, hours after the last, with an undo that Anna approved; no breaker counts the others."""
     built.clock.advance(timedelta(hours=2))
+    for name in [name for name in built.cases.items if name[0] == "BREAKER"]:
+        del built.cases.items[name]
     one = Group(built)
     case = asked(built, one, f"event-{number}")
     built.answer(case=case)

@@ -211,16 +211,11 @@ def test_one_message_a_second_in_a_channel_and_so_many_updates_a_minute(slack: F
     )
 
 
-def test_people_and_groups_are_read_with_forms(slack: FakeSlack) -> None:
-    slack.add_group("S0ONCALL", "U0ANNA")
+def test_people_are_read_with_forms(slack: FakeSlack) -> None:
     form = "application/x-www-form-urlencoded"
     assert call(slack, "users.info", b"user=U0ANNA", kind=form)[2]["user"]["is_restricted"] is False
     assert call(slack, "users.info", b"user=U0NOBODY", kind=form)[2]["error"] == "user_not_found"
     assert call(slack, "users.info", {"user": "U0ANNA"})[2]["error"] == "invalid_json"
-    assert call(slack, "usergroups.users.list", b"usergroup=S0ONCALL", kind=form)[2]["users"] == ["U0ANNA"]
-    assert (
-        call(slack, "usergroups.users.list", b"usergroup=S0NONE", kind=form)[2]["error"] == "no_such_subteam"
-    )
     assert call(slack, "auth.test", {})[2]["team_id"] == "T0REDRESS"
 
 

@@ -409,6 +409,29 @@ def test_a_workflow_without_a_way_to_done_says_so(house: House, fake: FakeTicket
     fake.done_transitions = False
     with pytest.raises(RejectedError, match="no transition to a done status"):
         there.close(made.key, closed())
+    (comment,) = fake.ticket("jira", made.key).comments
+    assert "an assessment found it compliant" in comment, "whoever moves it by hand reads why"
+
+
+@pytest.mark.parametrize("system", ["github", "jira"])
+@pytest.mark.parametrize("status", [403, 500])
+@pytest.mark.parametrize("what", ["close", "reopen"])
+def test_a_move_that_fails_again_and_again_leaves_no_comment_each_time(
+    system: str, status: int, what: str, house: House, fake: FakeTickets
+) -> None:
+    there = house(system)
+    made = there.create(ticket(), key())
+    if what == "reopen":
+        fake.move(system, made.key, closed=True)
+    act = functools.partial(getattr(there, what), made.key, closed() if what == "close" else ticket())
+    fake.fail(system, "move", status=status, times=30)
+    for _ in range(30):
+        with pytest.raises(DeliveryError):
+            act()
+    assert fake.ticket(system, made.key).comments == []
+    act()
+    assert len(fake.ticket(system, made.key).comments) == 1
+    assert fake.closed(system, made.key) == (what == "close")
 
 
 @pytest.mark.parametrize(

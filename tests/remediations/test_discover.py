@@ -7,6 +7,7 @@ from types import ModuleType
 
 import pytest
 
+from chalicelib.catalog import load
 from chalicelib.domain.contract import AnyRemediation
 from chalicelib.domain.errors import ContractError
 from remediations import discover, registry
@@ -33,6 +34,13 @@ def test_every_file_is_found_in_the_order_of_ids() -> None:
         "iam_remove_root_access_key",
         "s3_block_public_access",
     ]
+
+
+def test_the_controls_of_one_remediation_are_equally_severe() -> None:
+    """They are asked about together, at the worst's severity: no second control may lead to a rule for other severities."""
+    severity_of = {control.id: control.severity for control in load().controls}
+    for remediation in discover():
+        assert len({severity_of[name] for name in remediation.controls}) == 1, remediation.id
 
 
 def test_a_file_without_a_remediation_is_refused() -> None:

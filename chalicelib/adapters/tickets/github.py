@@ -87,13 +87,15 @@ class GitHub:
     def update(self, remote: str, ticket: Ticket) -> None:
         self._comment(remote, documents.news(ticket, "As it stands now:"))
 
+    # The comment comes last: whatever fails is tried again, and to move it twice leaves nothing behind.
+
     def reopen(self, remote: str, ticket: Ticket) -> None:
-        self._comment(remote, documents.news(ticket, documents.STILL))
         self._web.ask("PATCH", self._issue(remote), {"state": "open", "state_reason": "reopened"})
+        self._comment(remote, documents.news(ticket, documents.STILL))
 
     def close(self, remote: str, ticket: Ticket) -> None:
-        self._comment(remote, documents.closed(ticket))
         self._web.ask("PATCH", self._issue(remote), {"state": "closed", "state_reason": "completed"})
+        self._comment(remote, documents.closed(ticket))
 
     def look(self, remote: str) -> Remote:
         return self._as_remote(self._web.ask("GET", self._issue(remote)), creates=False)

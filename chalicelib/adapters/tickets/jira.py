@@ -86,15 +86,23 @@ class Jira:
         self._comment(remote, documents.news(ticket, "As it stands now:"))
 
     def reopen(self, remote: str, ticket: Ticket) -> None:
-        self._comment(remote, documents.news(ticket, documents.STILL))
-        self._move(remote, closed=False)
+        self._moved(remote, documents.news(ticket, documents.STILL), closed=False)
 
     def close(self, remote: str, ticket: Ticket) -> None:
-        self._comment(remote, documents.closed(ticket))
-        self._move(remote, closed=True)
+        self._moved(remote, documents.closed(ticket), closed=True)
 
     def look(self, remote: str) -> Remote:
         return self._as_remote(self._web.ask("GET", f"{self._issue(remote)}?fields=status"))
+
+    def _moved(self, remote: str, parts: tuple[documents.Part, ...], *, closed: bool) -> None:
+        """The comment comes last: whatever fails is tried again, and to move it twice leaves nothing behind."""
+        try:
+            self._move(remote, closed=closed)
+        except RejectedError:
+            # Not tried again: somebody moves it by hand, and here they read why.
+            self._comment(remote, parts)
+            raise
+        self._comment(remote, parts)
 
     def _move(self, remote: str, *, closed: bool) -> None:
         """Take the first transition to a status of that category: names and ids are each workflow's own."""

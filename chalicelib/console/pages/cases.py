@@ -5,30 +5,33 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
 from chalicelib.console import render
 from chalicelib.console.desk import Visit
 from chalicelib.console.pages import sentences
 from chalicelib.console.pages.sentences import Entry
+from chalicelib.console.pages.settings import held
 from chalicelib.console.web import Reply
 from chalicelib.domain.approval import Answer, Answers, Ask, Door
 from chalicelib.domain.case import Case, CaseState, parts_of
 from chalicelib.domain.contract import command_of
 from chalicelib.domain.finding import Severity
 from chalicelib.domain.policy import (
-    About,
     Consent,
     Policy,
     Rule,
     about_of,
     consent,
-    names_of,
     principal_of,
     problem_with,
+    why_not,
 )
-from chalicelib.domain.record import body_of, broken_at
-from chalicelib.domain.shape import is_mapping, is_sequence
+from chalicelib.domain.ports import Freeze
+from chalicelib.domain.record import body_of, broken_at, is_about
+from chalicelib.domain.shape import is_mapping, is_sequence, mapping
+from chalicelib.flow import decide
 
 MOST_WAITING = 100
 ON_A_PAGE = 25
@@ -80,6 +83,7 @@ def approvals(visit: Visit) -> Reply:
         visit=visit,
         now=visit.now,
         rows=[(case, *_counts(visit, case, answers.get(case.id))) for case in asked],
+        held=held(visit),
         filters=filters,
         following_url=visit.next(page.more),
         unreadable=page.unreadable,
@@ -109,7 +113,7 @@ def listed(visit: Visit) -> Reply:
         visit=visit,
         now=visit.now,
         state=state,
-        states=[*CaseState],
+        states=[one for one in CaseState if one is not CaseState.STALE],  # to which no case comes
         rows=[(case, severity_of(case, visit)) for case in page.items],
         filters=filters,
         following_url=visit.next(page.more),
@@ -176,8 +180,28 @@ def case(visit: Visit) -> Reply:
     return story(visit, one) if one else render.missing(visit.site)
 
 
-def story(visit: Visit, case: Case, *, status: int = 200, refused: str = "") -> Reply:
-    """The page of a case; with `refused`, why what was just sent was not done."""
+def back(visit: Visit) -> Reply:
+    """Whoever looks at where a form is sent is led to the case that has the form; nothing is sent by looking."""
+    one = found(visit, visit.names["case"])
+    return render.redirect(visit.site, f"/cases/{one.id}") if one else render.missing(visit.site)
+
+
+def story(
+    visit: Visit,
+    case: Case,
+    *,
+    status: int = 200,
+    refused: str = "",
+    kind: str = "",
+    sent: Mapping[str, str] = MappingProxyType({}),
+) -> Reply:
+    """The page of a case; with `refused`, why what was just sent was not done.
+
+    The form of that `kind` then has again what was typed into it; but not a word about another ask or plan than the one that stands.
+    """
+    stands = {"plan_hash": case.ask.plan_hash, "ask": str(case.ask.seq)} if case.ask else {}
+    if any(sent.get(name, value) != value for name, value in stands.items()):
+        kind = ""
     desk, policy = visit.desk, visit.policy
     entries, whole, broken = _timeline(visit, case)
     remediation = desk.remediations.get(case.remediation)
@@ -192,6 +216,9 @@ def story(visit: Visit, case: Case, *, status: int = 200, refused: str = "") -> 
         now=visit.now,
         case=case,
         refused=refused,
+        kind=kind,
+        typed=lambda form, name, usual="": sent.get(name, usual) if form == kind else usual,
+        held=_held(visit, case),
         severity=severity_of(case, visit),
         titles=[desk.controls[name].title if name in desk.controls else name for name in case.controls],
         controls=[desk.controls[name] for name in case.controls if name in desk.controls],
@@ -216,9 +243,21 @@ def story(visit: Visit, case: Case, *, status: int = 200, refused: str = "") -> 
             if (reference := desk.told.reference(ticket.id, integration.name) if ticket else None)
         ],
         token=lambda purpose, plan_hash="": visit.sessions.csrf(
-            visit.visitor.session, purpose, case.id, plan_hash
+            visit.visitor.session,
+            purpose,
+            case.id,
+            plan_hash,
+            str(case.ask.seq) if plan_hash and case.ask else "",
         ),
     )
+
+
+def _held(visit: Visit, case: Case) -> list[Freeze]:
+    """The kill switches that would stop what people are asked about."""
+    if case.ask is None:
+        return []
+    concerned = decide.scopes(case.target, case.ask.controls)
+    return [one for one in held(visit) if one.scope in concerned]
 
 
 def _mine(visit: Visit, answers: Answers | None) -> Answer | None:
@@ -258,7 +297,7 @@ def _decision(visit: Visit, case: Case, answers: Answers | None) -> Decision | N
         ask=ask,
         amounts=consent(policy, about, ask, answers),
         rule=rule,
-        approvers=_approvers(visit.policy, ask, rule, about),
+        approvers=_approvers(policy, ask, rule) if rule else (),
         answers=tuple((one, visit.called(one.by)) for one in given),
         problem=problem,
         denial_problem=mine(approve=False),
@@ -267,16 +306,11 @@ def _decision(visit: Visit, case: Case, answers: Answers | None) -> Decision | N
     )
 
 
-def _approvers(policy: Policy, ask: Ask, rule: Rule | None, about: About) -> tuple[Approver, ...]:
-    said: list[Approver] = []
-    for person in sorted(policy.members(rule.approvers)) if rule else ():
-        known = policy.people[person]
-        mine = names_of(policy, known.identities[0])
-        why = "had a hand in it, wants it, or would own the exemption" if ask.bars(mine) else ""
-        if not why and about.owner and f"called:{about.owner.casefold()}" in mine:
-            why = "answers for the resource"
-        said.append(Approver(known.name, why))
-    return tuple(said)
+def _approvers(policy: Policy, ask: Ask, rule: Rule) -> tuple[Approver, ...]:
+    return tuple(
+        Approver(policy.people[person].name, why_not(policy, rule, ask, person))
+        for person in sorted(policy.members(rule.approvers))
+    )
 
 
 def _timeline(visit: Visit, case: Case) -> tuple[list[Entry], bool, str | None]:
@@ -286,14 +320,8 @@ def _timeline(visit: Visit, case: Case) -> tuple[list[Entry], bool, str | None]:
     whole = bool(bodies) and bodies[0]["seq"] == 1
     broken = broken_at(((one.body, one.hash) for one in stored), case.head, case.id) if whole else None
     others = (body_of(one.body) for one in visit.desk.books.beside(case, visit.now, MOST_BESIDE))
-    bodies += [
-        said
-        for said in others
-        if said
-        and (said["data"].get("case") == case.id or str(said["chain"]).startswith(f"ANSWER#{case.id}#"))
-    ]
-    entries = [sentences.entry(said, visit.policy) for said in bodies]
-    return sorted(entries, key=lambda one: (one.at, one.chain != case.id, one.seq)), whole, broken
+    bodies += [said for said in others if said and is_about(said, case.id)]
+    return sentences.timeline(bodies, case.id, visit.policy), whole, broken
 
 
 def _last_plan(entries: list[Entry]) -> Mapping[str, Any] | None:
@@ -306,11 +334,16 @@ def _last_plan(entries: list[Entry]) -> Mapping[str, Any] | None:
 
 def _undoable(entries: list[Entry]) -> list[int]:
     """The runs that changed something and were not taken back, newest first."""
-    changed = [
-        int(one.body["data"]["run"])
-        for one in entries
-        if one.type == "RESULT" and one.body["data"].get("run") and one.body["data"].get("results")
-    ]
+    changed: set[int] = set()
+    takes_back: dict[int, int] = {}
+    for one in entries:
+        data = one.body["data"]
+        if one.type == "RESULT" and data.get("run") and data.get("results"):
+            changed.add(int(data["run"]))
+        if one.type == "UNDO_INTENT":
+            takes_back[data["run"]] = mapping(data["undo"])["run"]
+        if one.type == "UNDO_RESULT" and data.get("outcome") in {"fixed", "already_compliant"}:
+            changed.discard(takes_back.get(data["run"], 0))
     return sorted(changed, reverse=True)
 
 
@@ -338,26 +371,34 @@ def _difference(case: Case, entries: list[Entry]) -> Difference | None:
 
 
 def _expected(case: Case, ask: Ask) -> Difference:
-    """The state that the plan rests on; marked is what the calls name, and switches get the value that a call gives them."""
+    """The state that the plan rests on; marked is what the calls name, and switches get the value that a call gives them.
+
+    What a call describes and the state does not have stands below it, as what the call adds.
+    """
     names: set[str] = set()
     switches: dict[str, bool] = {}
+    added: list[Line] = []
+    there = _switches(ask.before)
     for call in ask.plan.calls:
-        _gather(call.params, names, switches)
-    lines = [*_lines(ask.before, names - {case.target.id}, switches)]
+        for name, value in call.params.items():
+            if name.endswith(("Id", "Ids")):
+                names |= {one for one in (value if is_sequence(value) else (value,)) if isinstance(one, str)}
+            elif is_mapping(value) or is_sequence(value):
+                given = _switches(value)
+                switches |= given
+                if not given.keys() & there.keys():
+                    added += _lines(value, set(), {}, f"{json.dumps(name)}: ", mark="+")
+    lines = [*_lines(ask.before, names - {case.target.id}, switches), *added]
     return Difference(tuple(lines[:MOST_LINES]), observed=False, cut=len(lines) > MOST_LINES)
 
 
-def _gather(value: object, names: set[str], switches: dict[str, bool]) -> None:
-    """The names that a call's parameters speak of, and the switches that it sets."""
+def _switches(value: object) -> dict[str, bool]:
+    """Everything in it that is on or off, by name."""
     if is_mapping(value):
-        switches |= {name: inner for name, inner in value.items() if isinstance(inner, bool)}
-        for inner in value.values():
-            _gather(inner, names, switches)
-    elif is_sequence(value):
-        for inner in value:
-            _gather(inner, names, switches)
-    elif isinstance(value, str) and len(value) > 3:  # noqa: PLR2004 -- shorter words stand everywhere
-        names.add(value)
+        own = {name: inner for name, inner in value.items() if isinstance(inner, bool)}
+        return own | {name: on for inner in value.values() for name, on in _switches(inner).items()}
+    inside = value if is_sequence(value) else ()
+    return {name: on for inner in inside for name, on in _switches(inner).items()}
 
 
 def _lines(

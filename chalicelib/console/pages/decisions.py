@@ -37,8 +37,10 @@ COMMANDS = MappingProxyType(
 )
 """The commands about a case that the console sends, and who may."""
 
-WHOLE_NUMBERS = frozenset({"days", "run"})
-FIELDS = frozenset({"reason", "days", "run", "owner", "to", "declared", "root_cause", "control", "code"})
+WHOLE_NUMBERS = frozenset({"days", "run", "ask"})
+FIELDS = frozenset(
+    {"reason", "ask", "days", "run", "owner", "to", "declared", "root_cause", "control", "code"}
+)
 
 
 def answer(visit: Visit) -> Reply:
@@ -47,10 +49,16 @@ def answer(visit: Visit) -> Reply:
     if case is None:
         return render.missing(visit.site)
     sent = form(visit.request)
-    plan_hash, said = sent.get("plan_hash", ""), sent.get("answer", "")
+    plan_hash, ask, said = sent.get("plan_hash", ""), sent.get("ask", ""), sent.get("answer", "")
     session = visit.visitor.session
     visit.sessions.check_post(
-        visit.request, session, "answer", sent.get("token", ""), case=case.id, plan_hash=plan_hash
+        visit.request,
+        session,
+        "answer",
+        sent.get("token", ""),
+        case=case.id,
+        plan_hash=plan_hash,
+        ask=ask,
     )
     if said not in {"approve", "deny", "withdraw", "break_glass"}:
         return cases.story(visit, case, status=422, refused="Choose whether you approve or deny.")
@@ -58,6 +66,7 @@ def answer(visit: Visit) -> Reply:
     try:
         words = Said(
             case=case.id,
+            ask=int(ask),  # ours: the token is for it
             plan_hash=plan_hash,
             approve=said != "deny",
             reason=reason,
@@ -65,7 +74,8 @@ def answer(visit: Visit) -> Reply:
             break_glass=said == "break_glass",
         )
     except ValidationError as error:
-        return cases.story(visit, case, status=422, refused=f"Nothing was decided. {said_plainly(error)}.")
+        why = f"Nothing was decided. {said_plainly(error)}."
+        return cases.story(visit, case, status=422, refused=why, kind=said, sent=sent)
     who = Who(
         identity=session.identity,
         known=True,
@@ -79,7 +89,8 @@ def answer(visit: Visit) -> Reply:
         visit.desk.answer(words, who)
     except (RefusedCommandError, ConflictError) as refused:
         now = cases.found(visit, case.id)
-        return cases.story(visit, now or case, status=409, refused=f"Your answer does not count: {refused}.")
+        why = f"Your answer does not count: {refused}."
+        return cases.story(visit, now or case, status=409, refused=why, kind=said, sent=sent)
     return render.redirect(visit.site, f"/cases/{case.id}")
 
 
@@ -111,12 +122,14 @@ def command(visit: Visit) -> Reply:
     try:
         wanted = COMMAND.validate_json(json.dumps(fields))
     except ValidationError as error:
-        return cases.story(visit, case, status=422, refused=f"Nothing was changed. {said_plainly(error)}.")
+        why = f"Nothing was changed. {said_plainly(error)}."
+        return cases.story(visit, case, status=422, refused=why, kind=kind, sent=sent)
     try:
         visit.desk.command(wanted, person(session.identity, visit.desk.home, visit.request.request_id))
     except (RefusedCommandError, ConflictError) as refused:
         now = cases.found(visit, case.id)
-        return cases.story(visit, now or case, status=409, refused=f"Nothing was changed: {refused}.")
+        why = f"Nothing was changed: {refused}."
+        return cases.story(visit, now or case, status=409, refused=why, kind=kind, sent=sent)
     return render.redirect(visit.site, f"/cases/{case.id}")
 
 

@@ -38,6 +38,8 @@ ROUTES = (
     Route("GET", "/approvals", cases.approvals),
     Route("GET", "/cases", cases.listed),
     Route("GET", "/cases/{case}", cases.case),
+    Route("GET", "/cases/{case}/answer", cases.back),
+    Route("GET", "/cases/{case}/{command}", cases.back),
     Route("POST", "/cases/{case}/answer", decisions.answer, DECIDERS | {Role.VIEWER}),
     Route("POST", "/cases/{case}/{command}", decisions.command, DECIDERS),
     Route("GET", "/log", log.log),
@@ -48,12 +50,13 @@ ROUTES = (
     Route("GET", "/switches", settings.switches),
     Route("GET", "/people", settings.people, frozenset({Role.AUDITOR, Role.OPERATOR})),
 )
-"""Every page behind the sign-in. A viewer who owns a resource may deny what would be done to it: the policy says whether."""
+"""Every page behind the sign-in. A viewer who answers for an account may deny what would be done there: the policy says whether."""
 
 OPEN = (
     ("GET", "/login", sign_in.providers),
     ("GET", "/login/return", sign_in.back),
     ("GET", "/login/{provider}", sign_in.begin),
+    ("GET", "/logout", sign_in.still_in),
     ("POST", "/logout", sign_in.out),
 )
 """The pages before the sign-in."""
@@ -64,10 +67,10 @@ def reply(desk: Desk, request: Request) -> Reply:
     try:
         setting = desk.store.policy()
     except StoreError:
-        return render.plain(None, 503, "The policy cannot be read, so nobody is let in. Nothing was changed.")
+        return render.plain(503, "The policy cannot be read, so nobody is let in. Nothing was changed.")
     if setting is None or setting.policy.console_url is None:
         return render.plain(
-            None, 503, "The console is closed until a policy with a console_url and a provider is set."
+            503, "The console is closed until a policy with a console_url and a provider is set."
         )
     site = site_of(setting.policy.console_url)
     if request.path == render.style_path():
@@ -99,7 +102,7 @@ def visitor_of(session: Session, setting: PolicySetting, desk: Desk, now: dateti
         known = policy.people[person]
         return Visitor(session, known.name, frozenset(known.roles), frozenset(known.accounts))
     for invited in desk.books.engagements():
-        if invited.identity == session.identity and not invited.revoked and invited.at <= now < invited.until:
+        if invited.lets_in(session.identity, now):
             roles = frozenset({Role.AUDITOR})
             return Visitor(session, invited.name, roles, frozenset(invited.accounts), invited.until)
     return None

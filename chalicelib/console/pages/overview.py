@@ -6,7 +6,7 @@ from datetime import date, timedelta
 from chalicelib.console import render
 from chalicelib.console.desk import Visit
 from chalicelib.console.pages.cases import MOST_WAITING, scoped, urgency
-from chalicelib.console.pages.settings import in_scope
+from chalicelib.console.pages.settings import held
 from chalicelib.console.web import Reply
 from chalicelib.domain.case import CaseState
 from chalicelib.domain.figures import Day, Figures, Taken
@@ -52,7 +52,7 @@ def overview(visit: Visit) -> Reply:
         tallest=max((_height(day) for day in days), default=0),
         series=SERIES,
         repair=_repair_times(days),
-        held=[one for one in books.freezes() if one.frozen and in_scope(visit, one.scope)],
+        held=held(visit),
         tripped=[one for one in books.breakers() if one.is_open and visit.visitor.sees(one.account)],
         sweeps=[one for one in books.sweeps() if visit.visitor.sees(one.account)],
         accounts=visit.accounts,

@@ -1,13 +1,14 @@
 """Records in plain sentences: what each says, for people. The bytes beside them stay the evidence."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
 from chalicelib.domain.approval import principal
-from chalicelib.domain.policy import Policy
+from chalicelib.domain.contract import Outcome
+from chalicelib.domain.policy import Policy, name_of
 from chalicelib.domain.shape import mapping, sequence
 
 
@@ -25,14 +26,16 @@ class Entry:
     by: str
 
 
-def entry(body: Mapping[str, Any], policy: Policy) -> Entry:
-    """A record's body as a timeline shows it."""
+def entry(body: Mapping[str, Any], policy: Policy | None) -> Entry:
+    """A record's body as a timeline shows it, with the policy's names for people where it has them."""
     kind = str(body["type"])
     data = mapping(body["data"])
     by = _who(body, data, policy)
     say = _SAYS.get(kind)
     if data.get("approved_by"):
         data = {**data, "approved_by": _named(str(data["approved_by"]), policy)}
+    if holder := _set_to(data).get("holder"):
+        data = {**data, "holder": _named(str(holder), policy)}
     return Entry(
         at=datetime.fromisoformat(body["recorded_at"]),
         type=kind,
@@ -45,6 +48,12 @@ def entry(body: Mapping[str, Any], policy: Policy) -> Entry:
     )
 
 
+def timeline(bodies: Iterable[Mapping[str, Any]], case: str, policy: Policy | None) -> list[Entry]:
+    """A case's own records and those beside them, oldest first; of one moment, the case's own come first."""
+    entries = (entry(body, policy) for body in bodies)
+    return sorted(entries, key=lambda one: (one.at, one.chain != case, one.seq))
+
+
 def barred(name: str, policy: Policy) -> str:
     """A principal that may not approve, as people know it."""
     for person in policy.people.values():
@@ -53,20 +62,21 @@ def barred(name: str, policy: Policy) -> str:
     return name.removeprefix("called:")
 
 
-def _who(body: Mapping[str, Any], data: Mapping[str, Any], policy: Policy) -> str:
+def _who(body: Mapping[str, Any], data: Mapping[str, Any], policy: Policy | None) -> str:
     by = data.get("by")
     identity = mapping(by).get("arn") or (by if isinstance(by, str) else "")
     actor = mapping(body.get("actor"))
     return _named(str(identity or actor.get("arn") or actor.get("type") or ""), policy)
 
 
-def _named(identities: str, policy: Policy) -> str:
+def _named(identities: str, policy: Policy | None) -> str:
     """Whoever is meant, by the policy's names where it has them; several stand with commas between."""
-    people = ((one, policy.who(one)) for one in identities.split(", "))
-    return ", ".join(policy.people[person].name if person else one for one, person in people)
+    return ", ".join(name_of(policy, one) for one in identities.split(", "))
 
 
 def _tone(kind: str, data: Mapping[str, Any]) -> str:
+    if kind == "UNDO_RESULT" and data.get("outcome") == Outcome.FIXED:
+        return "warn"  # what a control calls wrong is there again, as people wanted
     if kind in {"RESULT", "UNDO_RESULT"}:
         return {"fixed": "good", "already_compliant": "good", "contained": "warn"}.get(
             str(data.get("outcome")), "bad"
@@ -121,17 +131,100 @@ def _answered(data: Mapping[str, Any], by: str) -> str:
 
 
 def _intent(data: Mapping[str, Any], _by: str) -> str:
-    calls = len(sequence(mapping(data.get("plan")).get("calls")))
     approved = f", approved by {data['approved_by']}" if data.get("approved_by") else ""
-    return f"Run {data.get('run')} begins: {calls} call{'s' if calls != 1 else ''}{approved}"
+    return f"Run {data.get('run')} begins: {_calls(data)}{approved}"
+
+
+def _calls(data: Mapping[str, Any]) -> str:
+    """How many calls a plan makes, and which."""
+    calls = [mapping(one) for one in sequence(mapping(data.get("plan")).get("calls"))]
+    which = ", ".join(dict.fromkeys(f"{one.get('service')}:{one.get('operation')}" for one in calls))
+    return f"{len(calls)} call{'s' if len(calls) != 1 else ''}{f' ({which})' if which else ''}"
 
 
 def _result(data: Mapping[str, Any], _by: str) -> str:
     return f"{str(data.get('outcome')).replace('_', ' ').capitalize()}: {data.get('reason')}"
 
 
-def _set(what: str) -> Say:
-    return lambda data, by: f"{by or 'Somebody'} {what}: {data.get('reason')}"
+def _undone(data: Mapping[str, Any], by: str) -> str:
+    if data.get("outcome") == Outcome.FIXED:
+        return f"Undone: {data.get('reason')}"
+    return f"Undo. {_result(data, by)}"
+
+
+def _set(what: str, more: Callable[[Mapping[str, Any]], str] = lambda _: "") -> Say:
+    return lambda data, by: f"{by or 'Somebody'} {what}{more(data)}: {data.get('reason')}"
+
+
+def _set_to(data: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The setting as it is since; the first of several that one command made alike."""
+    after = data.get("after")
+    return mapping(next(iter(sequence(after)), after))
+
+
+def _until(data: Mapping[str, Any]) -> str:
+    one = _set_to(data)
+    if not one.get("expires_at"):
+        return ""
+    return f" until {one['expires_at']}, on account of {one.get('owner')} ({one.get('code')})"
+
+
+def _scope(data: Mapping[str, Any]) -> str:
+    """Where a kill switch holds; nothing where it holds everywhere."""
+    match str(_set_to(data).get("scope")).split("#"):
+        case ["ACCOUNT", account]:
+            return f" in account {account}"
+        case ["CONTROL", account, control]:
+            return f" of {control} in account {account}"
+        case _:
+            return ""
+
+
+_REQUESTS: Mapping[str, str] = MappingProxyType(
+    {
+        "undo": "an undo",
+        "take_up": "a look",
+        "ticket": "a ticket in the place of an answer",
+        "sweep": "a sweep",
+    }
+)
+
+
+def _requested(data: Mapping[str, Any]) -> str:
+    return f" {_REQUESTS.get(str(_set_to(data).get('kind')), 'it')}"
+
+
+def _configured(data: Mapping[str, Any]) -> str:
+    one = _set_to(data)
+    if one.get("kind") == "redrive":
+        return f" (up to {one.get('most')} dead letters of {one.get('queue')} are tried again)"
+    if "role_arn" in one:
+        does = "deploys no code any more" if one.get("removed") else f"deploys code with {one.get('tool')}"
+        return f" ({one['role_arn']} {does})"
+    if "policy" in one:
+        return " (the policy)"
+    return f" ({one['owner']} answers for the account)" if "owner" in one else ""
+
+
+def _invited(data: Mapping[str, Any]) -> str:
+    one = _set_to(data)
+    return f" {one['name']} ({one.get('identity')}) until {one.get('until')}" if one.get("name") else ""
+
+
+def _cause(data: Mapping[str, Any]) -> str:
+    cause = mapping(_set_to(data).get("incident")).get("root_cause")
+    return f" caused by {cause}" if cause else ""
+
+
+def _mode(data: Mapping[str, Any], by: str) -> str:
+    was = mapping(data.get("before")).get("mode", "never set")
+    return f"{by} set the mode to {_set_to(data).get('mode')} (was {was}): {data.get('reason')}"
+
+
+def _refused(data: Mapping[str, Any], by: str) -> str:
+    return (
+        f"{by} was refused {mapping(data.get('command')).get('kind') or 'a command'}: {data.get('refused')}"
+    )
 
 
 def _says(what: str) -> Say:
@@ -144,7 +237,7 @@ _SAYS: Mapping[str, Say] = MappingProxyType(
         "JOINED": lambda data, by: f"{_received(data, by)}, while a run was under way",
         "NOT_OURS": lambda data, _by: f"{data.get('event')} is not ours: {data.get('reason')}",
         "DECIDED": _decided,
-        "ASKED": _says("People are asked"),
+        "ASKED": lambda data, _by: f"People are asked about {_calls(data)}: {data.get('reason')}",
         "REMINDED": _says("People were reminded"),
         "ANSWERED": _answered,
         "WITHDRAWN": lambda data, by: f"{by} took the approval back: {data.get('reason')}",
@@ -157,7 +250,7 @@ _SAYS: Mapping[str, Say] = MappingProxyType(
         "INTENT": _intent,
         "UNDO_INTENT": lambda data, by: f"Undo. {_intent(data, by)}",
         "RESULT": _result,
-        "UNDO_RESULT": lambda data, by: f"Undo. {_result(data, by)}",
+        "UNDO_RESULT": _undone,
         "VERIFIED": lambda data, _by: (
             f"CloudTrail tells of our own {data.get('event')}: it belongs to a run of ours"
         ),
@@ -166,31 +259,29 @@ _SAYS: Mapping[str, Say] = MappingProxyType(
         ),
         "TICKET_OPENED": lambda data, _by: f"Ticket {data.get('ticket')} opened: {data.get('why')}",
         "TICKET_CLOSED": lambda data, _by: f"Ticket {data.get('ticket')} closed: {data.get('because')}",
-        "TICKET_CLOSED_EXTERNALLY": _says("Somebody closed the ticket elsewhere; it is looked at again"),
-        "EXEMPTION_GRANTED": _set("exempted it"),
-        "EXEMPTION_REVOKED": _set("ended the exemption"),
-        "SNOOZED": _set("snoozed it"),
-        "REQUESTED": _set("asked for it"),
-        "COMMAND_REFUSED": lambda data, by: f"{by} was refused a command: {data.get('refused')}",
-        "SWEEP_COMPLETED": lambda _data, _by: "A sweep of the account was completed",
-        "MODE_CHANGED": lambda data, by: (
-            f"{by} set the mode to {mapping(data.get('after')).get('mode')}: {data.get('reason')}"
+        "TICKET_CLOSED_EXTERNALLY": lambda data, _by: (
+            f"Somebody closed ticket {data.get('ticket')} in {data.get('integration')}; it is looked at again"
         ),
+        "EXEMPTION_GRANTED": _set("exempted it", _until),
+        "EXEMPTION_REVOKED": _set("ended the exemption"),
+        "SNOOZED": _set("snoozed it", _until),
+        "REQUESTED": _set("asked for", _requested),
+        "COMMAND_REFUSED": _refused,
+        "SWEEP_COMPLETED": lambda _data, _by: "A sweep of the account was completed",
+        "MODE_CHANGED": _mode,
         "BREAKER_OPENED": _says("Its control asks people again"),
         "BREAKER_RESET": _set("let the control act again"),
-        "FREEZE_ON": _set("stopped all changes"),
-        "FREEZE_OFF": _set("let changes go on"),
-        "CONFIG_CHANGED": _set("changed a setting"),
+        "FREEZE_ON": _set("stopped all changes", _scope),
+        "FREEZE_OFF": _set("let changes go on", _scope),
+        "CONFIG_CHANGED": _set("changed a setting", _configured),
         "ENROLLED": _set("enrolled the account"),
         "CLAIMED": _set("took the case on"),
-        "HANDED_OVER": lambda data, by: (
-            f"{by} handed the case to {mapping(data.get('after')).get('holder')}: {data.get('reason')}"
-        ),
+        "HANDED_OVER": lambda data, by: f"{by} handed the case to {data.get('holder')}: {data.get('reason')}",
         "COMMENTED": lambda data, by: f"{by} says: {data.get('reason')}",
-        "INCIDENT_DECLARED": _set("declared it an incident"),
-        "INCIDENT_DISMISSED": _set("declared it no incident"),
-        "INVITED": _set("invited an outside auditor"),
-        "UNINVITED": _set("ended an auditor's invitation"),
+        "INCIDENT_DECLARED": _set("declared it an incident", _cause),
+        "INCIDENT_DISMISSED": _set("declared it no incident", _cause),
+        "INVITED": _set("invited an outside auditor", _invited),
+        "UNINVITED": _set("ended the invitation of an outside auditor", _invited),
         "VIEWED": lambda data, by: f"{by} looked at {data.get('path')}",
         "TAMPER_SUSPECTED": _says("Suspicious"),
         "ERROR": _says("Something went wrong"),

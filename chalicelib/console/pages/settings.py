@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from chalicelib.adapters.dynamodb import account_spent
 from chalicelib.console import render
 from chalicelib.console.desk import Visit
 from chalicelib.console.web import Reply
@@ -11,8 +12,8 @@ from chalicelib.domain.contract import AnyRemediation, Mode
 from chalicelib.domain.control import Control
 from chalicelib.domain.figures import Acted
 from chalicelib.domain.finding import Severity
-from chalicelib.domain.policy import Policy, Rule, usable
-from chalicelib.domain.ports import ModeSetting
+from chalicelib.domain.policy import Policy, Rule, same, usable
+from chalicelib.domain.ports import Freeze, ModeSetting
 from chalicelib.domain.ticket import TicketState
 
 ON_A_PAGE = 25
@@ -27,6 +28,20 @@ class ControlRow:
     modes: tuple[tuple[Mode, int], ...]
     changed: ModeSetting | None
     acted: Acted | None
+
+
+@dataclass(frozen=True)
+class Hour:
+    """How many writes of the last hour count against one limit: an account's, a control's in it, or an actor's.
+
+    Whose an actor's are is told by the last `case`.
+    """
+
+    writes: int
+    most: int
+    account: str = ""
+    control: str = ""
+    case: str = ""
 
 
 def controls(visit: Visit) -> Reply:
@@ -101,9 +116,7 @@ def tickets(visit: Visit) -> Reply:
 
 
 def switches(visit: Visit) -> Reply:
-    """What may stop us: kill switches, breakers, and how much of each account's hour is spent."""
-    accounts = visit.accounts
-    spent = visit.desk.books.spent_in(accounts)
+    """What may stop us: kill switches, breakers, and how much of each limit's hour is spent."""
     return render.page(
         visit.site,
         "switches.html",
@@ -115,11 +128,32 @@ def switches(visit: Visit) -> Reply:
         ],
         misses=MISSES,
         limits=visit.desk.limits,
-        spent=[
-            (account, sum(entry.writes for entry in one.within(visit.now)))
-            for account, one in zip(accounts, spent, strict=True)
-        ],
+        spent=_spent(visit),
     )
+
+
+def _spent(visit: Visit) -> list[Hour]:
+    """What the hour holds against each limit: of every account, and of whatever else there were writes for.
+
+    An actor may have acted in accounts that the visitor does not see, so whoever sees some sees no actors.
+    """
+    limits, accounts = visit.desk.limits, visit.accounts
+    within = {one.key: one.within(visit.now) for one in visit.desk.books.spent()}
+    hours: list[Hour] = []
+    for account in accounts:
+        here = within.get(account_spent(account), ())
+        hours.append(Hour(sum(one.writes for one in here), limits.per_account, account))
+        hours += [
+            Hour(sum(one.writes for one in here if name in one.controls), limits.per_control, account, name)
+            for name in sorted({name for one in here for name in one.controls})
+        ]
+    if not visit.visitor.accounts:
+        hours += [
+            Hour(sum(one.writes for one in there), limits.per_actor, case=there[-1].case)
+            for key, there in within.items()
+            if there and key.startswith("ACTOR#")
+        ]
+    return hours
 
 
 def people(visit: Visit) -> Reply:
@@ -136,7 +170,7 @@ def people(visit: Visit) -> Reply:
         engagements=[
             one
             for one in visit.desk.books.engagements()
-            if visit.visitor.until is None or one.identity == visit.visitor.session.identity
+            if visit.visitor.until is None or same(visit.visitor.session.identity, one.identity)
         ],
     )
 
@@ -178,6 +212,11 @@ def _at(setting: ModeSetting) -> datetime:
 
 def _remediation(visit: Visit, control: Control) -> AnyRemediation | None:
     return next((one for one in visit.desk.remediations.values() if control.id in one.controls), None)
+
+
+def held(visit: Visit) -> list[Freeze]:
+    """The kill switches that are on, as far as they concern this visitor."""
+    return [one for one in visit.desk.books.freezes() if one.frozen and in_scope(visit, one.scope)]
 
 
 def in_scope(visit: Visit, scope: str) -> bool:

@@ -18,13 +18,12 @@ Names = Mapping[str, str]
 def wanted(request: Request, site: Site, policy: Policy) -> Reply:
     """Whoever is not signed in is sent to do so; with one provider at once, so that a phone needs no further tap.
 
-    What was sent without a session is gone: the person reads that, and does it again.
+    What was sent without a session is gone: the person reads that, and does it again on the page that the form was on.
     """
-    if request.method != "GET":
-        return render.page(site, "sign_in.html", 401, providers=policy.providers, to="/", lost=True)
-    if len(policy.providers) == 1:
-        return render.redirect(site, render.address(f"/login/{policy.providers[0].name}", to=request.path))
-    return render.page(site, "sign_in.html", 401, providers=policy.providers, to=request.path, lost=False)
+    to, lost = render.address(request.path, **request.query), request.method != "GET"
+    if len(policy.providers) == 1 and not lost:
+        return render.redirect(site, render.address(f"/login/{policy.providers[0].name}", to=to))
+    return render.page(site, "sign_in.html", 401, providers=policy.providers, to=to, lost=lost)
 
 
 def providers(_desk: Desk, _request: Request, sessions: Sessions, policy: Policy, _names: Names) -> Reply:
@@ -43,16 +42,18 @@ def begin(desk: Desk, request: Request, sessions: Sessions, policy: Policy, name
 
 def back(desk: Desk, request: Request, sessions: Sessions, policy: Policy, _names: Names) -> Reply:
     """Back from the provider, on to the page that was wanted; the sign-in that was begun is over in either case."""
-    invited = {one.identity for one in desk.books.engagements()}
+    invited, now = desk.books.engagements(), desk.clock.now()
     try:
         session, path = desk.sign_in.finish(
             request,
             sessions,
             policy.providers,
-            lambda identity: policy.who(identity) is not None or identity in invited,
+            lambda identity: (
+                policy.who(identity) is not None or any(one.lets_in(identity, now) for one in invited)
+            ),
         )
     except SignInError as error:
-        reply = render.notice(sessions.site, 403, "You are not signed in", f"{str(error).capitalize()}.")
+        reply = render.notice(sessions.site, 403, "You are not signed in", f"{render.sentence(str(error))}.")
         return replace(reply, cookies=(over(sessions),))
     return render.redirect(sessions.site, path, (over(sessions), sessions.cookie_of(session)))
 
@@ -62,6 +63,11 @@ def out(desk: Desk, request: Request, sessions: Sessions, _policy: Policy, _name
     del desk
     sessions.check_post(request, sessions.read(request), "logout", form(request).get("token", ""))
     return render.redirect(sessions.site, "/login", (sessions.gone(),))
+
+
+def still_in(_desk: Desk, _request: Request, sessions: Sessions, _policy: Policy, _names: Names) -> Reply:
+    """Looking at where one signs out signs nobody out."""
+    return render.redirect(sessions.site, "/")
 
 
 def form(request: Request) -> dict[str, str]:

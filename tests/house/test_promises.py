@@ -775,7 +775,7 @@ def test_a_refusal_at_any_call_is_never_a_success(remediation: AnyRemediation) -
                 told.tell()
                 ended_well(told, where)
                 continue
-            if name in tags and walked.outcome is Outcome.FIXED:
+            if name in tags and walked.outcome == Outcome.FIXED:
                 ended_well(told, where)
                 continue
             assert walked.outcome in {Outcome.FAILED, Outcome.NOT_VERIFIED}, (where, walked)

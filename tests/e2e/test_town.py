@@ -158,7 +158,7 @@ def test_from_the_card_to_the_outcome_and_back_again(town: Town, stage: Stage) -
 
     assert taken(person("anna").answer(link, "approve", "seen and agreed"))
     says(stage, card, "✅ Fixed, and verified")
-    told(stage, town, card, "✅ Fixed, and verified · approved by Anna Approver")
+    told(stage, town, card, "✅ Fixed, and verified · Close port 22 to the Internet")
     assert stage.ingress(group) == ONLY_443
     assert len(effective(stage, group)) == 1
     given = stage.ledger.answers(case.id, 1)

@@ -1,5 +1,8 @@
 """The settings: what is missing or unusable is named, and nothing is guessed."""
 
+import tomllib
+from pathlib import Path
+
 import pytest
 
 from chalicelib.domain.limits import Limits
@@ -15,6 +18,13 @@ def test_three_settings_suffice_and_the_rest_has_the_published_defaults() -> Non
     limits = (settings.limit_per_control, settings.limit_per_account, settings.limit_per_actor)
     assert limits == (Limits().per_control, Limits().per_account, Limits().per_actor)
     assert settings.lease_seconds == 75
+
+
+def test_the_version_is_the_package_s_and_the_readme_s() -> None:
+    root = Path(__file__).parents[1]
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["version"] == Settings.version
+    assert f"This is version {Settings.version}." in (root / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("absent", list(WHOLE))

@@ -28,7 +28,7 @@ from chalicelib.domain.errors import (
     RejectedError,
     UnreachableError,
 )
-from chalicelib.domain.shape import mapping
+from chalicelib.domain.shape import mapping, string
 
 API = "https://slack.com/api/"
 REPLIES = "https://hooks.slack.com"
@@ -146,7 +146,7 @@ class Slack:
                 **reply,
             },
         )
-        ts = _str(answer, "ts")
+        ts = string(answer, "ts")
         if not ts:
             raise AmbiguousError("Slack, chat.postMessage: no timestamp in the answer", PAUSE_SECONDS)
         return ts
@@ -172,7 +172,7 @@ class Slack:
             raise RejectedError("Slack did not say who that user is")
         deleted = found.get("deleted") is not False
         return SlackPerson(
-            team_id=_str(found, "team_id"),
+            team_id=string(found, "team_id"),
             deleted=deleted,
             is_bot=found.get("is_bot") is not False,
             is_restricted=found.get("is_restricted") is not False and not deleted,
@@ -237,7 +237,7 @@ def _problem(method: str, refused: SlackApiError) -> DeliveryError:
     """
     answer = refused.response
     status, data = answer.status_code, mapping(answer.data)
-    code = _str(data, "error")
+    code = string(data, "error")
     said = f"Slack, {method}: {escape.plain(code or f'HTTP {status}', 100)}"
     if status == http.HTTPStatus.TOO_MANY_REQUESTS or code in _LATER:
         return LaterError(said, _pause(answer.headers))
@@ -271,8 +271,3 @@ def _pause(headers: Mapping[str, Any]) -> int:
 def _silent() -> logging.Logger:
     """A logger that belongs to nobody: slack_sdk logs requests and answers, and both are our customers'."""
     return logging.Logger("slack", logging.CRITICAL + 1)  # noqa: LOG001 -- out of the tree, so that no setting reaches it
-
-
-def _str(found: Mapping[str, Any], key: str) -> str:
-    value = found.get(key)
-    return value if isinstance(value, str) else ""

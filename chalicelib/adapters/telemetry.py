@@ -81,7 +81,8 @@ class Telemetry:
         if walked.outcome:
             for control in walked.controls:
                 self._count("Outcome", outcome=walked.outcome, control=control)
-        if walked.outcome == Outcome.FIXED:
+        # An undo that is done has repaired nothing.
+        if walked.verdict == Verdict.ACT and walked.outcome == Outcome.FIXED:
             self._metric("EventToFixedSeconds", MetricUnit.Seconds, walked.seconds)
 
     def deferred(self, reason: str, seconds: int) -> None:

@@ -4,17 +4,17 @@ from collections.abc import Iterator
 from datetime import datetime
 from itertools import islice
 
-from chalicelib.adapters.dynamodb import (
-    _ALWAYS,
+from chalicelib.adapters.door import Port, parsed, read, records_of
+from chalicelib.adapters.tables import (
+    ALWAYS,
     Item,
-    _after,
-    _chain,
-    _notice_item,
-    _parsed,
-    _Put,
-    _read,
-    _Told,
-    _versioned,
+    Put,
+    deliveries_key,
+    if_next,
+    notice_item,
+    reference_key,
+    storm_key,
+    versioned,
 )
 from chalicelib.domain.delivery import Deliveries, Storm, TicketRef
 from chalicelib.domain.dossier import Dossier
@@ -27,7 +27,7 @@ YES = "yes"
 """What the index `by_waiting` is asked for. Only items with something on their way have the attribute."""
 
 
-class DynamoTold(_Told):
+class DynamoTold(Port):
     """`domain.delivery.Told` on DynamoDB, and `office.Desk`.
 
     Rights: `keep` needs dynamodb:PutItem on outbox (keys DELIVERIES#*, STORM#*, TICKETREF#*, ERRAND#*), for figures on
@@ -37,16 +37,16 @@ class DynamoTold(_Told):
 
     def deliveries(self, case: str) -> Deliveries | None:
         """What has been told of the case; None before anything was to be told."""
-        key = _deliveries_key(case)
-        return _parsed(Deliveries, self._outbox(key))
+        key = deliveries_key(case)
+        return parsed(Deliveries, self._outbox(key))
 
     def storm(self, name: str) -> Storm | None:
         """The storm of that name."""
-        return _parsed(Storm, self._outbox(_storm_key(name)))
+        return parsed(Storm, self._outbox(storm_key(name)))
 
     def reference(self, ticket: str, integration: str) -> TicketRef | None:
         """Where the ticket lies in that system, or None when nobody ever tried to bring it there."""
-        return _parsed(TicketRef, self._outbox(_reference_key(ticket, integration)))
+        return parsed(TicketRef, self._outbox(reference_key(ticket, integration)))
 
     def keep(self, *changed: Deliveries | Storm | TicketRef | Figures | Notice) -> None:
         """All of them in one TransactWriteItems, each after the version before it; ConflictError and none of it otherwise."""
@@ -66,7 +66,7 @@ class DynamoTold(_Told):
         found, unreadable = list[Deliveries](), list[UnreadableError]()
         for item in self._door.items("outbox", islice(keys, most)):
             try:
-                one = _read(Deliveries, item)
+                one = read(Deliveries, item)
             except UnreadableError as error:
                 unreadable.append(error)
                 continue
@@ -79,7 +79,7 @@ class DynamoTold(_Told):
 
     def notice(self, name: str) -> Notice | None:
         """The notice of that id as it stands now."""
-        return _parsed(Notice, self._outbox(name))
+        return parsed(Notice, self._outbox(name))
 
     def dossier(self, case: str) -> Dossier | None:
         """What people said of the case beside its decisions, or None."""
@@ -87,36 +87,24 @@ class DynamoTold(_Told):
 
     def bodies(self, chain: str) -> Iterator[str]:
         """The stored bodies of a chain, in order of its sequence, read consistently."""
-        return (record.body for record in _chain(self._door, chain))
+        return (record.body for record in records_of(self._door, chain))
 
     def _outbox(self, key: str) -> Item | None:
         return self._door.get({"outbox": [key]}).get(key)
 
 
-def _deliveries_key(case: str) -> str:
-    return f"DELIVERIES#{case}"
-
-
-def _storm_key(name: str) -> str:
-    return f"STORM#{name}"
-
-
-def _reference_key(ticket: str, integration: str) -> str:
-    return f"TICKETREF#{ticket}#{integration}"
-
-
-def _put(one: Deliveries | Storm | TicketRef | Figures | Notice) -> _Put:
+def _put(one: Deliveries | Storm | TicketRef | Figures | Notice) -> Put:
     if isinstance(one, Notice):
-        return _Put("outbox", _notice_item(one), _ALWAYS)
+        return Put("outbox", notice_item(one), ALWAYS)
     if isinstance(one, Figures):
-        item = _versioned("FIGURES", one.model_dump_json(), one.version, kind="FIGURES")
-        return _Put("control_state", item, _after(one.version))
+        item = versioned("FIGURES", one.model_dump_json(), one.version, kind="FIGURES")
+        return Put("control_state", item, if_next(one.version))
     waits: dict[str, str] = {}
     if isinstance(one, Deliveries):
-        key = _deliveries_key(one.case)
+        key = deliveries_key(one.case)
         waits = {"waiting": YES, "since": stamp(one.due)} if one.due else {}
     elif isinstance(one, Storm):
-        key = _storm_key(one.id)
+        key = storm_key(one.id)
     else:
-        key = _reference_key(one.ticket, one.integration)
-    return _Put("outbox", _versioned(key, one.model_dump_json(), one.version, **waits), _after(one.version))
+        key = reference_key(one.ticket, one.integration)
+    return Put("outbox", versioned(key, one.model_dump_json(), one.version, **waits), if_next(one.version))

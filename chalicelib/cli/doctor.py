@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import partial
 from itertools import product
-from typing import Any
+from typing import Any, get_args
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -21,8 +21,10 @@ from chalicelib.domain.finding import Severity
 from chalicelib.domain.policy import About, Policy, usable
 from chalicelib.domain.ports import FREEZE_ALL
 from chalicelib.domain.record import broken_at, stamp, system_chain
+from chalicelib.flow import errand
 from chalicelib.flow.breaker import said
 from chalicelib.flow.command import SNOOZE
+from chalicelib.flow.visit import OWN_ROLES
 from chalicelib.settings import Settings
 
 QUIET = timedelta(days=1)
@@ -34,9 +36,6 @@ ENDS_SOON = timedelta(days=14)
 
 UNSWEPT = timedelta(days=2)
 """Two sweeps of a day each: what no event told of would have been found by then."""
-
-QUEUES = ("events", "commands", "undo", "notices")
-ROLES = ("engine", "read", "act", "undo", "http", "outbox", "undoer", "notifier")
 
 
 class Health(StrEnum):
@@ -79,7 +78,7 @@ class Doctor:
             yield from self._try(f"table {table}", partial(self._table, table), missing=Health.FAIL)
         yield from self._try("freeze and modes", self._switch, missing=Health.FAIL)
         yield from self._try("settings' records", self._chains, missing=Health.FAIL)
-        for queue in QUEUES:
+        for queue in get_args(errand.Queue):
             yield from self._try(f"queue {queue}", partial(self._queue, queue), missing=Health.WARN)
         yield from self._try("rules", self._rules, missing=Health.WARN)
         yield from self._try("last record", self._last_record, missing=Health.WARN)
@@ -87,7 +86,7 @@ class Doctor:
         yield from self._try("policy", self._policy, missing=Health.FAIL)
         yield from self._try("exemptions", self._exemptions, missing=Health.WARN)
         yield from self._try("sweeps", self._sweeps, missing=Health.WARN)
-        for role in ROLES:
+        for role in OWN_ROLES:
             yield from self._try(f"role {role}", partial(self._role, role), missing=Health.WARN)
 
     def _try(self, name: str, look: Callable[[], Iterator[Check]], *, missing: Health) -> Iterator[Check]:
@@ -339,6 +338,20 @@ def _gaps(policy: Policy, accounts: Iterable[str], now: datetime) -> Iterator[Ch
         if (route.on_call or "").startswith("schedule:") and not policy.on_call(route, now):
             says = f"route {route.name}: {route.on_call} has nobody on call now, so that nobody is mentioned"
             yield Check("on call", Health.WARN, says)
+        if route.hours and route.hours.short:
+            says = (
+                f"route {route.name}: its hours are less than one a day, so that asks stay open for weeks or longer; "
+                "let them close later with `redress set-policy`"
+            )
+            yield Check("hours", Health.WARN, says)
+    for provider in policy.providers:
+        alone = [one for one in provider.amr if one != "mfa"]
+        if alone:
+            says = (
+                f"provider {provider.name}: a sign-in with {', '.join(alone)} counts as one with a second factor, and it may "
+                'have been the only one. Unless you know better: amr = ["mfa"], with `redress set-policy`'
+            )
+            yield Check("second factor", Health.WARN, says)
     speaks = any(one.environments or one.ous for one in (*policy.rules, *policy.routes))
     unsaid = [one for one in accounts if speaks and one not in policy.accounts]
     if unsaid:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import remediations
 from chalicelib import catalog
-from chalicelib.adapters import dynamodb
+from chalicelib.adapters.tables import TABLES
 from chalicelib.cli import patterns, policies, template
 
 POLICIES = ".chalice/policies"
@@ -29,7 +29,7 @@ def generate(root: Path) -> dict[Path, str]:
     )
     return {
         **{root / POLICIES / f"{name}.json": _json(granted) for name, granted in vars(grants).items()},
-        root / RESOURCES: template.text(template.home(routes, grants, dynamodb.TABLES)),
+        root / RESOURCES: template.text(template.home(routes, grants, TABLES)),
         root / MEMBER: template.text(template.member(routes, grants)),
     }
 

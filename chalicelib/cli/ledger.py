@@ -13,7 +13,7 @@ from chalicelib.domain.breaker import Breaker
 from chalicelib.domain.case import Case, CaseState
 from chalicelib.domain.dossier import Dossier
 from chalicelib.domain.errors import RefusedCommandError, StoreError
-from chalicelib.domain.policy import Engagement, Policy, PolicySetting
+from chalicelib.domain.policy import Engagement, Policy, PolicySetting, policy_in
 from chalicelib.domain.ports import DeploymentRole, Enrolment, Exemption, Freeze, ModeSetting, Owner
 from chalicelib.domain.record import body_of, broken_at, is_about
 from chalicelib.domain.sweep import Sweep
@@ -161,10 +161,9 @@ def beside(books: Books, case: Case, now: datetime) -> list[dict[str, Any]]:
 def policy_of(books: Books) -> Policy | None:
     """The policy, for the names of people; None too when it cannot be read, so that everything else is shown all the same."""
     try:
-        setting = books.ledger.policy()
+        return policy_in(books.ledger)
     except StoreError:
         return None
-    return setting.policy if setting else None
 
 
 def found_case(books: Books, name: str) -> Case:

@@ -236,7 +236,7 @@ def undo(remediations: Iterable[AnyRemediation]) -> Document:
     )
 
 
-_WITH_OUR_KEY = (
+WITH_OUR_KEY = (
     "kms:CreateGrant",
     "kms:Decrypt",
     "kms:DescribeKey",
@@ -263,7 +263,7 @@ def boundary(*granted: Document) -> Document:
         allow("Declared", sorted(actions), ["*"]),
         # The key's own policy grants this to our functions; a boundary that were silent about it might take it away.
         {
-            **allow("OurKey", _WITH_OUR_KEY, ["*"]),
+            **allow("OurKey", WITH_OUR_KEY, ["*"]),
             "Condition": {"StringLike": {"kms:ViaService": ["dynamodb.*", "secretsmanager.*", "sns.*"]}},
         },
         deny("Never", NEVER, ["*"]),

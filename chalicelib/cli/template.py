@@ -11,10 +11,11 @@ from typing import Any
 
 import yaml
 
-from chalicelib.adapters.dynamodb import Table
+from chalicelib.adapters.tables import Table
 from chalicelib.cli import policies
 from chalicelib.cli.patterns import Route
-from chalicelib.cli.policies import Document, arn, queue, role, unresolved
+from chalicelib.cli.policies import WITH_OUR_KEY, Document, arn, queue, role, unresolved
+from chalicelib.settings import SHORTEST_LEASE, Settings
 
 Template = dict[str, Any]
 Resource = dict[str, Any]
@@ -247,12 +248,17 @@ def _parameters() -> dict[str, Resource]:
             "Who is written to when an alarm goes off; empty: nobody", r"^([^@\s]+@[^@\s]+)?$"
         ),
         "LimitPerControl": number(
-            5, 0, "Writes per hour for one control in one account; above it a person is asked"
+            Settings.limit_per_control,
+            0,
+            "Writes per hour for one control in one account; above it a person is asked",
         ),
-        "LimitPerAccount": number(20, 0, "Writes per hour in one account"),
-        "LimitPerActor": number(20, 0, "Writes per hour that undo what one actor does"),
-        # No write is begun in a lease's last 20 s (flow/act.py), so a shorter lease would never let one begin.
-        "LeaseSeconds": number(75, 25, "How long a run holds its target; longer than the engine's 60 s"),
+        "LimitPerAccount": number(Settings.limit_per_account, 0, "Writes per hour in one account"),
+        "LimitPerActor": number(Settings.limit_per_actor, 0, "Writes per hour that undo what one actor does"),
+        "LeaseSeconds": number(
+            Settings.lease_seconds,
+            SHORTEST_LEASE,
+            "How long a run holds its target; longer than the engine's 60 s",
+        ),
         "VisibilitySeconds": number(
             360, 1, "How long a message stays with a run: six times the engine's 60 s", 43200
         ),
@@ -787,14 +793,6 @@ def _key() -> dict[str, Resource]:
     (docs.aws.amazon.com/amazondynamodb/latest/developerguide/encryption.usagenotes.html,
     docs.aws.amazon.com/sns/latest/dg/sns-key-management.html)
     """
-    use = [
-        "kms:CreateGrant",
-        "kms:Decrypt",
-        "kms:DescribeKey",
-        "kms:Encrypt",
-        "kms:GenerateDataKey*",
-        "kms:ReEncrypt*",
-    ]
 
     def through(service: str, sid: str, actions: list[str], *functions: str) -> Resource:
         return {
@@ -820,7 +818,7 @@ def _key() -> dict[str, Resource]:
             "Action": "kms:*",
             "Resource": "*",
         },
-        through("dynamodb", "Tables", use, *WRITERS, "notifier"),
+        through("dynamodb", "Tables", [*WITH_OUR_KEY], *WRITERS, "notifier"),
         through("dynamodb", "Stream", ["kms:Decrypt", "kms:DescribeKey"], "outbox"),
         through("secretsmanager", "Secrets", ["kms:Decrypt", "kms:DescribeKey"], "http", "notifier"),
         through("sns", "Mails", ["kms:Decrypt", "kms:GenerateDataKey*"], "notifier"),

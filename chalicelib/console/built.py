@@ -9,7 +9,7 @@ from chalicelib.console.reception import Console
 from chalicelib.console.session import Session, Sessions
 from chalicelib.console.slack import Counter
 from chalicelib.console.web import Site
-from chalicelib.domain.policy import Policy
+from chalicelib.domain.policy import policy_in
 from chalicelib.domain.record import stamp
 from chalicelib.flow import answering, errand, governing
 from chalicelib.flow.answering import Said, Who
@@ -21,10 +21,6 @@ def console_of(front: Front) -> Console:
 
     def answer(said: Said, who: Who) -> str:
         return answering.answer(said, who, store, clock, home=settings.account, engine=settings.version)[0]
-
-    def policy() -> Policy | None:
-        setting = store.policy()
-        return setting.policy if setting else None
 
     def sessions(site: Site) -> Sessions:
         # The template's first secret has one key; whoever rotates it writes a list.
@@ -63,7 +59,7 @@ def console_of(front: Front) -> Console:
         ),
         counter=Counter(
             secrets=lambda: secrets.texts("slack_signing"),
-            policy=policy,
+            policy=lambda: policy_in(store),
             people=front.slack.person,
             answer=answer,
             tell=lambda url, text: respond(url, text, settings.slack_api),

@@ -32,7 +32,7 @@ from chalicelib.console.web import Reply, Request
 from chalicelib.delivery.escape import plain
 from chalicelib.domain.errors import DeliveryError, SignInError
 from chalicelib.domain.finding import Model
-from chalicelib.domain.policy import Provider, Url
+from chalicelib.domain.policy import SLACK_ISSUER, Provider, Url
 from chalicelib.domain.ports import Clock
 
 RETURN_PATH = "/login/return"
@@ -51,7 +51,6 @@ KEPT = timedelta(hours=1)
 ASKED_AGAIN = timedelta(minutes=1)
 """How long a provider's facts and keys are kept, and how soon its keys are fetched again for one that is not among them."""
 
-SLACK = "https://slack.com"
 LONGEST_NAME = 100
 LONGEST_PATH = 1000
 
@@ -199,7 +198,7 @@ class Oidc:
 
     def _discovered(self, provider: Provider) -> Discovery:
         """The provider's facts, an hour old at most. Slack's own issuer without a workspace would let in everybody's."""
-        if provider.issuer == SLACK and not provider.team:
+        if provider.issuer == SLACK_ISSUER and not provider.team:
             raise SignInError("the policy must name the Slack workspace (`team`) that may sign in")
         now = self._clock.now()
         kept = self._facts.get(provider.issuer)
@@ -354,8 +353,8 @@ def _signs(key: object) -> bool:
 def _identities(provider: Provider, claims: Mapping[str, Any]) -> tuple[str, ...]:
     """By what the provider vouches for somebody, the strongest first; never none."""
     if provider.team:
-        user = claims.get(f"{SLACK}/user_id")
-        if claims.get(f"{SLACK}/team_id") != provider.team:
+        user = claims.get(f"{SLACK_ISSUER}/user_id")
+        if claims.get(f"{SLACK_ISSUER}/team_id") != provider.team:
             raise SignInError("you signed in to another Slack workspace than the one that counts here")
         if not isinstance(user, str) or not _SLACK_USER.fullmatch(user):
             raise SignInError(NOT_BELIEVED)

@@ -8,12 +8,12 @@ decides anything by itself: the answer goes to the one answer function, which as
 import hashlib
 import hmac
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Protocol
 from urllib.parse import parse_qsl
 
 from pydantic import ValidationError
@@ -25,7 +25,7 @@ from chalicelib.domain.errors import ConflictError, DeliveryError, RefusedComman
 from chalicelib.domain.finding import Actor
 from chalicelib.domain.policy import Policy
 from chalicelib.domain.ports import Clock
-from chalicelib.domain.shape import is_mapping, mapping, sequence
+from chalicelib.domain.shape import is_mapping, mapping, sequence, string
 from chalicelib.flow.answering import Said, Who
 
 SKEW_SECONDS = 300
@@ -186,12 +186,12 @@ def _press(body: bytes) -> _Press | None:
         return None
     user = mapping(payload.get("user"))
     return _Press(
-        team=_str(mapping(payload.get("team")), "id"),
-        user=_str(user, "id"),
-        home=_str(user, "team_id"),
-        action=_str(action, "action_id"),
-        value=_str(action, "value"),
-        reply_to=_str(payload, "response_url"),
+        team=string(mapping(payload.get("team")), "id"),
+        user=string(user, "id"),
+        home=string(user, "team_id"),
+        action=string(action, "action_id"),
+        value=string(action, "value"),
+        reply_to=string(payload, "response_url"),
     )
 
 
@@ -202,17 +202,12 @@ def _said(press: _Press) -> Said:
     except (ValueError, RecursionError) as wrong:
         raise _MalformedError from wrong
     return Said(
-        case=_str(mapping(value), "case"),
+        case=string(mapping(value), "case"),
         ask=mapping(value).get("ask", 0),
-        plan_hash=_str(mapping(value), "plan_hash"),
+        plan_hash=string(mapping(value), "plan_hash"),
         approve=press.action == APPROVE,
         reason=REASONS[press.action],
     )
-
-
-def _str(found: Mapping[str, Any], key: str) -> str:
-    value = found.get(key)
-    return value if isinstance(value, str) else ""
 
 
 def _reply(status: int, body: str = "") -> Reply:

@@ -20,10 +20,10 @@ from chalicelib.domain.contract import AnyRemediation, Outcome, canonical
 from chalicelib.domain.control import CIS, Control, framework_name
 from chalicelib.domain.delivery import Storm
 from chalicelib.domain.dossier import Dossier
-from chalicelib.domain.finding import Severity
+from chalicelib.domain.finding import Severity, worst
 from chalicelib.domain.policy import STRICT, About, Consent, Policy, Route, able, about_of, consent, name_of
 from chalicelib.domain.record import stamp
-from chalicelib.domain.shape import mapping, sequence
+from chalicelib.domain.shape import mapping, sequence, string
 
 Block = dict[str, Any]
 
@@ -36,8 +36,6 @@ VALUE, LINE, LINES, SMALL = 200, 160, 5, 3
 All of a card together stays far below the 13,000 characters over which Slack answers `msg_blocks_too_long`, a limit that is
 not in its reference (github.com/slackapi/bolt-js/issues/2509).
 """
-
-NOTHING = "–"
 
 APPROVE, DENY = "approve", "deny"
 """The actions of the two buttons that decide. Every other button is a link, whose click means nothing to us."""
@@ -125,8 +123,7 @@ def view_of(
     """
     asked = case.ask if case.ask and case.ask.seq == ask else None
     known = [controls[name] for name in (asked.controls if asked else case.controls) if name in controls]
-    worst = max((one.severity for one in known), key=list(Severity).index, default=Severity.CRITICAL)
-    severity = asked.severity if asked else worst
+    severity = asked.severity if asked else worst(one.severity for one in known)
     about = about_of(asked, case.target.account, case.owner) if asked else _about(case, severity)
     given = consent(policy, about, asked, answers) if asked else None
     waits = asked if given and given.state == "open" and asked and asked.open(now) else None
@@ -235,7 +232,7 @@ def sheet(heading: str, lines: Iterable[str], url: str = "", label: str = "Open 
     blocks = [_header(heading), *([_section(_literal(body))] if body.strip() else [])]
     if url:
         blocks.append({"type": "actions", "elements": [_link("review", label, url, primary=True)]})
-    return Card(escape.mrkdwn(heading, TEXT).strip() or NOTHING, blocks)
+    return Card(escape.mrkdwn(heading, TEXT).strip() or escape.NOTHING, blocks)
 
 
 # -- how a case stands -------------------------------------------------------------------------------------------------
@@ -366,7 +363,7 @@ def _notes(ask: Ask) -> Iterable[str]:
 
 def _said(kind: str, body: Mapping[str, JsonValue], view: CardView) -> tuple[str, tuple[str, ...]] | None:
     """A label of ours, and lines in others' words."""
-    by, reason = _named(body, "by", view), _str(body, "reason")
+    by, reason = _named(body, "by", view), string(body, "reason")
     happened, _, result = kind.partition("_")
     if happened in {"run", "undo"}:
         return _ran(happened, result, body, view)
@@ -390,9 +387,9 @@ def _said(kind: str, body: Mapping[str, JsonValue], view: CardView) -> tuple[str
         ),
         "tamper_suspected": (
             "🚨 Somebody uses a role of ours",
-            (_str(body, "event"), _str(body, "session"), "Freeze first, then look: `redress freeze`."),
+            (string(body, "event"), string(body, "session"), "Freeze first, then look: `redress freeze`."),
         ),
-        "case_news": ("🗒 News", (_str(body, "says"),)),
+        "case_news": ("🗒 News", (string(body, "says"),)),
     }
     return labels.get(kind)
 
@@ -400,7 +397,7 @@ def _said(kind: str, body: Mapping[str, JsonValue], view: CardView) -> tuple[str
 def _ran(
     happened: str, result: str, body: Mapping[str, JsonValue], view: CardView
 ) -> tuple[str, tuple[str, ...]] | None:
-    reason, by = _str(body, "reason"), _named(body, "approved_by", view)
+    reason, by = string(body, "reason"), _named(body, "approved_by", view)
     undo = "Undo: " if happened == "undo" else ""
     approved = f"approved by {by}" if by else ""
     if result == "started":
@@ -424,12 +421,7 @@ def _made(body: Mapping[str, JsonValue]) -> Iterator[str]:
 
 def _named(body: Mapping[str, JsonValue], key: str, view: CardView) -> str:
     """Identities that a notice names, by what the policy calls them."""
-    return ", ".join(view.names.get(one, one) for one in _str(body, key).split(", "))
-
-
-def _str(body: Mapping[str, JsonValue], key: str) -> str:
-    value = body.get(key)
-    return value if isinstance(value, str) else ""
+    return ", ".join(view.names.get(one, one) for one in string(body, key).split(", "))
 
 
 # -- Slack's blocks ----------------------------------------------------------------------------------------------------
@@ -511,7 +503,7 @@ def _plain(text: str, most: int) -> Block:
 
 def _literal(text: str) -> Block:
     """Shown as it is. Slack takes no empty text: where there is none, a dash says so."""
-    return {"type": "plain_text", "text": text if text.strip() else NOTHING, "emoji": False}
+    return {"type": "plain_text", "text": text if text.strip() else escape.NOTHING, "emoji": False}
 
 
 def _mrkdwn(text: str) -> Block:

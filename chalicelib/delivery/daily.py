@@ -19,7 +19,7 @@ from chalicelib.domain.breaker import Breaker
 from chalicelib.domain.case import Case, CaseState
 from chalicelib.domain.delivery import Deliveries, Destination, Told
 from chalicelib.domain.figures import Day, Figures, counted
-from chalicelib.domain.policy import Policy
+from chalicelib.domain.policy import DIGEST_HOUR, Policy
 from chalicelib.domain.ports import Enrolment, Exemption, Freeze
 from chalicelib.domain.record import RecordType
 from chalicelib.domain.ticket import Ticket, TicketState
@@ -28,9 +28,6 @@ from chalicelib.flow import breaker
 KIND = "digest"
 PERIOD = timedelta(days=1)
 ENDS_SOON = timedelta(days=7)
-HOUR = 8
-"""The hour of the digest while no policy says another one, UTC."""
-
 MOST = 5
 """How many of a kind are named; of the others it is told how many they are."""
 
@@ -110,7 +107,7 @@ def name_of(day: date) -> str:
 
 def is_due(policy: Policy | None, now: datetime) -> bool:
     """True from the digest's hour on."""
-    return now.astimezone(UTC).hour >= (policy.digest_hour if policy else HOUR)
+    return now.astimezone(UTC).hour >= (policy.digest_hour if policy else DIGEST_HOUR)
 
 
 def destinations(policy: Policy | None) -> tuple[Destination, ...]:

@@ -12,12 +12,9 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 from pydantic import JsonValue
 
-from chalicelib.delivery.escape import UNSEEN, markdown, plain
+from chalicelib.delivery.escape import NOTHING, UNSEEN, markdown, plain
 from chalicelib.domain.shape import mapping, text
-from chalicelib.domain.ticket import Ticket
-
-LONGEST_TITLE = 255
-"""What the narrowest of them takes as a title (Jira)."""
+from chalicelib.domain.ticket import LONGEST_TITLE, Ticket
 
 LONGEST_SAID = 1000
 """Characters of one paragraph or item."""
@@ -27,9 +24,6 @@ SCHEMA = "redress.ticket/1"
 
 RECURRENCE = "recurrence_of"
 """Where a ticket's evidence names the remote ticket before it: `{"key": …, "url": …}`, both of our own making."""
-
-NOTHING = "–"
-"""Where nothing is said. A hyphen would begin a list."""
 
 LEFT_OUT = "Not everything fits here. The rest stands in Redress, under the case named above."
 STILL = "Closed here, and yet an assessment since then still finds what it is about. As it stands now:"

@@ -11,6 +11,9 @@ from collections.abc import Iterable
 from types import MappingProxyType
 
 ELLIPSIS = "…"
+NOTHING = "–"
+"""Where nothing is said. A hyphen would begin a list."""
+
 UNSEEN = "\ufffd"
 """In the place of a character that shows nothing, or that turns, hides or joins what stands around it."""
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
-from typing import Literal, Protocol
+from typing import Protocol
 
 from pydantic import ValidationError
 
@@ -35,6 +35,7 @@ from chalicelib.domain.delivery import (
     Line,
     Mail,
     Post,
+    State,
     Storm,
     TicketRef,
     TicketSystem,
@@ -53,7 +54,7 @@ from chalicelib.domain.errors import (
 )
 from chalicelib.domain.figures import SETTLES, Figures, counted
 from chalicelib.domain.finding import Severity
-from chalicelib.domain.policy import Integration, Policy, PolicySetting
+from chalicelib.domain.policy import Integration, Policy, PolicySetting, policy_in
 from chalicelib.domain.ports import Clock, Notice
 from chalicelib.domain.record import stamp
 from chalicelib.domain.shape import mapping
@@ -142,14 +143,8 @@ class _Page:
             for line in lines:
                 kept = (*(one for one in kept if _stays(one, line)), line)
             if post:
-                post = post.model_copy(update={"replies": post.replies[-MOST_REPLIES:]})
                 posts = (*(one for one in posts if (one.channel, one.ask) != (post.channel, post.ask)), post)
-            changed = {
-                "lines": _newest(kept),
-                "posts": posts[-MOST_POSTS:],
-                "version": self.now.version + 1,
-            }
-            after = self.now.model_copy(update=changed)
+            after = _next(self.now, kept, posts)
             try:
                 self._told.keep(after, *others)
             except ConflictError:
@@ -168,6 +163,14 @@ class _Page:
 
 def _stays(one: Line, new: Line) -> bool:
     return one.destination != new.destination or (one.state == "waiting" and _what(one) != _what(new))
+
+
+def _next(page: Deliveries, lines: Sequence[Line], posts: Sequence[Post]) -> Deliveries:
+    """The page's next version with these lines and posts, of all of them as much as is remembered."""
+    kept = tuple(
+        one.model_copy(update={"replies": one.replies[-MOST_REPLIES:]}) for one in posts[-MOST_POSTS:]
+    )
+    return page.model_copy(update={"lines": _newest(lines), "posts": kept, "version": page.version + 1})
 
 
 def _newest(lines: Sequence[Line]) -> tuple[Line, ...]:
@@ -274,10 +277,13 @@ class Office:
             voice.rest()
 
     def sweep(self) -> None:
-        """Send again what has been on its way for too long, and see to the daily digest."""
+        """Send again what has been on its way for too long, and see to the daily digest.
+
+        A page that cannot be written stops nothing else: its StoreError comes last.
+        """
         now = self.clock.now()
-        for one in self.told.waiting(now - RESENT_AFTER, MOST_RESENT):
-            self._send_again(one, now)
+        waiting = self.told.waiting(now - RESENT_AFTER, MOST_RESENT)
+        failed = [error for one in waiting if (error := self._send_again(one, now))]
         policy = self._policy()
         name = daily.name_of(now.date())
         if daily.is_due(policy, now) and self.told.deliveries(name) is None:
@@ -290,17 +296,27 @@ class Office:
                 self.send(_again(name, line))
             self._poll(policy, now)
         self._count(now)
+        if failed:
+            raise failed[0]
 
-    def _send_again(self, one: Deliveries, now: datetime) -> None:
-        """What of it is over its turn. That is noted first, so that others have theirs before it comes again."""
-        late = [line for line in one.lines if line.state == "waiting" and line.due < now - RESENT_AFTER]
-        lines = tuple(line.model_copy(update={"due_at": now}) if line in late else line for line in one.lines)
+    def _send_again(self, one: Deliveries, now: datetime) -> StoreError | None:
+        """What of it is over its turn. That is noted first, so that others have theirs before it comes again.
+
+        Why it cannot be noted, or nothing.
+        """
+        # Only the newest, and all that is kept of it: a page of an earlier version may be too large otherwise.
+        newest = _newest(one.lines)
+        late = [line for line in newest if line.state == "waiting" and line.due < now - RESENT_AFTER]
+        lines = [line.model_copy(update={"due_at": now}) if line in late else line for line in newest]
         try:
-            self.told.keep(one.model_copy(update={"lines": lines, "version": one.version + 1}))
+            self.told.keep(_next(one, lines, one.posts))
         except ConflictError:  # somebody tells of the case right now
-            return
+            return None
+        except StoreError as error:
+            return error
         for line in late:
             self.send(_again(one.case, line))
+        return None
 
     def _poll(self, policy: Policy | None, now: datetime) -> None:
         """Once a day, have every system asked about our open tickets: a webhook may have been lost, or never set up."""
@@ -557,7 +573,7 @@ class Office:
                 post = _put(post.model_copy(update={"ts": ""}), shows, page, voice)
                 voice.say(channel, said, post.ts)
             page.keep(post=post.model_copy(update={"replies": (*post.replies, key)}))
-        if notice.kind.startswith("undo_"):
+        if _takes_back(notice):
             self._earlier(case, ask, channel, page, policy, voice)
         self._everywhere_else(notice, case, page, policy, channel)
 
@@ -586,25 +602,27 @@ class Office:
     def _everywhere_else(
         self, notice: Notice, case: Case, page: _Page, policy: Policy | None, told: str = ""
     ) -> None:
-        """Wherever but in the channel `told` a message about the same ask shows how the case stood, it is told as well."""
-        ask = _ask_of(notice, case)
+        """Wherever but in the channel `told` a message about the same ask shows how the case stood, it is told as well.
+
+        So it is where a card of another ask shows a repair that is taken back: `_earlier` changes it there.
+        """
+        ask, back = _ask_of(notice, case), _takes_back(notice)
         others = [
             one
             for one in page.now.posts
-            if one.ask == ask and one.channel != told and (one.ts or one.storm)  # no mail, then
+            if one.channel != told
+            and ((one.ts or one.storm) if one.ask == ask else (one.ts and back))  # no mail, then
         ]
-        if not others:
-            return
-        view = self._view(case, ask, policy)
-        shown, stands = _shown(card(view)), WAITS if view.ask else SETTLED
-        for one in others:
-            if one.shown != (stands if one.storm else shown):
-                where = Destination(kind="slack", to=one.channel)
-                self.send(
-                    Delivery(
-                        notice=notice.id, kind=notice.kind, case=notice.case, at=notice.at, destination=where
-                    )
+        views = {number: self._view(case, number, policy) for number in {one.ask for one in others}}
+        for channel in dict.fromkeys(
+            one.channel for one in others if one.shown != _stands(one, views[one.ask])
+        ):
+            where = Destination(kind="slack", to=channel)
+            self.send(
+                Delivery(
+                    notice=notice.id, kind=notice.kind, case=notice.case, at=notice.at, destination=where
                 )
+            )
 
     # -- a storm -------------------------------------------------------------------------------------------------------
 
@@ -687,11 +705,9 @@ class Office:
         self.told.keep(storms.edited(storm, ts, self.clock.now()))
 
     def _policy(self) -> Policy | None:
-        setting = self.desk.policy()
-        return setting.policy if setting else None
+        return policy_in(self.desk)
 
 
-State = Literal["waiting", "told", "nothing", "given_up"]
 _RUN = re.compile(r"#run-(?P<seq>[0-9]+)$")
 """How `notify.run_state` names a run's notice."""
 
@@ -723,6 +739,18 @@ def _ask_of(notice: Notice, case: Case) -> int:
     """The number of the ask that the notice is about; 0 when nobody was ever asked."""
     asked = notice.body.get("ask")
     return asked if isinstance(asked, int) else case.asks
+
+
+def _takes_back(notice: Notice) -> bool:
+    """Whether it is about an undo: what was told of other asks may no longer hold."""
+    return notice.kind.startswith("undo_")
+
+
+def _stands(post: Post, view: CardView) -> str:
+    """What is shown of the post when it shows how the case stands."""
+    if post.storm:
+        return WAITS if view.ask else SETTLED
+    return _shown(card(view))
 
 
 def _put(post: Post, shows: Card, page: _Page, voice: _Voice) -> Post:

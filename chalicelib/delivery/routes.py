@@ -1,13 +1,12 @@
 """Routes: where a notice is told. The policy says; without one, and where nothing else fits, people are told by mail."""
 
 from collections.abc import Iterable, Mapping
-from types import MappingProxyType
 
 from pydantic import ValidationError
 
 from chalicelib.domain.contract import Outcome
 from chalicelib.domain.delivery import Destination
-from chalicelib.domain.finding import Severity
+from chalicelib.domain.finding import Severity, worst
 from chalicelib.domain.policy import STRICT, About, Policy, Route
 from chalicelib.domain.ports import Notice
 from chalicelib.domain.shape import sequence
@@ -74,13 +73,11 @@ def about_of(notice: Notice, severity_of: Mapping[str, Severity]) -> About | Non
     whoever should hear of it does.
     """
     controls = tuple(one for one in sequence(notice.body.get("controls")) if isinstance(one, str))
-    severities = (severity_of.get(one, Severity.CRITICAL) for one in controls)
-    worst = max(severities, key=_RANK.__getitem__, default=Severity.CRITICAL)
     owner = notice.body.get("owner")
     try:
         return About.model_validate(
             {
-                "severity": worst,
+                "severity": worst(severity_of.get(one, Severity.CRITICAL) for one in controls),
                 "account": notice.body.get("account"),
                 "controls": controls,
                 "owner": owner if isinstance(owner, str) else "",
@@ -94,9 +91,6 @@ def fallbacks(policy: Policy | None, channel: str) -> tuple[Destination, ...]:
     """Where to go when a channel cannot be reached: the fallbacks of the routes that have it, in order."""
     found = (route.fallback for route in (policy.routes if policy else ()) if route.channel == channel)
     return tuple(Destination(kind="slack", to=one) for one in found if one)
-
-
-_RANK = MappingProxyType({severity: rank for rank, severity in enumerate(Severity)})
 
 
 def _channels(routes: Iterable[Route]) -> tuple[Destination, ...]:

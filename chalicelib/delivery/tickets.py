@@ -90,6 +90,8 @@ def bring(
             f"{ref.integration}: the ticket {ref.key or 'that was being made'} lies where this pointed before, and"
             " nothing was touched: see to it by hand, and give the new place a name of its own"
         )
+    # One of before places were kept learns its place with whatever is noted next.
+    ref = ref.model_copy(update={"place": place})
     if ref.key:
         return _kept_up(ticket, ref, system, told, clock)
     return _looked_for(ticket, ref, system, told, clock, tenant)

@@ -12,8 +12,6 @@ from chalicelib.domain.finding import Model
 
 WINDOW = timedelta(hours=24)
 MISSES = 3
-KEPT = 10
-"""Misses that an open breaker remembers, the latest."""
 
 
 class Missed(StrEnum):
@@ -48,11 +46,11 @@ class Breaker(Model):
         return self.opened_at is not None
 
     def missed(self, miss: Miss) -> "Breaker":
-        """With one miss more, open if that was one too many."""
-        kept = (one for one in self.misses if self.is_open or miss.at - one.at < WINDOW)
-        misses = (*kept, miss)[-KEPT:]
-        opened_at = self.opened_at or (miss.at if len(misses) >= MISSES else None)
-        return self._next(misses=misses, opened_at=opened_at)
+        """With one miss more, open if that was one too many. Once it is open, further misses tell nothing new."""
+        if self.is_open:
+            return self
+        misses = (*(one for one in self.misses if miss.at - one.at < WINDOW), miss)
+        return self._next(misses=misses, opened_at=miss.at if len(misses) >= MISSES else None)
 
     def reset(self) -> "Breaker":
         """Closed, with nothing held against the control."""

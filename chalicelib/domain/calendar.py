@@ -11,6 +11,9 @@ from zoneinfo import ZoneInfo
 from chalicelib.domain.finding import Severity
 from chalicelib.domain.policy import STRICT, Hours
 
+LATEST = timedelta(days=5 * 366)
+"""After so long everything ends: hours that hardly open would lead past the last day that there is."""
+
 
 def due(asked_at: datetime, severity: Severity, hours: Hours | None) -> datetime:
     """When people are told of an ask: at once when it is urgent or open, else when business opens next."""
@@ -20,13 +23,14 @@ def due(asked_at: datetime, severity: Severity, hours: Hours | None) -> datetime
 def after(start: datetime, duration: timedelta, hours: Hours | None) -> datetime:
     """When `duration` of business time has passed since `start`; all time is business time without `hours`.
 
-    The end of a business day still belongs to it for what ends then, and no longer for what begins then.
+    The end of a business day still belongs to it for what ends then, and no longer for what begins then. What hardly
+    ever opens ends at `LATEST`.
     """
     if hours is None:
         return start + duration
     zone = ZoneInfo(hours.timezone)
-    day, left = start.astimezone(zone).date(), duration
-    while True:
+    today, left = start.astimezone(zone).date(), duration
+    for day in (today + timedelta(days=later) for later in range(LATEST.days)):
         opening, closing = (
             datetime.combine(day, at, zone).astimezone(UTC) for at in (hours.opens, hours.closes)
         )
@@ -36,4 +40,4 @@ def after(start: datetime, duration: timedelta, hours: Hours | None) -> datetime
             if begins + left <= closing:
                 return begins + left
             left -= closing - begins
-        day += timedelta(days=1)
+    return start + LATEST

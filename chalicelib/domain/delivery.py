@@ -16,6 +16,8 @@ from chalicelib.domain.ticket import Ticket
 
 LONGEST_SAID = 300
 
+State = Literal["waiting", "told", "nothing", "given_up"]
+
 
 class Destination(Model):
     """Where something is told: a Slack channel, a mail topic's audience (`people`, `owner`), or a ticket integration by name.
@@ -53,7 +55,7 @@ class Line(Model):
     notice: str
     kind: str
     at: datetime
-    state: Literal["waiting", "told", "nothing", "given_up"]
+    state: State
     attempts: int = 0
     said: Annotated[str, StringConstraints(max_length=LONGEST_SAID)] = ""
     due_at: datetime | None = None

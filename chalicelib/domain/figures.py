@@ -13,7 +13,7 @@ from pydantic import Field
 
 from chalicelib.domain.case import parts_of
 from chalicelib.domain.contract import Outcome
-from chalicelib.domain.finding import Model, Severity
+from chalicelib.domain.finding import Model, Severity, worst
 from chalicelib.domain.record import RecordType
 from chalicelib.domain.shape import mapping, sequence
 
@@ -129,15 +129,12 @@ def _plus(day: Day, body: Mapping[str, Any], at: datetime, severities: Mapping[s
     if field is None:
         return day
     change: dict[str, Any] = {field: getattr(day, field) + 1}
-    worst = max(
-        (severities[name] for name in map(str, sequence(body["controls"])) if name in severities),
-        key=list(Severity).index,
-        default=None,
-    )
+    known = [severities[name] for name in map(str, sequence(body["controls"])) if name in severities]
     opened = data.get("opened_at")
-    if field == "fixed" and worst and isinstance(opened, str):
-        before = day.seconds_to_fix.get(worst, Taken())
+    if field == "fixed" and known and isinstance(opened, str):
+        severity = worst(known)
+        before = day.seconds_to_fix.get(severity, Taken())
         took = max(0, int((at - datetime.fromisoformat(opened)).total_seconds()))
         taken = Taken(count=before.count + 1, seconds=before.seconds + took)
-        change["seconds_to_fix"] = {**day.seconds_to_fix, worst: taken}
+        change["seconds_to_fix"] = {**day.seconds_to_fix, severity: taken}
     return day.model_copy(update=change)

@@ -5,6 +5,7 @@ A finding is a claim. It starts an assessment and never proves anything by itsel
 
 import hashlib
 import re
+from collections.abc import Iterable
 from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
@@ -103,6 +104,16 @@ class Severity(StrEnum):
     MEDIUM = "medium"
     HIGH = "high"
     CRITICAL = "critical"
+
+    @property
+    def rank(self) -> int:
+        """The higher, the worse."""
+        return list(Severity).index(self)
+
+
+def worst(found: Iterable[Severity]) -> Severity:
+    """The worst of them; of none it is critical, so that whoever should hear of it does."""
+    return max(found, key=lambda one: one.rank, default=Severity.CRITICAL)
 
 
 class Target(Model):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Protocol, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AwareDatetime, Field, StringConstraints, field_validator, model_validator
@@ -57,9 +57,11 @@ _PLAIN = re.compile(r"[\x21-\x7e]+")
 
 LONGEST_ENGAGEMENT = timedelta(days=90)
 SHORTEST_HOURS = timedelta(hours=1)
-"""Of a business day: with less, what lasts hours would end after years, or never."""
+"""Of a business day that somebody sets: with less, what lasts hours would end after years."""
 GROUP = "group:"
 SLACK_ISSUER = "https://slack.com"
+DIGEST_HOUR = 8
+"""The hour of the digest while no policy says another one, UTC."""
 
 
 class Role(StrEnum):
@@ -143,7 +145,7 @@ class Rule(Scope):
 
 
 class Hours(Model):
-    """Business hours in a time zone. `days` counts Monday as 0; `opens` an hour or more before `closes`, the same day."""
+    """Business hours in a time zone. `days` counts Monday as 0; `opens` before `closes`, the same day."""
 
     timezone: str
     days: tuple[Annotated[int, Field(ge=0, le=6)], ...] = (0, 1, 2, 3, 4)
@@ -163,11 +165,16 @@ class Hours(Model):
 
     @model_validator(mode="after")
     def _some_hours(self) -> Self:
-        opens, closes = (datetime.combine(date.min, at) for at in (self.opens, self.closes))
-        if not self.days or closes - opens < SHORTEST_HOURS:
-            message = "business hours open on some day, and an hour or more before they close"
+        if not self.days or self.opens >= self.closes:
+            message = "business hours open on some day, and before they close"
             raise ValueError(message)
         return self
+
+    @property
+    def short(self) -> bool:
+        """True with less than an hour a day: nobody may set that, and what was set before is read all the same."""
+        opens, closes = (datetime.combine(date.min, at) for at in (self.opens, self.closes))
+        return closes - opens < SHORTEST_HOURS
 
 
 class Shift(Model):
@@ -239,7 +246,7 @@ class Policy(Model):
     integrations: tuple[Integration, ...] = ()
     break_glass: tuple[str, ...] = ()
     slack_team: Annotated[str, StringConstraints(pattern=r"^[TE][A-Z0-9]{6,20}$")] | None = None
-    digest_hour: int = Field(default=8, ge=0, le=23)
+    digest_hour: int = Field(default=DIGEST_HOUR, ge=0, le=23)
     """The hour of the day, UTC, of the daily digest."""
 
     @model_validator(mode="after")
@@ -274,10 +281,15 @@ class Policy(Model):
 
         None means that nobody may approve it: no rule is for it, or for one of its controls.
         """
+        firsts = self.firsts(about)
+        return self._together(firsts) if firsts else None
+
+    def firsts(self, about: About) -> tuple[Rule, ...]:
+        """The first rule for each control, each rule once; none at all when one of the controls has none."""
         each = [about.model_copy(update={"controls": (one,)}) for one in about.controls] or [about]
         firsts = [next((rule for rule in self.rules if self.fits(rule, one)), None) for one in each]
         found = {rule.name: rule for rule in firsts if rule}
-        return None if None in firsts else self._together(tuple(found.values()))
+        return () if None in firsts else tuple(found.values())
 
     def _together(self, rules: tuple[Rule, ...]) -> Rule:
         """What satisfies each of these rules: else breaking a second control would be a way around the first one's rule."""
@@ -362,6 +374,20 @@ class PolicySetting(Kept):
     by: str
     at: datetime
     reason: str
+
+
+class Holder(Protocol):
+    """Where the policy is kept."""
+
+    def policy(self) -> PolicySetting | None:
+        """What was set last; None before anybody set one."""
+        ...
+
+
+def policy_in(store: Holder) -> Policy | None:
+    """The policy that stands; StoreError when it cannot be read."""
+    setting = store.policy()
+    return setting.policy if setting else None
 
 
 class Engagement(Kept):
@@ -586,20 +612,39 @@ def problem_with(policy: Policy | None, about: About, ask: Ask, answer: Answer) 
     rule = policy.rule(about)
     if rule is None:
         return "the policy has no rule for this, so nobody may decide it; an operator changes that with `redress set-policy`"
-    return _against(policy, rule, person, ask, answer)
+    if answer.approve and not answer.withdrawn:
+        why = _against(policy, rule, person, ask, answer)
+    else:
+        why = _against_denial(policy, rule.name, policy.firsts(about), person, ask, answer)
+    return why
 
 
 def _against(policy: Policy, rule: Rule, person: str, ask: Ask, answer: Answer) -> str:
-    """Why the rule does not take this answer of that person."""
+    """Why the rule does not take this approval of that person."""
     if answer.door not in rule.doors:
-        return f"the rule {rule.name} takes no answer through this door ({answer.door.value}); open the link instead"
-    if not answer.approve or answer.withdrawn:
-        may = _may_deny(policy, rule, ask, person)
-        return "" if may else f"the rule {rule.name} does not let you decide this"
+        return _other_door(rule.name, answer)
     if person not in policy.members(rule.approvers):
         return f"the rule {rule.name} does not name you as an approver"
     mine = policy.names(person)
     return _BARRED if ask.bars(mine) or ask.owned_by(mine) else _too_weak(rule, answer)
+
+
+def _against_denial(
+    policy: Policy, name: str, firsts: Iterable[Rule], person: str, ask: Ask, answer: Answer
+) -> str:
+    """Why none of these rules takes this denial: who may stop one of the controls may stop all of them together.
+
+    Else whoever makes the change would break a second control that has other approvers, and the veto were gone.
+    """
+    let_in = [rule for rule in firsts if answer.door in rule.doors]
+    if not let_in:
+        return _other_door(name, answer)
+    may = any(_may_deny(policy, rule, ask, person) for rule in let_in)
+    return "" if may else f"the rule {name} does not let you decide this"
+
+
+def _other_door(name: str, answer: Answer) -> str:
+    return f"the rule {name} takes no answer through this door ({answer.door.value}); open the link instead"
 
 
 def consent(policy: Policy | None, about: About, ask: Ask, answers: Answers | None) -> Consent:

@@ -25,6 +25,11 @@ FREEZE_ALL = "ALL"
 """The scope of the kill switch that stops everything. Its item exists from the first raised mode on."""
 
 
+def freeze_scope(account: str, control: str = "") -> str:
+    """The scope of an account's kill switch, or of one control's in it."""
+    return f"CONTROL#{account}#{control}" if control else f"ACCOUNT#{account}"
+
+
 class ModeSetting(Model):
     """The mode that a named person set for one control in one account."""
 

@@ -32,6 +32,12 @@ def text(value: object) -> str | None:
     return value[:LONGEST] if isinstance(value, str) and value else None
 
 
+def string(found: Mapping[str, Any], key: str) -> str:
+    """The string under that key, whole; empty where there is none."""
+    value = found.get(key)
+    return value if isinstance(value, str) else ""
+
+
 def items(value: object) -> list[Mapping[str, Any]]:
     """The members of a CloudTrail list: `{"items": [...]}`, a bare array, or one object in the array's place."""
     inner = mapping(value)

@@ -12,6 +12,9 @@ from pydantic import JsonValue
 from chalicelib.domain.contract import Step
 from chalicelib.domain.finding import Model, Severity, Target
 
+LONGEST_TITLE = 255
+"""What the narrowest ticket system takes as a title (Jira)."""
+
 
 class TicketState(StrEnum):
     """A ticket is open until somebody saw that it is done."""

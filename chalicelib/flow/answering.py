@@ -7,10 +7,11 @@ engine reads the answers again, plans again, and acts only on the same plan. A r
 """
 
 import unicodedata
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
-from typing import Annotated, NoReturn, Protocol, Self
+from typing import Annotated, NoReturn, Protocol, Self, TypeVar
 
 from pydantic import AfterValidator, Field, JsonValue, StringConstraints, model_validator
 
@@ -26,6 +27,7 @@ from chalicelib.domain.policy import (
     PolicySetting,
     about_of,
     consent,
+    policy_in,
     principal_of,
     problem_with,
 )
@@ -33,8 +35,10 @@ from chalicelib.domain.ports import AnswerChange, Clock
 from chalicelib.domain.record import Draft, Head, Record, RecordType, seal, stamp
 from chalicelib.flow import errand
 
+T = TypeVar("T")
+
 ATTEMPTS = 5
-"""How often an answer is tried while others answer, or the engine moves the case on."""
+"""How often an answer or a command is tried while others, or the engine, change the same things."""
 
 MOST_CHANGES_OF_MIND = 10
 """How often one person approves one ask: the answers lie in one item, and nobody fills it up so that others cannot answer."""
@@ -150,13 +154,18 @@ def answer(said: Said, who: Who, store: Asks, clock: Clock, *, home: str, engine
     quicker again and again. `home` is the account in whose name it is recorded that somebody answered to no case of ours.
     """
     desk = _Desk(said, who, store, clock, home, engine)
+    busy = f"case {said.case} is being changed by others right now; nothing was decided, try again"
+    return again(desk.decide, clock, busy)
+
+
+def again(do: Callable[[], T], clock: Clock, busy: str) -> T:
+    """What `do` gives, tried again a little later each time while others are quicker; ConflictError says `busy` in the end."""
     for attempt in range(ATTEMPTS):
         try:
-            return desk.decide()
+            return do()
         except ConflictError:
             clock.sleep(0.05 * 2**attempt)
-    message = f"case {said.case} is being changed by others right now; nothing was decided, try again"
-    raise ConflictError(message)
+    raise ConflictError(busy)
 
 
 @dataclass(frozen=True)
@@ -182,8 +191,7 @@ class _Desk:
         case = self.store.case(*found) if found else None
         if case is None:
             self._refuse(None, f"there is no case {self.said.case}; `redress waiting` lists what waits")
-        setting = self.store.policy()
-        policy = setting.policy if setting else None
+        policy = policy_in(self.store)
         ask, answers, about = self._open(case, policy)
         now = self.clock.now()
         if not ask.open(now):

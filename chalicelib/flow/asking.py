@@ -24,7 +24,7 @@ from chalicelib.domain.case import Case, CaseState, Denied
 from chalicelib.domain.contract import Plan, State
 from chalicelib.domain.control import Control
 from chalicelib.domain.decision import Decision
-from chalicelib.domain.finding import Origin, Severity
+from chalicelib.domain.finding import Origin, worst
 from chalicelib.domain.ports import Gate, Notice
 from chalicelib.domain.record import Draft, RecordType, stamp
 from chalicelib.domain.ticket import Ticket
@@ -110,7 +110,7 @@ def terms(policy: "Policy | None", case: Case, controls: Iterable[Control], now:
     from chalicelib.domain.policy import STRICT, About  # noqa: PLC0415 -- for the same reason
 
     named = tuple(controls)
-    severity = max((control.severity for control in named), key=list(Severity).index)
+    severity = worst(control.severity for control in named)
     lasts, hours = EXPIRES_AFTER, None
     if policy:
         ids = tuple(sorted(control.id for control in named))

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
 
-from chalicelib.domain.breaker import MISSES, Breaker, Miss, Missed
+from chalicelib.domain.breaker import Breaker, Miss, Missed
 from chalicelib.domain.case import Case
 from chalicelib.domain.contract import Outcome
+from chalicelib.domain.errors import UnreadableError
 from chalicelib.domain.ports import Cases, Notice
 from chalicelib.domain.record import Draft, stamp
 from chalicelib.flow import notify, record
@@ -28,11 +29,18 @@ class Counted:
 def count(
     cases: Cases, case: Case, controls: tuple[str, ...], run: int, source_id: str, what: Missed, at: datetime
 ) -> Counted:
-    """One miss of these controls, counted on what stands now: whoever loses the write reads and counts again."""
+    """One miss of these controls, counted on what stands now: whoever loses the write reads and counts again.
+
+    An open breaker is left as it is: where much fails at once, nobody may wait for another to write it. Nor may what a run
+    came to stay off the record because a breaker cannot be read: the gate reads it too, and stops there.
+    """
     miss = Miss(at=at, case=case.id, run=run, what=what)
-    before = cases.breakers(case.target.account, controls)
-    after = tuple(one.missed(miss) for one in before)
-    opened = [new for old, new in zip(before, after, strict=True) if new.is_open and not old.is_open]
+    try:
+        before = cases.breakers(case.target.account, controls)
+    except UnreadableError:
+        return Counted()
+    after = tuple(one.missed(miss) for one in before if not one.is_open)
+    opened = [one for one in after if one.is_open]
     return Counted(
         breakers=after,
         drafts=tuple(record.breaker_opened(case, one, run, source_id, at, said(one)) for one in opened),
@@ -49,7 +57,7 @@ def standing_open(breakers: Iterable[Breaker], controls: Iterable[str]) -> Break
 def said(one: Breaker) -> str:
     """Why the control asks again, in a sentence."""
     runs = "; ".join(
-        f"{miss.what.value.replace('_', ' ')}: run {miss.run} of {miss.case}" for miss in one.misses[-MISSES:]
+        f"{miss.what.value.replace('_', ' ')}: run {miss.run} of {miss.case}" for miss in one.misses
     )
     since = f" since {stamp(one.opened_at)}" if one.opened_at else ""
     return f"the breaker of {one.control} in account {one.account} is open{since}, because runs went wrong ({runs})"

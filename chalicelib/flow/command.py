@@ -26,7 +26,7 @@ from chalicelib.domain.approval import EVERYBODY, Undone, called, principal
 from chalicelib.domain.case import Case, CaseState
 from chalicelib.domain.contract import Mode
 from chalicelib.domain.errors import RefusedCommandError
-from chalicelib.domain.finding import ARN_FORMS, GLOBAL, ID_FORMS, Model
+from chalicelib.domain.finding import ARN_FORMS, GLOBAL, ID_FORMS, AccountId, Model
 from chalicelib.domain.policy import Policy, principal_of
 from chalicelib.domain.ports import (
     FREEZE_ALL,
@@ -38,13 +38,14 @@ from chalicelib.domain.ports import (
     ModeSetting,
     Owner,
     Settings,
+    freeze_scope,
 )
 from chalicelib.domain.record import Draft, Head, RecordType, seal, stamp
 from chalicelib.flow import casework, errand, governing
 from chalicelib.flow.answering import CaseId, Line, Said, Who, answer, put_on_record
 from chalicelib.flow.casework import CallIncident, Claim, Comment, HandOver, WantTicket
 from chalicelib.flow.classify import Controls
-from chalicelib.flow.desk import Account, Caller, CommandResult, Desk, Wanted, plain, recorded
+from chalicelib.flow.desk import Caller, CommandResult, Desk, Wanted, plain, recorded
 from chalicelib.flow.governing import Invite, SetPolicy, Uninvite
 
 STAGE_HEADER = "X-Redress-Stage"
@@ -73,7 +74,7 @@ class SetMode(Model):
 
     kind: Literal["mode"] = "mode"
     control: ControlId
-    account: Account
+    account: AccountId
     mode: Mode
     reason: Line
 
@@ -83,7 +84,7 @@ class SetFreeze(Model):
 
     kind: Literal["freeze"] = "freeze"
     on: bool
-    account: Account | None = None
+    account: AccountId | None = None
     control: ControlId | None = None
     reason: Line
 
@@ -97,9 +98,7 @@ class SetFreeze(Model):
     @property
     def scope(self) -> str:
         """The switch's name in the store."""
-        if self.control:
-            return f"CONTROL#{self.account}#{self.control}"
-        return f"ACCOUNT#{self.account}" if self.account else FREEZE_ALL
+        return freeze_scope(self.account, self.control or "") if self.account else FREEZE_ALL
 
     @property
     def where(self) -> str:
@@ -114,7 +113,7 @@ class ResetBreaker(Model):
 
     kind: Literal["reset_breaker"] = "reset_breaker"
     control: ControlId
-    account: Account
+    account: AccountId
     reason: Line
 
 
@@ -124,7 +123,7 @@ class Exempt(Model):
     kind: Literal["exempt"] = "exempt"
     resource: Line
     control: ControlId
-    account: Account
+    account: AccountId
     owner: Line
     code: ReasonCode
     reason: Line
@@ -135,7 +134,7 @@ class Enrol(Model):
     """From now on the events of this account are ours."""
 
     kind: Literal["enrol"] = "enrol"
-    account: Account
+    account: AccountId
     reason: Line
 
 
@@ -145,7 +144,7 @@ class Revoke(Model):
     kind: Literal["revoke"] = "revoke"
     resource: Line
     control: ControlId
-    account: Account
+    account: AccountId
     reason: Line
 
 
@@ -153,7 +152,7 @@ class Redrive(Model):
     """Try again what a dead-letter queue holds: at most `most` messages."""
 
     kind: Literal["redrive"] = "redrive"
-    queue: Literal["events", "commands", "undo", "notices"]
+    queue: errand.Queue
     most: int = Field(ge=1, le=1000)
     reason: Line
 
@@ -199,7 +198,7 @@ class StartSweep(Model):
     """Look at everything in an account, by default the home account."""
 
     kind: Literal["sweep"] = "sweep"
-    account: Account | None = None
+    account: AccountId | None = None
     reason: Line
 
 
@@ -207,7 +206,7 @@ class SetDeploymentRole(Model):
     """Code is deployed in the account under this role (no longer, with `remove`): what it changes is asked about."""
 
     kind: Literal["deployment_role"] = "deployment_role"
-    account: Account
+    account: AccountId
     role_arn: Annotated[str, StringConstraints(max_length=600)]
     tool: Literal["terraform", "cdk", "cloudformation", "other"] = "other"
     remove: bool = False
@@ -218,7 +217,7 @@ class SetOwner(Model):
     """Who answers for the account: told where a resource's own tags name nobody; may refuse, and does not approve."""
 
     kind: Literal["owner"] = "owner"
-    account: Account
+    account: AccountId
     owner: Line
     reason: Line
 

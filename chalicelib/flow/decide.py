@@ -10,7 +10,7 @@ from chalicelib.domain.control import Control
 from chalicelib.domain.decision import Decision, Facts, decide
 from chalicelib.domain.errors import StoreError
 from chalicelib.domain.finding import Origin, Target
-from chalicelib.domain.ports import FREEZE_ALL, Exemption, Freeze, Gate
+from chalicelib.domain.ports import FREEZE_ALL, Exemption, Freeze, Gate, freeze_scope
 from chalicelib.flow.visit import Step, Visit
 
 
@@ -30,8 +30,8 @@ def scopes(target: Target, controls: Iterable[str]) -> tuple[str, ...]:
     account = target.account
     return (
         FREEZE_ALL,
-        f"ACCOUNT#{account}",
-        *(f"CONTROL#{account}#{control}" for control in sorted(controls)),
+        freeze_scope(account),
+        *(freeze_scope(account, control) for control in sorted(controls)),
     )
 
 
@@ -47,7 +47,7 @@ def frozen(freezes: Iterable[Freeze], concerned: Iterable[str]) -> Freeze | None
 def frozen_alone(freezes: Iterable[Freeze], target: Target, controls: Iterable[str]) -> frozenset[str]:
     """The controls whose own switch is on here: they stand back, and no other control with them."""
     on = {freeze.scope for freeze in freezes if freeze.frozen}
-    return frozenset(control for control in controls if f"CONTROL#{target.account}#{control}" in on)
+    return frozenset(control for control in controls if freeze_scope(target.account, control) in on)
 
 
 def crossed(gate: Gate, controls: Iterable[Control], state: State) -> bool:

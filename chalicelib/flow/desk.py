@@ -9,17 +9,17 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import JsonValue, StringConstraints
+from pydantic import JsonValue
 
 from chalicelib.domain.breaker import Breaker
 from chalicelib.domain.case import Case, parts_of
 from chalicelib.domain.control import Control
-from chalicelib.domain.errors import ConflictError, RefusedCommandError
-from chalicelib.domain.finding import GLOBAL, Actor, Model
+from chalicelib.domain.errors import RefusedCommandError
+from chalicelib.domain.finding import GLOBAL, AccountId, Actor, Model
 from chalicelib.domain.kept import Kept
-from chalicelib.domain.policy import Policy, names_of
+from chalicelib.domain.policy import Policy, names_of, policy_in
 from chalicelib.domain.ports import (
     Clock,
     DeploymentRole,
@@ -33,19 +33,15 @@ from chalicelib.domain.ports import (
 )
 from chalicelib.domain.record import Draft, Record, RecordType, seal, system_chain
 from chalicelib.flow import errand
+from chalicelib.flow.answering import again
 from chalicelib.flow.classify import Controls
-
-ATTEMPTS = 5
-"""How often a command is tried while others change the same account's settings."""
-
-Account = Annotated[str, StringConstraints(pattern=r"^[0-9]{12}$")]
 
 
 class Caller(Model):
     """Who asks, as API Gateway or the console's sign-in authenticated it. `known` is false where the session's name is its opener's choice."""
 
     arn: str
-    account: Account
+    account: AccountId
     kind: Literal["root", "iam_user", "identity_center", "role_session", "federated_user", "person"]
     role_arn: str | None = None
     session: str | None = None
@@ -179,8 +175,7 @@ class Desk:
 
     def policy(self) -> Policy | None:
         """The policy that stands."""
-        setting = self.settings.policy()
-        return setting.policy if setting else None
+        return policy_in(self.settings)
 
     def mine(self) -> frozenset[str]:
         """Everything by which the caller may be called: as the policy's person, under all identities."""
@@ -222,7 +217,8 @@ class Desk:
 
         `draw` looks at what stands and gives the change, or a sentence when there is nothing to change.
         """
-        for attempt in range(ATTEMPTS):
+
+        def carried_out() -> CommandResult:
             now = self.clock.now()
             chain = system_chain(account, now)
             head = self.settings.head(chain)
@@ -262,16 +258,13 @@ class Desk:
                 record=record,
                 expected_head=head,
             )
-            try:
-                self.settings.apply(change)
-            except ConflictError:
-                self.clock.sleep(0.05 * 2**attempt)
-                continue
+            self.settings.apply(change)
             return recorded(record, wanted.says, wanted.before, wanted.after)
-        message = (
+
+        busy = (
             f"others are changing the settings of account {account} right now; nothing was changed, try again"
         )
-        raise ConflictError(message)
+        return again(carried_out, self.clock, busy)
 
 
 def recorded(record: Record, says: str, before: JsonValue = None, after: JsonValue = None) -> CommandResult:

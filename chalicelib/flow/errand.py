@@ -19,12 +19,14 @@ from chalicelib.domain.sweep import Part
 NOTICE = "errand"
 """The kind of a notice whose body is an errand: the outbox's stream brings it to the commands queue, and to nobody else."""
 
+Queue = Literal["events", "commands", "undo", "notices"]
+
 
 class Redrive(Model):
     """Return dead letters to the queue that they came from."""
 
     errand: Literal["redrive"] = "redrive"
-    queue: Literal["events", "commands", "undo", "notices"]
+    queue: Queue
     most: int = Field(ge=1, le=1000)
 
 
@@ -55,11 +57,11 @@ class Look(Model):
 
 
 class TicketWanted(Model):
-    """Somebody wants a ticket in the place of an answer to that ask."""
+    """Somebody wants a ticket in the place of an answer to that ask; 0, as an older version sent it, is no ask."""
 
     errand: Literal["ticket"] = "ticket"
     case: str
-    ask: int
+    ask: int = 0
     by: str
     reason: str
     request_id: str

@@ -52,6 +52,13 @@ def digest_of(policy: Policy) -> str:
 
 def set_policy(desk: Desk, command: SetPolicy) -> CommandResult:
     desk.named("setting the policy")
+    short = [route.name for route in command.policy.routes if route.hours and route.hours.short]
+    if short:
+        message = (
+            f"business is open for less than an hour a day in the hours of route {', '.join(short)}, so that what "
+            "lasts hours would stay open for weeks: let `closes` be an hour or more after `opens`"
+        )
+        raise RefusedCommandError(message)
 
     def draw(now: datetime) -> Wanted | str:
         before = desk.settings.policy()

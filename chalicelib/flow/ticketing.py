@@ -14,10 +14,10 @@ from pydantic import JsonValue
 from chalicelib.domain.case import Case, CaseState
 from chalicelib.domain.contract import AnyRemediation, Plan, State, Step, canonical, command_of
 from chalicelib.domain.control import Control
-from chalicelib.domain.finding import Severity
+from chalicelib.domain.finding import worst
 from chalicelib.domain.ports import Notice
 from chalicelib.domain.record import Draft
-from chalicelib.domain.ticket import Ticket, TicketState
+from chalicelib.domain.ticket import LONGEST_TITLE, Ticket, TicketState
 from chalicelib.flow import notify, record
 
 if TYPE_CHECKING:
@@ -28,9 +28,6 @@ STATE_BYTES = 16 * 1024
 
 UNDO = "undo"
 """Where a ticket's evidence says that it is about bringing something back: what is compliant has not been brought back."""
-
-LONGEST_TITLE = 255
-"""What the narrowest ticket system takes as a title (Jira)."""
 
 
 def opened(
@@ -48,7 +45,6 @@ def opened(
     before = case.ticket
     stands = before is not None and before.is_open
     number = before.number + (0 if stands else 1) if before else 1
-    worst = max((control.severity for control in controls), key=list(Severity).index)
     title = "; ".join(control.title for control in controls)
     named = {*(before.controls if before and stands else ()), *(control.id for control in controls)}
     return Ticket(
@@ -56,7 +52,7 @@ def opened(
         number=number,
         case=case.id,
         state=TicketState.OPEN,
-        severity=worst,
+        severity=worst(control.severity for control in controls),
         title=f"Fails: {title}"[:LONGEST_TITLE],
         target=case.target,
         resource=case.target.resource,

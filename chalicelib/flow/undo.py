@@ -31,10 +31,10 @@ from chalicelib.domain.control import Control
 from chalicelib.domain.errors import AwsError, BusyError, ConflictError, TargetGoneError, TransientError
 from chalicelib.domain.finding import Origin, digest
 from chalicelib.domain.limits import Reservation
-from chalicelib.domain.ports import Aws, Clock, Exemption, Gate
+from chalicelib.domain.ports import Aws, Clock, Exemption, Gate, Notice
 from chalicelib.domain.record import Draft, Head, RecordType, body_of, seal
 from chalicelib.domain.shape import mapping
-from chalicelib.domain.ticket import Ticket
+from chalicelib.domain.ticket import LONGEST_TITLE, Ticket
 from chalicelib.flow import act, asking, breaker, decide, notify, record, ticketing
 from chalicelib.flow.errand import Look, UndoRun, UndoWanted
 from chalicelib.flow.errand import notice as errand_notice
@@ -200,6 +200,7 @@ def _put(
     ask: Ask,
     now: datetime,
     drafts: tuple[Draft, ...],
+    told: tuple[Notice, ...] = (),
     **parts: Any,  # noqa: ANN401 -- fields of Change
 ) -> Walked:
     """The ask stands, in place of any other: a person decides about one plan for a target at a time."""
@@ -207,7 +208,7 @@ def _put(
         update={**case.where(ask.controls, CaseState.WAITING), "ask": ask, "asks": ask.seq, "run": None}
     )
     drafts = (*drafts, record.asked(waiting, ask, key))
-    notices = (notify.asked(waiting, ask),) if ask.sent else ()
+    notices = (*told, *((notify.asked(waiting, ask),) if ask.sent else ()))
     engine.commit(waiting, now, drafts, seen=(key,), notices=notices, **parts)
     return Walked(case.id, "ask", "undo", ask.reason, case=case.id, controls=ask.controls)
 
@@ -237,7 +238,7 @@ def _ticket(
     first = "Exempt the resource first (redress exempt): otherwise what is brought back is found again."
     return ticket.model_copy(
         update={
-            "title": f"Undo by hand: {ticket.title}"[: ticketing.LONGEST_TITLE],
+            "title": f"Undo by hand: {ticket.title}"[:LONGEST_TITLE],
             "steps": tuple(Step(console=text) for text in (first, *(call.why for call in plan.calls))),
             "as_code": "",
             "evidence": {**ticket.evidence, ticketing.UNDO: True},
@@ -554,10 +555,10 @@ def _stale(
         record.answered(case, ask, by),
         record.about_ask(case, ask, RecordType.STALE, now, reason, found=anew.plan_hash),
     )
-    if anew.plan.calls and not anew.plan.declined and not ask.again:
-        return _put(engine, case, f"answer:{case.id}:{ask.seq}", anew, now, drafts)
-    closed = asking.over(case, ask, CaseState.CLOSED, reason)
     notices = (notify.about_ask(case, ask, "stale", now, reason),)
+    if anew.plan.calls and not anew.plan.declined and not ask.again:
+        return _put(engine, case, f"answer:{case.id}:{ask.seq}", anew, now, drafts, notices)
+    closed = asking.over(case, ask, CaseState.CLOSED, reason)
     engine.commit(closed, now, drafts, seen=(f"answer:{case.id}:{ask.seq}",), notices=notices)
     return Walked(case.id, "undo", "stale", reason, case=case.id, outcome=Outcome.DECLINED.value)
 

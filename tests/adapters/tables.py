@@ -1,9 +1,9 @@
-"""Our tables on moto or an emulator, made from the one definition in chalicelib/adapters/dynamodb.py."""
+"""Our tables on moto or an emulator, made from the one definition in chalicelib/adapters/tables.py."""
 
 from typing import TYPE_CHECKING
 
 from chalicelib.adapters.deployment import Deployment
-from chalicelib.adapters.dynamodb import TABLES
+from chalicelib.adapters.tables import TABLES
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

@@ -170,7 +170,7 @@ def test_so_it_is_in_other_partitions(accounts: AwsAccounts, ear: Ear) -> None:
 def test_every_request_names_the_engine(accounts: AwsAccounts, ear: Ear) -> None:
     accounts.reader(SAMPLE, HERE).read("ec2", "DescribeVpcs")
     assert ear.sent
-    assert all("redress/0.1.0" in one.user_agent for one in ear.sent)
+    assert all(f"redress/{DEPLOYMENT.version}" in one.user_agent for one in ear.sent)
 
 
 def test_an_emulators_endpoint_is_honoured(

@@ -10,7 +10,8 @@ import pytest
 from botocore.exceptions import EndpointConnectionError
 
 from chalicelib.adapters.aws import own_client
-from chalicelib.adapters.dynamodb import TABLES, DynamoCases, DynamoSettings, Ledger
+from chalicelib.adapters.dynamodb import DynamoCases, DynamoSettings, Ledger
+from chalicelib.adapters.tables import TABLES
 from chalicelib.domain.case import Case, CaseState
 from chalicelib.domain.contract import canonical
 from chalicelib.domain.errors import ConflictError, OversizeError, StoreError

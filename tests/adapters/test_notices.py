@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from chalicelib.adapters.aws import own_client
-from chalicelib.adapters.dynamodb import DynamoCases, DynamoSettings, Ledger, _setting
+from chalicelib.adapters.dynamodb import DynamoCases, DynamoSettings, Ledger
 from chalicelib.adapters.notices import LONGEST_WAIT, SOON, Notices, sending
 from chalicelib.adapters.outbox import Outbox, Policies
 from chalicelib.adapters.queues import SqsQueues
+from chalicelib.adapters.tables import setting_put
 from chalicelib.adapters.telemetry import Telemetry
 from chalicelib.adapters.told import DynamoTold
 from chalicelib.delivery.office import Office
@@ -191,7 +192,7 @@ def test_a_notice_goes_the_whole_way_from_the_table_to_the_channel_and_the_mail(
     cases.commit(Change(case=case, notices=(asked,)))
     setting = PolicySetting(policy=POLICY, by="ann", at=AT, reason="first")
     dynamo.client.put_item(
-        TableName=DEPLOYMENT.table("control_state"), Item=_setting("POLICY", "POLICY", setting).item
+        TableName=DEPLOYMENT.table("control_state"), Item=setting_put("POLICY", "POLICY", setting).item
     )
     clock, mail, queues = FakeClock(), FakeMail(), SqsQueues(sqs)
     chat, told = FakeChat(clock, {"C0000001"}), DynamoTold(dynamo.client, DEPLOYMENT)

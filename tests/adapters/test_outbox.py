@@ -11,8 +11,8 @@ from pydantic import JsonValue
 
 from chalicelib import bootstrap
 from chalicelib.adapters.aws import own_client
-from chalicelib.adapters.dynamodb import _notice_item
 from chalicelib.adapters.outbox import REMEMBERED, Outbox, Policies
+from chalicelib.adapters.tables import notice_item
 from chalicelib.adapters.telemetry import Telemetry
 from chalicelib.delivery import routes
 from chalicelib.domain.delivery import Deliveries, Delivery
@@ -97,7 +97,7 @@ def change(number: int, image: Any, name: str = "INSERT") -> dict[str, Any]:
 
 def stored(wanted: errand.AnyErrand) -> Any:
     """The errand as the store writes it."""
-    return _notice_item(errand.notice(wanted, "1", "c-1", AT))
+    return notice_item(errand.notice(wanted, "1", "c-1", AT))
 
 
 def test_errands_arrive_as_they_were_written_and_in_order(queues: Queues) -> None:
@@ -109,7 +109,7 @@ def test_errands_arrive_as_they_were_written_and_in_order(queues: Queues) -> Non
 def other(number: int = 1) -> Any:
     """A notice for people as the store writes it."""
     body: dict[str, JsonValue] = {"account": "123456789012", "controls": ["a-control"], "resource": "arn"}
-    return _notice_item(Notice(id=f"n{number}", kind="ask", case="c-1", at=AT, body=body))
+    return notice_item(Notice(id=f"n{number}", kind="ask", case="c-1", at=AT, body=body))
 
 
 def test_every_other_notice_goes_wherever_people_are_told(queues: Queues) -> None:

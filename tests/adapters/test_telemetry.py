@@ -46,6 +46,7 @@ def walked(**parts: Any) -> Walked:
                 ("EventToFixedSeconds", "Seconds", 2.5, {}),
             ],
         ),
+        (walked(verdict="undo", outcome="fixed", seconds=0.0), []),
         (
             walked(outcome="failed", controls=("a",), seconds=2.5),
             [

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from chalicelib.adapters.dynamodb import Ledger, _notice_item, _setting
+from chalicelib.adapters.dynamodb import Ledger
+from chalicelib.adapters.tables import notice_item, setting_put
 from chalicelib.adapters.told import DynamoTold
 from chalicelib.domain.delivery import Deliveries, Destination, Line, Storm, TicketRef
 from chalicelib.domain.dossier import Dossier
@@ -130,8 +131,8 @@ def test_notices_and_dossiers_are_read_as_they_stand(told: DynamoTold, dynamo: D
     notice = Notice(id="c-1#ask-1", kind="ask", case="c-1", at=START, body={"account": "1"})
     dossier = Dossier(case="c-1", holder="arn")
     assert (told.notice("c-1#ask-1"), told.dossier("c-1"), told.policy()) == (None, None, None)
-    put(dynamo, _notice_item(notice))
-    put(dynamo, _setting("DOSSIER#c-1", "DOSSIER", dossier).item, "control_state")
+    put(dynamo, notice_item(notice))
+    put(dynamo, setting_put("DOSSIER#c-1", "DOSSIER", dossier).item, "control_state")
     assert told.notice("c-1#ask-1") == notice
     assert told.dossier("c-1") == dossier
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chalicelib.adapters.dynamodb import ITEM_BYTES
+from chalicelib.adapters.door import ITEM_BYTES
 from chalicelib.domain.case import CaseState
 from chalicelib.domain.contract import Mode
 from chalicelib.domain.errors import MalformedEventError, RedressError, RefusedCommandError

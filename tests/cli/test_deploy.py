@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError
 from botocore.stub import ANY, Stubber
 from moto import mock_aws
 
-from chalicelib.adapters.dynamodb import _notice_item
+from chalicelib.adapters.tables import notice_item
 from chalicelib.cli import deploy, package
 from chalicelib.domain.ports import Notice
 from chalicelib.flow import errand
@@ -429,7 +429,7 @@ def test_an_errand_in_the_outbox_comes_to_the_commands_queue_and_no_other_notice
         world.clear_calls()
         for notice in (other, look):
             world.client("dynamodb", quiet=True).put_item(
-                TableName=deployed.outputs["OutboxTableName"], Item=_notice_item(notice)
+                TableName=deployed.outputs["OutboxTableName"], Item=notice_item(notice)
             )
         bodies: list[str] = []
 

@@ -5,14 +5,14 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import boto3
 import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
-from chalicelib.cli.doctor import QUEUES, ROLES, TABLES, Check, Doctor, Health
+from chalicelib.cli.doctor import TABLES, Check, Doctor, Health
 from chalicelib.cli.ledger import Books
 from chalicelib.cli.teamwork import EXAMPLES
 from chalicelib.domain.contract import Mode
@@ -22,6 +22,8 @@ from chalicelib.domain.policy import Policy, PolicySetting
 from chalicelib.domain.ports import Enrolment, Exemption, Freeze, ModeSetting
 from chalicelib.domain.record import Draft, Head, RecordType, seal
 from chalicelib.domain.sweep import Sweep
+from chalicelib.flow.errand import Queue
+from chalicelib.flow.visit import OWN_ROLES
 from chalicelib.settings import Settings
 
 pytestmark = pytest.mark.thorough
@@ -61,13 +63,13 @@ def deploy(
             BillingMode="PAY_PER_REQUEST",
             DeletionProtectionEnabled=protected,
         )
-    for name in QUEUES:
+    for name in get_args(Queue):
         for full in (SETTINGS.queue(name), SETTINGS.queue(f"{name}-dlq")):
             sqs.create_queue(
                 QueueName=full, Attributes={"FifoQueue": "true"} if full.endswith(".fifo") else {}
             )
     events.put_rule(Name="redress-dev-ec2", EventPattern='{"source": ["aws.ec2"]}', State=state)
-    for name in ROLES:
+    for name in OWN_ROLES:
         document = json.dumps({"Version": "2012-10-17", "Statement": [dict(trust)]})
         iam.create_role(RoleName=SETTINGS.role(name), AssumeRolePolicyDocument=document)
 
@@ -411,12 +413,31 @@ def test_what_a_policy_leaves_open_is_advice(ledger: Any) -> None:
     }
     rules = [{**read["rules"][0], "name": "production", "environments": ["production"]}, *read["rules"]]
     shift = {"starts": NOW + timedelta(hours=1), "ends": NOW + timedelta(hours=2), "people": ["anna"]}
-    ledger.standing = a_policy(people=people, rules=rules, accounts={}, schedules={"primary": [shift]})
+    hours = {"timezone": "Europe/Berlin", "opens": "09:00", "closes": "09:59"}
+    ledger.standing = a_policy(
+        people=people,
+        rules=rules,
+        accounts={},
+        schedules={"primary": [shift]},
+        routes=[*read["routes"], {"name": "brief", "channel": "C0000000009", "hours": hours}],
+        providers=[
+            {
+                "name": f"okta-{number}",
+                "title": "Okta",
+                "issuer": "https://idp.example",
+                "client_id": "c",
+                "amr": amr,
+            }
+            for number, amr in enumerate((["mfa", "otp", "hwk"], ["mfa"], []))
+        ],
+    )
     found = examine(ledger)
     for name, says in (
         ("on call", "route on-call: schedule:primary has nobody on call now"),
         ("accounts in the policy", f"the policy says nothing of {HOME}"),
         ("own changes", "no identity in AWS is known of bert:"),
+        ("hours", "route brief: its hours are less than one a day"),
+        ("second factor", "provider okta-0: a sign-in with otp, hwk counts as one with a second factor"),
     ):
         (check,) = found[name]
         assert (check.health, says in check.says) == (Health.WARN, True), check

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from chalicelib.adapters.dynamodb import QUIET_DAYS, READ_AT_ONCE, Page, Sought, account_spent, actor_spent
+from chalicelib.adapters.dynamodb import QUIET_DAYS, READ_AT_ONCE, Page, Sought
+from chalicelib.adapters.tables import account_spent, actor_spent
 from chalicelib.console import render
 from chalicelib.console.pages import sentences
 from chalicelib.domain.breaker import Breaker, Miss, Missed

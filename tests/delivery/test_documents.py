@@ -16,7 +16,7 @@ from chalicelib.delivery import documents
 from chalicelib.delivery.documents import Part
 from chalicelib.domain.contract import Step
 from chalicelib.domain.finding import Severity
-from chalicelib.domain.ticket import Ticket, TicketState
+from chalicelib.domain.ticket import LONGEST_TITLE, Ticket, TicketState
 from tests.adapters import samples
 from tests.fakes.cases import HOME
 
@@ -162,7 +162,7 @@ def test_plain_text_holds_no_code_tag_and_no_sign_that_is_not_seen(text: str) ->
 
 def test_a_title_is_one_short_line() -> None:
     title = documents.title_of(ticket(title="a\nb\u202ec" + "x" * 300))
-    assert len(title) == documents.LONGEST_TITLE
+    assert len(title) == LONGEST_TITLE
     assert title.isprintable()
 
 

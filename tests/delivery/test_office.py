@@ -35,6 +35,7 @@ from chalicelib.domain.errors import (
     AmbiguousError,
     ConflictError,
     LaterError,
+    OversizeError,
     RejectedError,
     StoreError,
     UnreachableError,
@@ -256,6 +257,23 @@ def test_what_is_taken_back_is_not_fixed_on_the_card_of_the_repair_either(world:
     assert world.chat.replies(undo.ts) == [
         text for text in world.chat.replies(undo.ts) if "↩ Taken back" in text
     ]
+
+
+def test_what_is_taken_back_is_not_fixed_in_a_channel_that_no_route_leads_to_any_more(world: World) -> None:
+    case, notice = world.asked()
+    world.deliver(notice)
+    ended, result = fixed(case)
+    world.stands(ended)
+    world.deliver(world.noted(result))
+    reason = "run 1 is taken back: as it was before, and exempt until 2026-12-22"
+    exempt = {"asks": 2, "outcome": None, "state": CaseState.EXEMPT, "reason": reason}
+    world.stands(ended.model_copy(update=exempt))
+    undone = world.noted(result.model_copy(update={"id": f"{case.id}#run-2", "kind": "undo_fixed"}))
+    routed(world, undone, Route(name="moved", channel=ELSE))
+    assert len(world.chat.cards(ELSE)) == 1
+    for card in world.chat.cards(MAIN):
+        assert "Fixed" not in card.text
+        assert "taken back" in card.says
 
 
 def test_what_comes_late_shows_the_present(world: World) -> None:
@@ -1631,6 +1649,45 @@ def test_what_somebody_tells_right_now_is_left_to_them(world: World) -> None:
     assert world.queue.sent == []
     world.office.sweep()
     assert [one.notice for one in world.queue.sent] == ["n"]
+
+
+def late(case: str, notices: int = 1) -> Deliveries:
+    """The page of a case with so many notices that are over their turn."""
+    lines = tuple(
+        Line(destination=SLACK, notice=f"{case}-{n}", kind="case_news", at=START - PATIENCE, state="waiting")
+        for n in range(notices)
+    )
+    replies = tuple(f"{case}-{n}" for n in range(notices))
+    post = Post(channel=MAIN, ask=1, ts="1.0", shown="", replies=replies)
+    return Deliveries(case=case, lines=lines, posts=(post,) * notices, version=1)
+
+
+def test_of_a_page_from_before_there_were_limits_the_newest_alone_is_sent_again(world: World) -> None:
+    page = late("c", MOST_REPLIES + 3)
+    world.told.keep(Deliveries(case=daily.name_of(START.date()), version=1), page)
+    world.office.sweep()
+    kept = world.told.deliveries("c")
+    assert kept
+    assert [one.notice for one in kept.lines] == [one.notice for one in page.lines[-MOST_WAITING:]]
+    assert [one.notice for one in world.queue.sent] == [one.notice for one in kept.lines]
+    assert len(kept.posts) == MOST_POSTS
+    assert {post.replies for post in kept.posts} == {page.posts[0].replies[-MOST_REPLIES:]}
+
+
+def test_a_page_that_cannot_be_written_is_an_error_and_stops_nothing_else(world: World) -> None:
+    world.told.keep(late("bad"))
+    world.told.keep(late("good"))
+
+    def too_large() -> None:
+        world.told.before = lambda: None
+        raise OversizeError("too large")
+
+    world.told.before = too_large
+    with pytest.raises(OversizeError):
+        world.office.sweep()
+    assert [one.case for one in world.queue.sent if one.kind == "case_news"] == ["good"]
+    assert daily.KIND in {one.kind for one in world.queue.sent}
+    assert world.told.figures()
 
 
 def test_the_digest_of_a_day_is_told_everywhere_once(world: World) -> None:

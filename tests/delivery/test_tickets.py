@@ -572,3 +572,14 @@ def test_a_place_is_where_it_points_and_not_what_else_it_says() -> None:
 
 def test_a_reference_of_before_places_were_kept_is_taken_as_it_is() -> None:
     assert lies_there(TicketRef(ticket="d-t1", integration="board", reserved_at=START), BOARD)
+
+
+def test_a_reference_of_before_places_were_kept_learns_its_place_with_the_next_news() -> None:
+    scene = Scene()
+    ref = scene.bring(opened(), BOARD)
+    assert ref is not None
+    scene.told.stored[ref.ticket, ref.integration] = ref.model_copy(update={"place": ""})
+    scene.bring(opened(why="news"), BOARD)
+    with pytest.raises(RejectedError, match="lies where this pointed before"):
+        scene.bring(opened(why="more"), MOVED)
+    assert scene.system.log == ["create", "update"]

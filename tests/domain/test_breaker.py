@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from chalicelib.domain.breaker import KEPT, MISSES, WINDOW, Breaker, Miss, Missed
+from chalicelib.domain.breaker import MISSES, WINDOW, Breaker, Miss, Missed
 from tests.fakes.clock import START
 
 CLOSED = Breaker(account="111111111111", control="a-control")
@@ -39,12 +39,8 @@ def test_three_misses_within_a_day_open_it(hours: tuple[float, ...], is_open: bo
         assert breaker.opened_at == START + timedelta(hours=hours[-1])
 
 
-def test_open_it_stays_open_since_then_and_remembers_the_latest() -> None:
-    first = after(0, 1, 2)
-    later = after(0, 1, 2, *(100 * number for number in range(1, 20)))
-    assert later.opened_at == first.opened_at
-    assert len(later.misses) == KEPT
-    assert later.misses[-1].run == later.version == 22
+def test_open_it_stays_as_it_is_however_much_goes_wrong() -> None:
+    assert after(0, 1, 2, *(100 * number for number in range(1, 20))) == after(0, 1, 2)
 
 
 def test_reset_it_holds_nothing_against_the_control() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.domain.calendar import after, due
+from chalicelib.domain.calendar import LATEST, after, due
 from chalicelib.domain.finding import Severity
 from chalicelib.domain.policy import Hours
 
@@ -75,11 +75,17 @@ def test_business_time_is_added(hours: Hours, start: str, lasting: int, end: str
 
 def test_a_window_that_the_clocks_leave_out_is_no_window() -> None:
     """At 02:00 on 29 March 2026 Berlin goes to 03:00: 02:30 is read as 03:30, and 03:00 comes before it."""
-    odd = NIGHT.model_copy(
-        update={"opens": time(2, 30), "closes": time(3)}
-    )  # shorter than a policy may have it
+    odd = NIGHT.model_copy(update={"opens": time(2, 30), "closes": time(3)})
     start = local(odd, "2026-03-28T04:00")
     assert after(start, timedelta(), odd) == local(odd, "2026-03-30T02:30")
+
+
+def test_hours_that_hardly_open_end_all_the_same() -> None:
+    """72 hours of a microsecond each would last past the year 9999."""
+    blink = Hours(timezone="Europe/Berlin", opens=time(9), closes=time(9, 0, 0, 1))
+    start = local(blink, "2026-08-04T10:30")
+    assert after(start, timedelta(hours=72), blink) == start + LATEST
+    assert after(start, timedelta(microseconds=2), blink) == local(blink, "2026-08-06T09:00:00.000001")
 
 
 # -- for all times and zones -------------------------------------------------------------------------------------------

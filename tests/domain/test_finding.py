@@ -2,7 +2,17 @@
 
 import pytest
 
-from chalicelib.domain.finding import GLOBAL, Actor, Target, global_in, is_global, partition_of, target_of
+from chalicelib.domain.finding import (
+    GLOBAL,
+    Actor,
+    Severity,
+    Target,
+    global_in,
+    is_global,
+    partition_of,
+    target_of,
+    worst,
+)
 
 HERE, ACCOUNT = "eu-central-1", "111111111111"
 GROUP, USER, BUCKET, SELF = "AWS::EC2::SecurityGroup", "AWS::IAM::User", "AWS::S3::Bucket", "AWS::::Account"
@@ -105,3 +115,8 @@ def test_an_actors_limits_are_counted_under_the_role_where_there_is_one() -> Non
     assert session.key == session.model_copy(update={"arn": "arn:session/two", "session": "two"}).key
     assert Actor(type="IAMUser", arn="arn:user").key == "arn:user"
     assert Actor(type="AWSService").key == "unknown:AWSService"
+
+
+def test_the_worst_of_no_severities_is_critical() -> None:
+    assert worst([Severity.LOW, Severity.HIGH, Severity.MEDIUM]) is Severity.HIGH
+    assert worst([]) is Severity.CRITICAL

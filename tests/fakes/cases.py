@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from chalicelib.adapters.dynamodb import account_spent, actor_spent
+from chalicelib.adapters.tables import account_spent, actor_spent
 from chalicelib.domain.approval import Answers
 from chalicelib.domain.breaker import Breaker
 from chalicelib.domain.case import Case, CaseState, Lock

@@ -8,9 +8,11 @@ import pytest
 
 from chalicelib.domain.breaker import Breaker, Miss, Missed
 from chalicelib.domain.contract import Mode
-from chalicelib.flow import undo
+from chalicelib.domain.errors import StoreError
+from chalicelib.flow import errands, undo
 from chalicelib.flow.errand import Answered
 from chalicelib.flow.visit import Walked
+from tests.fakes.cases import Item
 from tests.fakes.faults import Crash, Faults, Kind
 from tests.fakes.house import ACCOUNT, AFTER_THE_LEASE, House, house
 from tests.flow.people import built, group
@@ -176,13 +178,28 @@ def test_a_crash_at_any_call_counts_a_failed_run_once(kind: Kind) -> None:
             assert fresh.kinds().count("RESULT") == 1, where
 
 
-def test_a_store_that_cannot_read_the_breaker_keeps_the_result_for_the_next_delivery(
+def test_a_breaker_that_cannot_be_read_stops_what_would_begin_and_no_record_of_what_was_done(
     built: House, group: Group
 ) -> None:
     event = attacked(built, group)
-    built.cases.items["BREAKER", ACCOUNT, SSH] = replace(
-        next(iter(built.cases.items.values())), body="not json"
-    )
-    with pytest.raises(Exception, match="cannot be read"):
-        built.walk(event)
-    assert built.aws.writes == [], "what cannot be read stops everything"
+
+    def spoil() -> None:
+        built.cases.items["BREAKER", ACCOUNT, SSH] = Item("not json")
+
+    engine = refusing(built, "write", DENIED)
+    cases = Meddler(built, "cases.breakers", spoil)._inner.cases(built.cases)
+    (walked,) = replace(engine, cases=cases).walk(event)
+    assert (walked.outcome, built.kinds()[-2:]) == ("failed", ["RESULT", "TICKET_OPENED"])
+    with pytest.raises(StoreError, match="cannot be read"):
+        built.walk(group.event((22, group.open(22, "4.0.0.0/0")), event_id="event-2"))
+    assert built.aws.writes == []
+
+
+def test_an_open_breaker_is_not_written_again(built: House, group: Group) -> None:
+    breaker = tripped(built, group)
+    built.walk(group.event((22, group.open(22)), event_id="event-4"))
+    case = case_of(built, group)
+    built.answer(case=case)
+    engine = refusing(built, "write", DENIED)
+    assert errands.carry_out(engine, Answered(case=case.id, ask=case.asks)).walked[0].outcome == "failed"
+    assert breaker_of(built) == breaker

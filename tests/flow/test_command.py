@@ -31,6 +31,7 @@ from chalicelib.domain.ports import (
 )
 from chalicelib.domain.record import Head, Record, RecordType, broken_at, system_chain
 from chalicelib.flow import errand
+from chalicelib.flow.answering import ATTEMPTS
 from chalicelib.flow.command import (
     COMMAND,
     AnswerAsk,
@@ -52,7 +53,7 @@ from chalicelib.flow.command import (
     carry_out,
     said_plainly,
 )
-from chalicelib.flow.desk import ATTEMPTS, Caller, CommandResult, caller
+from chalicelib.flow.desk import Caller, CommandResult, caller
 
 HOME, MEMBER = "111122223333", "444455556666"
 NOW = datetime(2031, 5, 7, 12, 0, tzinfo=UTC)

@@ -12,9 +12,10 @@ from chalicelib.domain.errors import ConflictError, RefusedCommandError, StoreEr
 from chalicelib.domain.policy import LONGEST_ENGAGEMENT, Engagement, Policy, PolicySetting
 from chalicelib.domain.ports import SettingChange
 from chalicelib.domain.record import Record, RecordType
+from chalicelib.flow.answering import ATTEMPTS
 from chalicelib.flow.casework import Claim
 from chalicelib.flow.command import COMMAND, Snooze, carry_out
-from chalicelib.flow.desk import ATTEMPTS, CommandResult, person
+from chalicelib.flow.desk import CommandResult, person
 from chalicelib.flow.governing import Invite, SetPolicy, Uninvite, digest_of, viewed
 from tests.flow.test_casework import JANE_OIDC, JOHN, POLICY, known, signed_in
 from tests.flow.test_command import (
@@ -72,6 +73,22 @@ def test_the_same_policy_again_changes_nothing(desk: Desk) -> None:
         again = desk.does(setting(replaces=replaces))
         assert (again.changed, "stands since" in again.says) == (False, True)
     assert len(desk.settings.changes) == 1
+
+
+def test_hours_of_less_than_one_are_not_set_but_those_that_stand_are_replaced(desk: Desk) -> None:
+    def until(closes: str) -> Policy:
+        hours = {"timezone": "Europe/Berlin", "opens": "09:00", "closes": closes}
+        return document(routes=[{"name": "day", "channel": "C0000000", "hours": hours}])
+
+    with pytest.raises(
+        RefusedCommandError, match=r"route day, .* let `closes` be an hour or more after `opens`"
+    ):
+        desk.does(setting(until("09:59")))
+    assert desk.settings.changes == []
+    stands = PolicySetting(policy=until("09:30"), by=JOHN, at=NOW, reason="when that was allowed")
+    desk.settings.policies.append(stands)
+    desk.does(setting(until("10:00"), digest_of(stands.policy)))
+    assert desk.settings.policies[-1].policy == until("10:00")
 
 
 @pytest.mark.parametrize("replaces", ["", "0" * 64])

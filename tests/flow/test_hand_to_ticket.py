@@ -6,7 +6,7 @@ import pytest
 
 from chalicelib.domain.contract import Mode
 from chalicelib.domain.errors import BusyError, ConflictError, RefusedCommandError
-from chalicelib.flow.errand import TicketWanted
+from chalicelib.flow.errand import ERRAND, TicketWanted
 from tests.fakes.house import ANNA, House
 from tests.flow.people import asked, built, group
 from tests.flow.test_consent import policy
@@ -124,3 +124,9 @@ def test_where_others_are_always_quicker_it_comes_back(built: House, case: str) 
     built.cases.commit = never  # type: ignore[method-assign, assignment]  # the fake's own method
     with pytest.raises(BusyError):
         built.run(wanted(case))
+
+
+def test_an_order_of_an_older_version_names_no_ask_and_ends(built: House, case: str) -> None:
+    old = wanted(case).model_dump_json(exclude={"ask"})
+    (walked,) = built.carry_out(ERRAND.validate_json(old))
+    assert (walked.rule, built.only_case().state) == ("no open ask", "waiting")

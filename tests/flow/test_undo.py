@@ -14,7 +14,8 @@ from chalicelib.domain.case import Case, Lock, session_name
 from chalicelib.domain.contract import CallResult, Mode, Outcome, Plan, RunRecord, State
 from chalicelib.domain.errors import BusyError, ConflictError, RefusedCommandError, StoreError, TransientError
 from chalicelib.domain.ports import Change
-from chalicelib.flow import errands, ticketing, undo
+from chalicelib.domain.ticket import LONGEST_TITLE
+from chalicelib.flow import errands, undo
 from chalicelib.flow.act import Achieved
 from chalicelib.flow.errand import ERRAND, Answered, Look, UndoRun, UndoWanted
 from chalicelib.flow.pipeline import Engine
@@ -381,7 +382,7 @@ def test_an_undo_that_no_role_of_ours_may_make_is_a_ticket_with_the_commands(
     (ticket,) = built.cases.tickets
     assert ticket.is_open
     assert ticket.title.startswith("Undo by hand: ")
-    assert len(ticket.title) <= ticketing.LONGEST_TITLE
+    assert len(ticket.title) <= LONGEST_TITLE
     assert [command.split()[:3] for command in ticket.commands] == [
         ["aws", "ec2", "authorize-security-group-ingress"]
     ]
@@ -554,6 +555,7 @@ def test_what_changed_since_the_approval_is_asked_again_once_and_then_declined(
     assert (again.state, again.ask.seq, again.ask.again, again.ask.kind) == ("waiting", 2, True, "undo")
     assert again.ask.plan_hash != case.ask.plan_hash
     assert built.record("STALE")["plan_hash_now"] == again.ask.plan_hash
+    assert [one.body["ask"] for one in built.cases.notices if one.kind == "ask_stale"] == [1]
     with pytest.raises(RefusedCommandError, match="ask somebody else"):
         built.answer(by=OLGA)
     group.open(22, "128.0.0.0/1")

@@ -13,7 +13,7 @@ from policy_sentry.querying.actions import get_action_data
 
 import remediations
 from chalicelib import catalog
-from chalicelib.adapters import dynamodb, told
+from chalicelib.adapters import tables
 from chalicelib.cli import generate, patterns, policies
 from chalicelib.domain.control import Status
 from chalicelib.domain.dossier import Dossier
@@ -285,24 +285,24 @@ def test_what_a_person_said_is_written_by_no_one_who_carries_it_out(root: Path, 
 
 def test_who_may_write_which_settings_follows_the_keys_of_the_store() -> None:
     exemption, spent, breaker = (
-        dynamodb._exemption_key("1", "c", "r"),
-        dynamodb._spent_key(dynamodb.account_spent("1")),
-        dynamodb._breaker_key("1", "c"),
+        tables.exemption_key("1", "c", "r"),
+        tables.spent_key(tables.account_spent("1")),
+        tables.breaker_key("1", "c"),
     )
     by_people = {
-        dynamodb._mode_key("1", "c"),
-        dynamodb._freeze_key("ALL"),
+        tables.mode_key("1", "c"),
+        tables.freeze_key("ALL"),
         breaker,
         exemption,
-        dynamodb._enrolment_key("1"),
-        dynamodb._deployer_key("1", "arn"),
-        dynamodb._owner_key("1"),
-        dynamodb._chain_key("x"),
+        tables.enrolment_key("1"),
+        tables.deployer_key("1", "arn"),
+        tables.owner_key("1"),
+        tables.chain_key("x"),
         PolicySetting.key_of(),
         Engagement.key_of("e"),
         Dossier.key_of("c-1"),
     }
-    by_the_engine = {breaker, spent, dynamodb._sweep_key("1"), dynamodb._baseline_key("1", "c")}
+    by_the_engine = {breaker, spent, tables.sweep_key("1"), tables.baseline_key("1", "c")}
     for forms, keys in (
         (policies.SETTINGS, by_people),
         (policies.SWEPT, by_the_engine),
@@ -313,14 +313,14 @@ def test_who_may_write_which_settings_follows_the_keys_of_the_store() -> None:
 
 
 def test_what_was_told_is_kept_under_the_keys_that_the_notifier_may_write() -> None:
-    keys = (told._deliveries_key("c-1"), told._storm_key("s"), told._reference_key("t", "jira"))
+    keys = (tables.deliveries_key("c-1"), tables.storm_key("s"), tables.reference_key("t", "jira"))
     assert all(fits(key, policies.TOLD) for key in keys)
     assert not any(fits(key, policies.ERRANDS) for key in keys)
 
 
 def test_peoples_answers_are_the_only_items_of_cases_with_such_keys() -> None:
-    assert fits(dynamodb._answers_key("c-1", 1), policies.ANSWERS)
-    for key in (dynamodb._case_key("c", 1), dynamodb._seen_key("ANSWERS#c", "c")):
+    assert fits(tables.answers_key("c-1", 1), policies.ANSWERS)
+    for key in (tables.case_key("c", 1), tables.seen_key("ANSWERS#c", "c")):
         assert not fits(key, policies.ANSWERS)
 
 

@@ -17,7 +17,7 @@ import boto3
 import pytest
 import yaml
 
-from chalicelib.adapters.dynamodb import _notice_item
+from chalicelib.adapters.tables import notice_item
 from chalicelib.cli import deploy, package
 from chalicelib.flow import errand
 from chalicelib.flow.errand import NOTICE
@@ -301,7 +301,7 @@ def test_the_outboxs_stream_wakes_its_function_for_all_that_is_told_and_never_st
     assert template["Resources"][given_up]["Properties"]["QueueName"] == {"Fn::Sub": f"{OUTBOX}-dlq"}
     (only,) = properties["FilterCriteria"]["Filters"]
     wanted = json.loads(only["Pattern"])
-    image = _notice_item(errand.notice(errand.Tick(), "1", "c", datetime(2031, 5, 7, tzinfo=UTC)))
+    image = notice_item(errand.notice(errand.Tick(), "1", "c", datetime(2031, 5, 7, tzinfo=UTC)))
     remembered = {name: value for name, value in image.items() if name != "kind"}
     for name, known, woken in (
         ("INSERT", {**image, "kind": {"S": NOTICE}}, True),

@@ -17,7 +17,7 @@ from chalicelib.console.web import Reply
 from chalicelib.domain.approval import Answer, Answers, Ask, Door
 from chalicelib.domain.case import Case, CaseState, parts_of
 from chalicelib.domain.contract import command_of
-from chalicelib.domain.finding import Severity
+from chalicelib.domain.finding import Severity, worst
 from chalicelib.domain.policy import (
     Consent,
     Policy,
@@ -56,17 +56,16 @@ def severity_of(case: Case, visit: Visit) -> Severity:
     """The worst of the case's controls: as asked, else as the catalog has them; unknown ones count as the worst."""
     if case.ask:
         return case.ask.severity
-    found = [
+    return worst(
         visit.desk.controls[name].severity if name in visit.desk.controls else Severity.CRITICAL
         for name in case.controls
-    ]
-    return max(found, key=list(Severity).index)
+    )
 
 
 def urgency(case: Case) -> tuple[int, datetime]:
     """The worst first; among equals, the one that ends first."""
     assert case.ask  # noqa: S101 -- whoever sorts by it has looked
-    return -list(Severity).index(case.ask.severity), case.ask.expires_at
+    return -case.ask.severity.rank, case.ask.expires_at
 
 
 def approvals(visit: Visit) -> Reply:

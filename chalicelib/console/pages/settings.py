@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from chalicelib.adapters.dynamodb import account_spent
+from chalicelib.adapters.tables import account_spent
 from chalicelib.console import render
 from chalicelib.console.desk import Visit
 from chalicelib.console.web import Reply
@@ -11,7 +11,6 @@ from chalicelib.domain.breaker import MISSES
 from chalicelib.domain.contract import AnyRemediation, Mode
 from chalicelib.domain.control import Control
 from chalicelib.domain.figures import Acted
-from chalicelib.domain.finding import Severity
 from chalicelib.domain.policy import Policy, Rule, same, usable
 from chalicelib.domain.ports import Freeze, ModeSetting
 from chalicelib.domain.ticket import TicketState
@@ -56,7 +55,7 @@ def controls(visit: Visit) -> Reply:
         _row(visit, control, accounts, standing, acted.get(control.id))
         for control in visit.desk.controls.values()
     ]
-    rows.sort(key=lambda row: (-list(Severity).index(row.control.severity), row.control.id))
+    rows.sort(key=lambda row: (-row.control.severity.rank, row.control.id))
     return render.page(
         visit.site, "controls.html", visit=visit, now=visit.now, rows=rows, accounts=accounts, figures=figures
     )

@@ -38,11 +38,11 @@ def deployed() -> Iterator[Stage]:
 def stage(deployed: Stage) -> Iterator[Stage]:
     """The shared deployment at rest, and put back as it was afterwards."""
     calm(deployed)
+    mended(deployed)
     yield deployed
     deployed.world.faults([])
     deployed.world.set_delay(0)
     thaw(deployed)
-    mended(deployed)
     receives(deployed, visibility=VISIBILITY_SECONDS)
 
 

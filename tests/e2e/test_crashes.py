@@ -21,6 +21,7 @@ from tests.e2e.scenes import (
     halves,
     heard,
     kinds,
+    mended,
     of,
     receives,
     story,
@@ -34,6 +35,7 @@ WALK = (
     ("dynamodb", "BatchGetItem"),
     ("sts", "AssumeRole"),
     ("ec2", "DescribeSecurityGroupRules"),
+    ("ec2", "DescribeSecurityGroups"),
     ("dynamodb", "TransactWriteItems"),
     ("sts", "AssumeRole"),
     ("dynamodb", "BatchGetItem"),
@@ -41,14 +43,14 @@ WALK = (
     ("ec2", "DescribeSecurityGroupRules"),
     ("dynamodb", "TransactWriteItems"),
 )
-"""Every call of a cold walk: gate, read session, assess, INTENT, acting session, guard, the write, verify, RESULT."""
+"""Every call of a cold walk: gate, read session, assess, whose it is, INTENT, acting session, guard, the write, verify, RESULT."""
 
-WRITE = 6
+WRITE = 7
 EFFECTS: tuple[Effect, ...] = ("kill_before", "kill_after")
 DEATHS = [(effect, number) for number in reversed(range(len(WALK))) for effect in EFFECTS]
 """The last calls first: those runs leave a lease behind, which has to run out before anybody can take it over."""
 
-ALL_HAVE_DIED_SECONDS = 100
+ALL_HAVE_DIED_SECONDS = 110
 """When the messages show again, counted from the first death."""
 
 at_every_call = pytest.mark.parametrize(
@@ -61,6 +63,7 @@ Death = tuple[Effect, int]
 def died(deployed: Stage) -> dict[Death, str]:
     """A group for each death, after the redelivery of its event."""
     calm(deployed)
+    mended(deployed)
     groups = {
         death: deployed.security_group(f"crash-{death[0].replace('_', '-')}-{death[1]}") for death in DEATHS
     }
@@ -98,6 +101,7 @@ def _closed_case(stage: Stage, group: str) -> bool:
 
 def test_a_cold_walk_makes_just_the_calls_at_which_the_function_is_killed(deployed: Stage) -> None:
     calm(deployed)
+    mended(deployed)
     deployed.world.kill_workers(busy_only=False)
     before = len(walked(deployed))
     group = deployed.security_group("crash-none")

@@ -26,6 +26,7 @@ from tests.e2e.scenes import (
     chain,
     halves,
     kinds,
+    mended,
     ours,
     receives,
     send,
@@ -154,6 +155,7 @@ def died(deployed: Stage) -> dict[Death, Ended]:
     """Everything that was prepared, after the redelivery of what the function died of."""
     set_mode(deployed, Mode.ACT, *CONTROLS)
     calm(deployed)
+    mended(deployed)
     ready = {
         death: BEGIN[death[1].story](deployed, f"crash-{number}-{death[1].story}")
         for number, death in enumerate(DEATHS)

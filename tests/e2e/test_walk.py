@@ -113,7 +113,7 @@ def test_a_warm_walk_keeps_to_its_budget_of_calls(stage: Stage, record_property:
         wrote = len(effective(stage, group))
         assert wrote == 1
         assert by_service["dynamodb"] <= 3 + wrote
-        assert by_service["ec2"] <= 2 + wrote
+        assert by_service["ec2"] <= 3 + wrote  # to assess, to know whose it is, to verify
         assert [call.operation for call in made if call.service == "sts"] == ["AssumeRole"]
         assert set(by_service) <= {"dynamodb", "ec2", "sts"}
         counted = Counter((call.service, call.operation) for call in made)

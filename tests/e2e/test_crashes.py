@@ -50,7 +50,7 @@ EFFECTS: tuple[Effect, ...] = ("kill_before", "kill_after")
 DEATHS = [(effect, number) for number in reversed(range(len(WALK))) for effect in EFFECTS]
 """The last calls first: those runs leave a lease behind, which has to run out before anybody can take it over."""
 
-ALL_HAVE_DIED_SECONDS = 110
+ALL_HAVE_DIED_SECONDS = 140
 """When the messages show again, counted from the first death."""
 
 at_every_call = pytest.mark.parametrize(

@@ -36,7 +36,7 @@ from tests.e2e.scenes import (
 
 pytestmark = pytest.mark.emulator
 
-ALL_HAVE_DIED_SECONDS = 80
+ALL_HAVE_DIED_SECONDS = 140
 """When the messages show again, counted from the first death."""
 
 CONTROLS = ("s3-bucket-public-access-block", "iam-unused-credentials")
@@ -181,7 +181,7 @@ def died(deployed: Stage) -> dict[Death, Ended]:
     deployed.world.set_delay(0)
     resources = [prepared.resource for prepared in ready.values()]
     deployed.world.wait_for(
-        lambda: all(case.state.ended for case in found(deployed, *resources)), 150.0, "what was redelivered"
+        lambda: all(case.state.ended for case in found(deployed, *resources)), 300.0, "what was redelivered"
     )
     calm(deployed, 60.0)
     set_mode(deployed, Mode.OBSERVE, *CONTROLS)

@@ -417,8 +417,12 @@ def test_while_the_token_is_revoked_the_case_says_what_waits_and_the_sweep_deliv
         lambda: "token_revoked" in line_of(stage, case, SECURITY), 40.0, "the page to say what it waits for"
     )
     assert line_of(stage, case, SECURITY).startswith("Waiting since")
-    mailed = [one.text for one in stage.world.mails() if one.attributes["audience"] == "people"]
-    assert any(case.target.resource in text for text in mailed)
+
+    def mailed() -> bool:
+        people = [one.text for one in stage.world.mails() if one.attributes["audience"] == "people"]
+        return any(case.target.resource in text for text in people)
+
+    stage.world.wait_for(mailed, 25.0, "a mail in its place")
     town.slack.revoked = False
     resent(stage)
     card = town.await_card(stage, SECURITY, case.id, 40.0)

@@ -434,18 +434,18 @@ class Office:
         if where.kind == "slack" and not line.meanwhile:
             others = [*routes.fallbacks(self._policy(), where.to), routes.PEOPLE]
         instead = next((one for one in others if one not in on_its_way), None)
-        meanwhile = line.meanwhile or (instead.key if instead else "")
+        further = delivery.model_copy(update={"destination": instead}) if instead else None
+        meanwhile = instead.key if instead else line.meanwhile
         said = _said(f"{line.said}; meanwhile to {meanwhile}" if meanwhile else line.said)
         state = "given_up" if self._too_late(delivery) else line.state
         changed = {"state": state, "said": said, "due_at": now, "meanwhile": meanwhile}
         lines = [line.model_copy(update=changed)]
-        if instead:
-            delivery = delivery.model_copy(update={"destination": instead})
-            other = _line(delivery, page, "waiting", f"in the place of {where.key}")
+        if further:
+            other = _line(further, page, "waiting", f"in the place of {where.key}")
             lines.append(other.model_copy(update={"attempts": 0, "due_at": now}))
         page.keep(lines=lines)
-        if instead:
-            self.send(delivery)
+        if further:
+            self.send(further)
 
     def _too_late(self, delivery: Delivery) -> bool:
         """True when it has been tried for days, and nobody waits for an answer any more."""
@@ -604,14 +604,14 @@ class Office:
     ) -> None:
         """Wherever but in the channel `told` a message about the same ask shows how the case stood, it is told as well.
 
-        So it is where a card of another ask shows a repair that is taken back: `_earlier` changes it there.
+        So it is where a card of another ask shows a repair that is taken back: `_earlier` changes it there. What went by mail has
+        neither a `ts` nor a storm, and cannot be changed.
         """
         ask, back = _ask_of(notice, case), _takes_back(notice)
         others = [
             one
             for one in page.now.posts
-            if one.channel != told
-            and ((one.ts or one.storm) if one.ask == ask else (one.ts and back))  # no mail, then
+            if one.channel != told and ((one.ts or one.storm) if one.ask == ask else (one.ts and back))
         ]
         views = {number: self._view(case, number, policy) for number in {one.ask for one in others}}
         for channel in dict.fromkeys(

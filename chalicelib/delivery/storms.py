@@ -1,8 +1,9 @@
 """Storms: when much happens to one control in one account at once, a channel gets a few cards and one digest.
 
-Asks are counted by themselves: what is repaired without anybody being asked takes no ask's place. The first three of a window have cards of their own. All others stand behind one message that is edited in place, at most
-every ten seconds; whoever comes too early for an edit sees to it that another message follows, which waits and makes it. Nothing is
-decided from a digest: it links to the list, where each is decided by itself.
+Asks are counted by themselves: what is repaired without anybody being asked takes no ask's place. The first three of a window have
+cards of their own. All others stand behind one message that is edited in place, at most every ten seconds; whoever comes too early
+for an edit sees to it that another message follows, which waits and makes it. Nothing is decided from a digest: it links to the
+list, where each is decided by itself.
 """
 
 import hashlib

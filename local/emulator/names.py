@@ -267,6 +267,18 @@ def fire(rule: str, account: str, region: str) -> bool:
     return True
 
 
+def show_again(queue_arn: str) -> bool:
+    """Let every message of a queue that somebody has received, and not deleted, show now; False for no such queue."""
+    queue = QUEUE_BY_ARN.get()(queue_arn)
+    if queue is None:
+        return False
+    now = datetime.now(UTC).timestamp()
+    for message in queue["messages"]:
+        if message.get("receive_count"):
+            message["visible_at"] = min(message["visible_at"], now)
+    return True
+
+
 def note_key_use(caller: Caller, region: str, service: str, at: datetime) -> None:
     """Remember the last use of an IAM user's key, for GetAccessKeyLastUsed."""
     if caller.kind is not CallerKind.USER:

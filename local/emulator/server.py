@@ -206,6 +206,7 @@ class Server:
             ("PUT", "credential-report"): self._delay_report,
             ("POST", "fire"): self._fire,
             ("PUT", "clock"): self._shift_clock,
+            ("POST", "show-again"): _show_again,
             ("POST", "kill-workers"): lambda given: (
                 200,
                 {"killed": _kill_lambda(busy_only=bool(given.get("busy_only", True)))},
@@ -400,6 +401,12 @@ class Server:
         partial.write_text(str(float(given["seconds"])))
         partial.replace(self._clock)
         return 200, {}
+
+
+def _show_again(given: Any) -> Answer:
+    if names.show_again(given["queue"]):
+        return 200, {}
+    return 404, {"error": f"no queue {given['queue']}"}
 
 
 def _lines(scope: Scope) -> tuple[tuple[str, str], ...]:

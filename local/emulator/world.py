@@ -373,6 +373,10 @@ class World:
         """Let a scheduled rule of the default bus be due now; WorldError when no such rule is enabled."""
         self._control("POST", "fire", {"rule": rule, "account": account, "region": region})
 
+    def show_again(self, queue_arn: str) -> None:
+        """The messages of a queue that were received and not deleted show now, whatever its visibility timeout."""
+        self._control("POST", "show-again", {"queue": queue_arn})
+
     def shift_clock(self, ahead: timedelta) -> None:
         """Our deployed functions' clock runs ahead by so much; AWS's own, signatures and events too, does not."""
         self._control("PUT", "clock", {"seconds": ahead.total_seconds()})

@@ -236,7 +236,8 @@ def test_an_ask_that_is_over_waits_no_more_on_its_card_and_its_thread_says_why(w
     assert "repaired by hand" in reply.text
 
 
-def test_what_is_taken_back_is_not_fixed_on_the_card_of_the_repair_either(world: World) -> None:
+def taken_back(world: World) -> Notice:
+    """Asked, repaired, both told; then taken back, which stands and is noted, and is to be told."""
     case, notice = world.asked()
     world.deliver(notice)
     ended, result = fixed(case)
@@ -245,8 +246,11 @@ def test_what_is_taken_back_is_not_fixed_on_the_card_of_the_repair_either(world:
     reason = "run 1 is taken back: as it was before, and exempt until 2026-12-22"
     exempt = {"asks": 2, "outcome": None, "state": CaseState.EXEMPT, "reason": reason}
     world.stands(ended.model_copy(update=exempt))
-    undone = result.model_copy(update={"id": f"{case.id}#run-2", "kind": "undo_fixed"})
-    world.noted(undone)
+    return world.noted(result.model_copy(update={"id": f"{case.id}#run-2", "kind": "undo_fixed"}))
+
+
+def test_what_is_taken_back_is_not_fixed_on_the_card_of_the_repair_either(world: World) -> None:
+    undone = taken_back(world)
     for _ in range(2):
         world.deliver(undone)
     repair, undo = world.chat.cards(MAIN)
@@ -260,15 +264,7 @@ def test_what_is_taken_back_is_not_fixed_on_the_card_of_the_repair_either(world:
 
 
 def test_what_is_taken_back_is_not_fixed_in_a_channel_that_no_route_leads_to_any_more(world: World) -> None:
-    case, notice = world.asked()
-    world.deliver(notice)
-    ended, result = fixed(case)
-    world.stands(ended)
-    world.deliver(world.noted(result))
-    reason = "run 1 is taken back: as it was before, and exempt until 2026-12-22"
-    exempt = {"asks": 2, "outcome": None, "state": CaseState.EXEMPT, "reason": reason}
-    world.stands(ended.model_copy(update=exempt))
-    undone = world.noted(result.model_copy(update={"id": f"{case.id}#run-2", "kind": "undo_fixed"}))
+    undone = taken_back(world)
     routed(world, undone, Route(name="moved", channel=ELSE))
     assert len(world.chat.cards(ELSE)) == 1
     for card in world.chat.cards(MAIN):

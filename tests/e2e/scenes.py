@@ -5,13 +5,14 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from chalicelib.domain.case import Case
 from chalicelib.domain.contract import Mode
 from chalicelib.domain.ports import FREEZE_ALL
 from chalicelib.domain.record import broken_at
-from chalicelib.flow.command import ResetBreaker, SetFreeze, SetMode, StartSweep
+from chalicelib.flow.command import Exempt, ReasonCode, ResetBreaker, SetFreeze, SetMode, StartSweep
 from local.demo import WORLD, authorized, swept
 from local.emulator.world import Credentials, SeenCall
 from local.stage import Stage
@@ -20,7 +21,10 @@ LEASE_SECONDS = 26
 """The shortest that leaves six seconds for a run: the engine starts no call that could outlive the lease by 20 s."""
 
 VISIBILITY_SECONDS = 75
-"""Long enough to kill the function at every call of a walk before the first of those messages comes back."""
+"""How long our queues hide a message that was received, where a test says nothing else: longer than a lease."""
+
+HIDDEN_SECONDS = 3600
+"""Longer than any test: what died comes back when `redelivered` says so, however slow the machine is."""
 
 CONTROLS = ("ec2-open-ssh", "ec2-open-rdp", "ebs-default-encryption")
 SSH, RDP = 22, 3389
@@ -36,6 +40,21 @@ def set_mode(stage: Stage, mode: Mode, *controls: str) -> None:
         stage.command(
             SetMode(control=control, account=stage.world.account, mode=mode, reason="a test wants it")
         )
+
+
+def exempt(
+    stage: Stage, group: str, control: str = "ec2-open-ssh", lasts: timedelta = timedelta(days=7)
+) -> Exempt:
+    """The command that takes a group out of what the control demands."""
+    return Exempt(
+        resource=stage.arn(group),
+        control=control,
+        account=stage.world.account,
+        owner="the bastion's team",
+        code=ReasonCode.ACCEPTED_RISK,
+        reason="a bastion",
+        expires_at=datetime.now(UTC) + lasts,
+    )
 
 
 def freeze(stage: Stage, *, on: bool = True) -> None:
@@ -93,6 +112,17 @@ def receives(stage: Stage, *, visibility: int, most: int = 5, name: str = "event
     redrive = json.dumps({"deadLetterTargetArn": arn, "maxReceiveCount": most})
     attributes = {"VisibilityTimeout": str(visibility), "RedrivePolicy": redrive}
     sqs.set_queue_attributes(QueueUrl=stage.queue_url(name), Attributes=attributes)
+
+
+def redelivered(stage: Stage, *names: str) -> None:
+    """The messages whose runs have died come back, once none of those runs holds a lease any more."""
+    time.sleep(LEASE_SECONDS)
+    sqs = stage.world.client("sqs", quiet=True)
+    for name in names:
+        receives(stage, visibility=VISIBILITY_SECONDS, name=name)
+        url = stage.queue_url(name)
+        found = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
+        stage.world.show_again(found["Attributes"]["QueueArn"])
 
 
 def send(stage: Stage, name: str, *bodies: str) -> None:

@@ -3,17 +3,14 @@
 All the deaths come first, one group each; then the messages show again, together, and every group is looked at.
 """
 
-import math
-import time
-
 import pytest
 
 from local.emulator.world import Effect, Fault
 from local.stage import Stage
 from tests.e2e.scenes import (
+    HIDDEN_SECONDS,
     ONLY_443,
     SSH,
-    VISIBILITY_SECONDS,
     broken,
     calm,
     cases,
@@ -24,12 +21,13 @@ from tests.e2e.scenes import (
     mended,
     of,
     receives,
+    redelivered,
     story,
     waiting,
     walked,
 )
 
-pytestmark = pytest.mark.emulator
+pytestmark = [pytest.mark.emulator, pytest.mark.xdist_group("crashes")]  # all die in one world
 
 WALK = (
     ("dynamodb", "BatchGetItem"),
@@ -47,11 +45,7 @@ WALK = (
 
 WRITE = 7
 EFFECTS: tuple[Effect, ...] = ("kill_before", "kill_after")
-DEATHS = [(effect, number) for number in reversed(range(len(WALK))) for effect in EFFECTS]
-"""The last calls first: those runs leave a lease behind, which has to run out before anybody can take it over."""
-
-ALL_HAVE_DIED_SECONDS = 140
-"""When the messages show again, counted from the first death."""
+DEATHS = [(effect, number) for number in range(len(WALK)) for effect in EFFECTS]
 
 at_every_call = pytest.mark.parametrize(
     "death", DEATHS, ids=[f"{effect}-{number}-{WALK[number][1]}" for effect, number in DEATHS]
@@ -68,9 +62,8 @@ def died(deployed: Stage) -> dict[Death, str]:
         death: deployed.security_group(f"crash-{death[0].replace('_', '-')}-{death[1]}") for death in DEATHS
     }
     deployed.world.clear_calls()
-    until = time.monotonic() + ALL_HAVE_DIED_SECONDS
+    receives(deployed, visibility=HIDDEN_SECONDS)
     for (effect, number), group in groups.items():
-        receives(deployed, visibility=max(1, math.ceil(until - time.monotonic())))
         deployed.world.kill_workers(busy_only=False)
         service, operation = WALK[number]
         nth = WALK[: number + 1].count(WALK[number])
@@ -80,13 +73,13 @@ def died(deployed: Stage) -> dict[Death, str]:
         deployed.world.wait_for(lambda: _killed(deployed), 25.0, f"{effect} at {operation} number {nth}")
         deployed.world.faults([])
         assert waiting(deployed) == before + 1, "the message is back before every death has been died"
-    receives(deployed, visibility=VISIBILITY_SECONDS)
+    redelivered(deployed, "events")
     deployed.world.wait_for(
         lambda: all(_closed_case(deployed, group) for group in groups.values()),
         240.0,
         "the redelivered events",
     )
-    calm(deployed, 60.0)
+    calm(deployed)
     return groups
 
 

@@ -4,8 +4,6 @@ For a bucket, for a key that a person approved, and for an undo. All the deaths 
 """
 
 import json
-import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -20,8 +18,8 @@ from local.emulator import findings
 from local.emulator.world import Effect, Fault, SeenCall
 from local.stage import BLOCKS, Stage
 from tests.e2e.scenes import (
+    HIDDEN_SECONDS,
     SSH,
-    VISIBILITY_SECONDS,
     calm,
     chain,
     halves,
@@ -29,15 +27,13 @@ from tests.e2e.scenes import (
     mended,
     ours,
     receives,
+    redelivered,
     send,
     set_mode,
     waiting,
 )
 
-pytestmark = pytest.mark.emulator
-
-ALL_HAVE_DIED_SECONDS = 140
-"""When the messages show again, counted from the first death."""
+pytestmark = [pytest.mark.emulator, pytest.mark.xdist_group("crashes of people")]  # all die in one world
 
 CONTROLS = ("s3-bucket-public-access-block", "iam-unused-credentials")
 
@@ -163,10 +159,10 @@ def died(deployed: Stage) -> dict[Death, Ended]:
     calm(deployed)
     deployed.world.set_delay(600)
     deployed.world.clear_calls()
-    until = time.monotonic() + ALL_HAVE_DIED_SECONDS
+    for queue in QUEUES.values():
+        receives(deployed, visibility=HIDDEN_SECONDS, name=queue)
     for (effect, place), prepared in ready.items():
         queue = QUEUES[place.story]
-        receives(deployed, visibility=max(1, math.ceil(until - time.monotonic())), name=queue)
         before = waiting(deployed, queue)
         role = deployed.settings.role(place.role)
         deployed.world.faults([Fault(effect, place.service, place.operation, role, place.nth)])
@@ -176,14 +172,13 @@ def died(deployed: Stage) -> dict[Death, Ended]:
         )
         deployed.world.faults([])
         assert waiting(deployed, queue) == before + 1, "the message is back before every death has been died"
-    for queue in QUEUES.values():
-        receives(deployed, visibility=VISIBILITY_SECONDS, name=queue)
+    redelivered(deployed, *QUEUES.values())
     deployed.world.set_delay(0)
     resources = [prepared.resource for prepared in ready.values()]
     deployed.world.wait_for(
         lambda: all(case.state.ended for case in found(deployed, *resources)), 300.0, "what was redelivered"
     )
-    calm(deployed, 60.0)
+    calm(deployed)
     set_mode(deployed, Mode.OBSERVE, *CONTROLS)
     return ended(deployed, ready)
 

@@ -3,14 +3,14 @@
 import json
 import threading
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
 from chalicelib.cli.api import ApiError
 from chalicelib.domain.case import Case, CaseState
 from chalicelib.domain.contract import Mode
-from chalicelib.flow.command import AnswerAsk, Exempt, ReasonCode, Revoke, Undo
+from chalicelib.flow.command import AnswerAsk, Revoke, Undo
 from chalicelib.flow.errand import Answered, Exempted, UndoRun
 from local.demo import WORLD, answer, refused
 from local.emulator.world import Credentials
@@ -25,6 +25,7 @@ from tests.e2e.scenes import (
     cases,
     drain,
     effective,
+    exempt,
     halves,
     kinds,
     of,
@@ -77,18 +78,6 @@ def undo_asked(stage: Stage, name: str) -> tuple[str, Case]:
     group, case = repaired(stage, name)
     stage.command(Undo(case=case.id, run=1, owner="network team", reason="it cut off the backup"))
     return group, stage.await_case(stage.arn(group), CaseState.WAITING)
-
-
-def exempt(stage: Stage, group: str) -> Exempt:
-    return Exempt(
-        resource=stage.arn(group),
-        control=CONTROL,
-        account=stage.world.account,
-        owner="the bastion's team",
-        code=ReasonCode.ACCEPTED_RISK,
-        reason="a bastion",
-        expires_at=datetime.now(UTC) + timedelta(days=7),
-    )
 
 
 # -- one answer decides -----------------------------------------------------------------------------------------------
@@ -180,7 +169,7 @@ def test_who_wants_a_change_undone_may_deny_and_not_approve_it(stage: Stage) -> 
 def test_an_approver_may_answer_and_give_no_other_command(stage: Stage) -> None:
     group = stage.security_group("people-only-answers")
     with pytest.raises(ApiError, match="403"):
-        stage.command(exempt(stage, group), stage.approver)
+        stage.command(exempt(stage, group, CONTROL), stage.approver)
     assert [one for one in stage.ledger.exemptions() if one.resource == stage.arn(group)] == []
 
 
@@ -222,7 +211,7 @@ def test_at_half_time_people_are_reminded_once_and_may_still_answer(stage: Stage
 
 def test_an_exemption_ends_the_ask_and_when_it_is_revoked_the_engine_looks_and_asks(stage: Stage) -> None:
     group, case = asked(stage, "people-exempt")
-    stage.command(exempt(stage, group))
+    stage.command(exempt(stage, group, CONTROL))
     stage.await_case(stage.arn(group), CaseState.EXEMPT)
     assert "nobody is asked" in refused(stage, case, stage.approver)
     stage.command(
@@ -242,7 +231,7 @@ def test_a_case_that_is_exempt_already_is_left_as_it_is_when_the_exemption_is_to
     stage: Stage,
 ) -> None:
     group = stage.security_group("people-exempt-again")
-    stage.command(exempt(stage, group))
+    stage.command(exempt(stage, group, CONTROL))
     stage.open(group, RDP)
     stage.await_case(stage.arn(group), CaseState.EXEMPT)
     calm(stage)

@@ -10,7 +10,7 @@ import pytest
 
 from chalicelib.domain.contract import Mode
 from chalicelib.domain.ports import ModeSetting
-from chalicelib.flow.command import Exempt, ReasonCode, Redrive
+from chalicelib.flow.command import Redrive
 from local.demo import WORLD
 from local.emulator.world import Fault
 from local.stage import Stage
@@ -22,6 +22,7 @@ from tests.e2e.scenes import (
     calm,
     cases,
     drain,
+    exempt,
     freeze,
     halves,
     kinds,
@@ -176,17 +177,7 @@ def test_over_the_limit_a_person_is_asked_however_many_come_at_once(thrifty: Sta
 
 def test_an_exempt_group_is_recorded_and_not_even_read(stage: Stage) -> None:
     group = stage.security_group("stops-exempt")
-    stage.command(
-        Exempt(
-            resource=stage.arn(group),
-            control="ec2-open-ssh",
-            account=stage.world.account,
-            owner="the bastion's team",
-            code=ReasonCode.ACCEPTED_RISK,
-            reason="a bastion",
-            expires_at=datetime.now(UTC) + timedelta(days=7),
-        )
-    )
+    stage.command(exempt(stage, group))
     stage.world.clear_calls()
     stage.open(group, SSH)
     decided = stage.await_record(stage.arn(group), "DECIDED")
@@ -202,17 +193,7 @@ def test_an_exempt_group_is_recorded_and_not_even_read(stage: Stage) -> None:
 
 def test_an_exemption_that_has_ended_covers_nothing(stage: Stage) -> None:
     group = stage.security_group("stops-ended")
-    stage.command(
-        Exempt(
-            resource=stage.arn(group),
-            control="ec2-open-ssh",
-            account=stage.world.account,
-            owner="the bastion's team",
-            code=ReasonCode.ACCEPTED_RISK,
-            reason="for a moment",
-            expires_at=datetime.now(UTC) + timedelta(seconds=2),
-        )
-    )
+    stage.command(exempt(stage, group, lasts=timedelta(seconds=2)))
     time.sleep(2.1)
     stage.open(group, SSH)
     assert stage.await_record(stage.arn(group), "RESULT")["data"]["outcome"] == "fixed"

@@ -20,7 +20,7 @@ import pytest
 from chalicelib.domain.approval import Door
 from chalicelib.domain.case import Case, CaseState
 from chalicelib.domain.contract import Mode
-from chalicelib.flow.command import Exempt, ReasonCode, TakeUp
+from chalicelib.flow.command import TakeUp
 from chalicelib.flow.governing import Invite, Uninvite
 from local.demo import ACCOUNT_SETTING, REGIONS, WORLD, answer, opened, refused, root_made_a_key
 from local.emulator.world import WorldError
@@ -29,7 +29,7 @@ from local.stage import Stage
 from local.town import EVERYDAY, HOOK_SECRET, PEOPLE, SECURITY, Town
 from local.visitor import Page, Visitor
 from tests.e2e.conftest import ROOMY
-from tests.e2e.scenes import ONLY_443, RDP, SSH, calm, effective, kinds, of, set_mode, story
+from tests.e2e.scenes import ONLY_443, RDP, SSH, calm, effective, exempt, kinds, of, set_mode, story
 
 pytestmark = pytest.mark.emulator
 
@@ -459,17 +459,7 @@ def test_an_archived_channel_is_told_elsewhere_and_both_show_what_became_of_it(
 def exempted(stage: Stage, name: str) -> Case:
     """The case of an open group about which nobody is asked."""
     group = stage.security_group(name)
-    stage.command(
-        Exempt(
-            resource=stage.arn(group),
-            control="ec2-open-ssh",
-            account=stage.world.account,
-            owner="shop team",
-            code=ReasonCode.ACCEPTED_RISK,
-            reason="a test's door",
-            expires_at=datetime.now(UTC) + timedelta(days=1),
-        )
-    )
+    stage.command(exempt(stage, group))
     stage.open(group, SSH)
     return stage.await_case(stage.arn(group), CaseState.EXEMPT)
 

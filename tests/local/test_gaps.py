@@ -472,6 +472,26 @@ def test_the_clock_of_our_functions_can_run_ahead(stack: World) -> None:
     assert abs(ahead()) < 1
 
 
+def test_a_message_that_was_received_shows_again_when_it_is_told_to(world: World) -> None:
+    sqs = world.client("sqs", quiet=True)
+    url = sqs.create_queue(QueueName="hidden", Attributes={"VisibilityTimeout": "3600"})["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+
+    def shown() -> list[str]:
+        answer = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10)
+        return sorted(message["Body"] for message in answer.get("Messages", []))
+
+    sqs.send_message(QueueUrl=url, MessageBody="received")
+    assert shown() == ["received"]
+    sqs.send_message(QueueUrl=url, MessageBody="not due yet", DelaySeconds=900)
+    assert shown() == []
+    world.show_again(arn)
+    assert shown() == ["received"]
+    assert shown() == []
+    with pytest.raises(WorldError, match="no queue"):
+        world.show_again(f"{arn}-of-nobody")
+
+
 def test_an_account_has_the_regions_that_are_on_by_default(world: World) -> None:
     ec2 = world.client("ec2", quiet=True)
 

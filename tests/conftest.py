@@ -87,7 +87,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What the folder or the kind of a test says of it, said once for all of them.
 
     Attacks, browsers and the emulated world's own parts are thorough, and browsers are skipped where there is no Chromium.
-    Of the tests that start servers or build packages, one of a kind runs at a time (`--dist loadgroup`).
+    Tests that start servers or build packages stay together, module by module (`--dist loadgroup`), and share what they started.
     """
     for item in items:
         room = item.path.relative_to(ROOT / "tests").parts[0]
@@ -95,9 +95,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.thorough)
         if room == "browser" and not CHROMIUM.exists():
             item.add_marker(pytest.mark.skip(reason=f"there is no {CHROMIUM}: `make chromium` installs it"))
-        for kind in ("emulator", "package"):
-            if item.get_closest_marker(kind):
-                item.add_marker(pytest.mark.xdist_group(kind))
+        if item.get_closest_marker("emulator") or item.get_closest_marker("package"):
+            item.add_marker(pytest.mark.xdist_group(f"{room}.{item.path.stem}"))
 
 
 def _refuse_skip(report: pytest.TestReport | pytest.CollectReport) -> None:

@@ -27,7 +27,7 @@ from tests.e2e.scenes import (
     walked,
 )
 
-pytestmark = [pytest.mark.emulator, pytest.mark.xdist_group("crashes")]  # all die in one world
+pytestmark = pytest.mark.emulator
 
 WALK = (
     ("dynamodb", "BatchGetItem"),

@@ -33,7 +33,7 @@ from tests.e2e.scenes import (
     waiting,
 )
 
-pytestmark = [pytest.mark.emulator, pytest.mark.xdist_group("crashes of people")]  # all die in one world
+pytestmark = pytest.mark.emulator
 
 CONTROLS = ("s3-bucket-public-access-block", "iam-unused-credentials")
 

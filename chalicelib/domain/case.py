@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import Field, JsonValue
 
-from chalicelib.domain.approval import Ask, Undone
+from chalicelib.domain.approval import EVERYBODY, Ask, Undone
 from chalicelib.domain.contract import CallResult, Cause, Outcome, Plan
 from chalicelib.domain.finding import Actor, Model, Origin, Target, digest
 from chalicelib.domain.record import Head
@@ -116,9 +116,10 @@ class Denied(Model):
 class Case(Model):
     """The case as it stands now. `version` rises with every write and guards every write.
 
-    `causes` are those of the last hour, `actors` the principals behind all that this episode has ever taken in. `ask` is what a person is being asked (while waiting), `ticket` the newest ticket on this digest, `wakes_at` when an
-    exemption or a snooze ends, `inherited` the controls whose failing stood in the baseline report and nobody asked for since. `found`
-    has a digest of what was last found for each control: a sweep that finds the same again has nothing to write.
+    `causes` are those of the last hour, `actors` the principals behind all that this episode has ever taken in. `ask` is what a person
+    is being asked (while waiting), `ticket` the newest ticket on this digest, `wakes_at` when an exemption or a snooze ends,
+    `inherited` the controls whose failing stood in the baseline report and nobody asked for since. `found` has a digest of what was
+    last found for each control: a sweep that finds the same again has nothing to write.
     """
 
     digest: str
@@ -167,6 +168,10 @@ class Case(Model):
         """
         standing = {**self.standing, **dict.fromkeys(controls, state)}
         return {"standing": standing, "state": max(standing.values(), key=DEMANDS.index)}
+
+    def made_by(self, mine: frozenset[str]) -> bool:
+        """True when whoever is called all of `mine` had a hand in what is wrong; what is well is nobody's change."""
+        return self.state is not CaseState.CLOSED and (EVERYBODY in self.actors or bool(mine & {*self.actors}))
 
     @property
     def shown_cause(self) -> JoinedCause | None:

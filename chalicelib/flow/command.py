@@ -22,7 +22,7 @@ from pydantic import (
     model_validator,
 )
 
-from chalicelib.domain.approval import EVERYBODY, Undone, called, principal
+from chalicelib.domain.approval import Undone, called, principal
 from chalicelib.domain.case import Case, CaseState
 from chalicelib.domain.contract import Mode
 from chalicelib.domain.errors import RefusedCommandError
@@ -488,8 +488,7 @@ def _exempt(desk: Desk, command: Exempt) -> CommandResult:
         message = f"{control.id} is about one {control.resource} in {command.account}: write it as {form}"
         raise RefusedCommandError(message)
     for case in desk.settings.cases_of(command.resource):
-        # What is well is nobody's change.
-        if control.id in case.controls and case.state is not CaseState.CLOSED:
+        if control.id in case.controls:
             _of_somebody_else(desk, case)
 
     def draw(now: datetime) -> Wanted | str:
@@ -679,7 +678,7 @@ def _snooze(desk: Desk, command: Snooze) -> CommandResult:
 
 def _of_somebody_else(desk: Desk, case: Case) -> None:
     """RefusedCommandError for whoever made the change: they may not approve its repair, nor see to it that none comes."""
-    if EVERYBODY in case.actors or desk.mine() & {*case.actors}:
+    if case.made_by(desk.mine()):
         message = (
             f"who made the change does not have it left alone: ask somebody else, and name case {case.id}"
         )

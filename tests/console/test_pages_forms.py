@@ -374,8 +374,14 @@ def test_no_ticket_takes_the_place_of_an_ask_that_nobody_saw(console: World) -> 
 def test_who_made_the_change_does_not_put_it_out_of_reach(
     console: World, kind: str, fields: dict[str, str]
 ) -> None:
-    case = console.asked(requesters=(principal(OLGA),))
-    reply = send(console, case, kind, **fields)
+    case, cookie = console.asked(), console.signed_in(OLGA)
+    path = f"/cases/{case.id}"
+    hidden = Forms(console.get(path, cookie=cookie).body).of(f"{path}/{kind}")
+    console.keep(case.model_copy(update={"actors": (principal(OLGA),)}))
+    page = console.get(path, cookie=cookie)
+    assert not [action for action, _ in Forms(page.body).forms if f"/{kind}" in action]
+    assert "You had a hand in this change: somebody else may snooze or exempt it." in text_of(page)
+    reply = console.post(f"{path}/{kind}", {**hidden, "words": "because", **fields}, cookie)
     assert (reply.status, "who made the change does not have it left alone" in reply.body) == (409, True)
     assert console.settings.exemption(case.target.account, SSH, case.target.resource) is None
 

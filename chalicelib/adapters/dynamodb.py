@@ -512,7 +512,7 @@ class Sought:
     fits: Callable[[Mapping[str, Any]], bool] = lambda _: True
 
 
-READ_AT_ONCE = 200
+READ_AT_ONCE = 100
 """How many cases or records a page looks at, at most. What fits may be rare: the page is then short, and says where it stopped."""
 
 QUIET_DAYS = 4
@@ -653,7 +653,7 @@ class Ledger:
             "by_kind",
             "#kind = :kind",
             {":kind": "EXEMPTION"},
-            at_once=most + 1,
+            at_once=READ_AT_ONCE + 1,
             after={**entry, "pk": {"S": after}} if after else None,
         )
         return self._page("control_state", keys, most, Exemption, fits)
@@ -682,7 +682,7 @@ class Ledger:
                 for value in values
             ]
             merged = heapq.merge(*shards, key=lambda key: key["at_id"]["S"], reverse=True)
-            for part in batches((key for key in merged if key["at_id"]["S"] != before), most):
+            for part in _parts((key for key in merged if key["at_id"]["S"] != before), most):
                 for key, record in zip(part, self._fetched(iter(part)), strict=True):
                     looked += 1
                     if sought.fits(json.loads(record.body)):
@@ -734,7 +734,7 @@ class Ledger:
             "#state = :state",
             {":state": entry},
             newest_first=newest_first,
-            at_once=most + 1,
+            at_once=READ_AT_ONCE + 1,
             after={"state": {"S": entry}, "updated_at": {"S": at}, "pk": {"S": pk}} if after else None,
         )
         # An index lags behind its table: what has moved on stands under its new state as well.
@@ -744,7 +744,7 @@ class Ledger:
         self, table: str, keys: Iterator[Item], most: int, model: type[M], fits: Callable[[M], bool]
     ) -> Page[M]:
         found, looked, unreadable = list[M](), 0, 0
-        for part in batches(keys, most):
+        for part in _parts(keys, most):
             items = self._door.get({table: [key["pk"]["S"] for key in part]})
             for key in part:
                 looked += 1
@@ -794,6 +794,12 @@ class Ledger:
     def _kind(self, kind: str, model: type[M]) -> tuple[M, ...]:
         keys = self._door.query("control_state", "by_kind", "#kind = :kind", {":kind": kind})
         return tuple(self._door.bodies("control_state", keys, model))
+
+
+def _parts(keys: Iterator[Item], most: int) -> Iterator[list[Item]]:
+    """What a page reads at once: as much as it shows, which mostly is enough, and then all that it may look at."""
+    yield from itertools.islice(batches(keys, most), 1)
+    yield from batches(keys, max(1, READ_AT_ONCE - most))
 
 
 def _partitions(sought: Sought, upper: str) -> Iterator[tuple[str, str, list[str], str]]:

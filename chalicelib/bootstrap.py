@@ -20,7 +20,7 @@ from chalicelib.adapters.telemetry import Telemetry
 from chalicelib.adapters.worker import Worker
 from chalicelib.catalog import Catalog
 from chalicelib.domain.contract import AnyRemediation
-from chalicelib.domain.errors import ContractError, UnreachableError
+from chalicelib.domain.errors import ContractError, StoreError, UnreachableError
 from chalicelib.domain.limits import Limits
 from chalicelib.domain.ports import Aws, Cases, Clock
 from chalicelib.flow.pipeline import Engine
@@ -127,10 +127,16 @@ def notifier() -> "Notices":
 
 
 def _token(secrets: "Secrets") -> "Callable[[], str]":
-    """The bot token, read when it is needed; UnreachableError while nobody has put one there."""
+    """The bot token, read when it is needed; UnreachableError while nobody has put one there, or it cannot be read.
+
+    Either way Slack is as far away as without a channel, and what is behind what was to be told does not wait for it.
+    """
 
     def token() -> str:
-        found = secrets.texts("slack_token")
+        try:
+            found = secrets.texts("slack_token")
+        except StoreError as error:
+            raise UnreachableError(str(error)) from error
         if not found:
             raise UnreachableError(
                 "there is no slack_token in our secret yet: docs/slack.md says how it gets there"
@@ -178,7 +184,7 @@ def front() -> Front:
         told=DynamoTold(tables, settings),
         secrets=secrets,
         web=Web(allow_loopback=settings.emulated),
-        slack=Slack(_token(secrets), settings.slack_api, timeout_seconds=1),
+        slack=Slack(_token(secrets), settings.slack_api),
         catalog=catalog.load(),
         remediations=tuple(remediations.discover()),
         limits=_limits(settings),

@@ -498,7 +498,7 @@ def decides_by_link(town: Town, stage: Stage, say: Callable[[str], None]) -> Row
     say(f"  {looks()} visits by Slack's crawler, and {'nothing is' if unmoved else 'SOMETHING IS'} decided")
     link = next(button["url"] for _, button in card.buttons() if button["action_id"] == "review")
     _, _, dave, _ = PEOPLE["dave"]
-    barred = "Who made the change, wants" in Visitor(dave).get(link).text
+    barred = "You made the change" in Visitor(dave).get(link).text
     say(f"dave follows the link and signs in through Slack: {'may not, he made it' if barred else 'HE MAY'}")
     _, _, anna, _ = PEOPLE["anna"]
     said = Visitor(anna).answer(link, "approve", "seen and agreed")

@@ -13,10 +13,11 @@ from pathlib import Path
 
 from chalicelib.domain.case import CaseState
 from chalicelib.domain.contract import Mode
-from chalicelib.flow.command import SetMode, StartSweep
+from chalicelib.flow.command import SetMode, SetOwner, StartSweep
 from local import shell
 from local.demo import REGIONS, root_made_a_key, swept
 from local.emulator.world import Credentials
+from local.fakes.mails import Mailbox
 from local.stage import Stage
 from local.town import EVERYDAY, PEOPLE, SECURITY, Town
 
@@ -59,6 +60,7 @@ def main() -> int:
     with (
         Town() as town,
         Stage(say=console.print, port=port, regions=REGIONS, environment=town.environment) as stage,
+        Mailbox(stage.world.mails) as mailbox,
         tempfile.TemporaryDirectory(prefix="redress-up-") as folder,
     ):
         iam = stage.world.client("iam", quiet=True)
@@ -78,7 +80,7 @@ def main() -> int:
         town.settle(stage)
         console.print("people move in, and something happens to them; half a minute")
         broken = lived_in(town, stage)
-        console.print(_clicks(town, stage, broken))
+        console.print(_clicks(town, stage, mailbox, broken))
         console.print(_told(stage, files, stage.security_group("try-me")))
         with contextlib.suppress(KeyboardInterrupt):
             while True:
@@ -98,8 +100,13 @@ MODES = {
 
 
 def lived_in(town: Town, stage: Stage) -> str:
-    """Something of everything has happened: found in the first sweep, repaired, handed over, and asked. The group whose port 22 is open."""
+    """Something of everything has happened: found in the first sweep, repaired, mailed, handed over, and asked.
+
+    The group whose port 22 is open.
+    """
     ec2, account = stage.world.client("ec2", quiet=True), stage.world.account
+    stage.fire("resend")  # counts from its first run on, and is due every five minutes
+    stage.command(SetOwner(account=account, owner="shop team", reason="to try it"))
     inherited = stage.security_group("legacy-bastion")
     stage.open(inherited, 22, ec2=ec2)
     for control, mode in MODES.items():
@@ -119,6 +126,9 @@ def lived_in(town: Town, stage: Stage) -> str:
         stage.await_case(resource, CaseState.WAITING)
         town.await_card(stage, channel, resource)
     stage.world.wait_for(lambda: town.tickets.tickets["jira"], 25.0, "a ticket in Jira")
+    stage.world.wait_for(
+        lambda: any(mail.attributes.get("owner") for mail in stage.world.mails()), 25.0, "a mail to the owner"
+    )
     return broken
 
 
@@ -161,15 +171,16 @@ def _file(path: Path, stage: Stage, who: Credentials, more: dict[str, str]) -> P
     return path
 
 
-def _clicks(town: Town, stage: Stage, broken: str) -> str:
+def _clicks(town: Town, stage: Stage, mailbox: Mailbox, broken: str) -> str:
     """The pages, the people, and an approval by clicks alone."""
     roles = "\n".join(f"  {called:<15} {', '.join(roles)}" for called, _, _, roles in PEOPLE.values())
     return f"""
-It runs until Ctrl-C, and is yours. Three pages, for any browser on this machine:
+It runs until Ctrl-C, and is yours. Four pages, for any browser on this machine:
 
   Slack     {town.slack.url}
   console   {stage.api}/
   tickets   {town.tickets.origin}/
+  mails     {mailbox.url}
 
 An approval, by clicks alone:
 
@@ -179,7 +190,8 @@ An approval, by clicks alone:
      (Dave Developer is refused there, though he is an approver: he made the change.)
   4  Go back to Slack: the card says what became of it, and its thread how it came about.
      In #everyday is one of medium severity, with buttons that decide in Slack itself.
-  5  Open the console, sign out, and come back as Ada Auditor: every page that she opens is put on record.
+  5  Open the mails: the owner of what was changed is told what, why, how to keep it, and how to take it back.
+  6  Open the console, sign out, and come back as Ada Auditor: every page that she opens is put on record.
 
 Who is who, wherever somebody asks; nobody has a password:
 

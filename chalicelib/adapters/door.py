@@ -174,6 +174,18 @@ class Door:
         """What the items behind index entries hold, in the same order, fetched consistently by the hundred."""
         return (read(model, item) for item in self.items(table, keys))
 
+    def readable(
+        self, table: str, keys: Iterator[Item], model: type[M], unread: list[UnreadableError]
+    ) -> Iterator[M]:
+        """As `bodies`, without those that cannot be read: these are added to `unread`, for `say` to tell of at the end."""
+        for item in self.items(table, keys):
+            try:
+                one = read(model, item)
+            except UnreadableError as error:
+                unread.append(error)
+            else:
+                yield one
+
     def items(self, table: str, keys: Iterator[Item]) -> Iterator[Item]:
         """The items behind index entries, likewise."""
         for part in batches(keys):
@@ -300,6 +312,12 @@ def read(model: type[M], item: Item) -> M:
             f"{item['pk']['S']} does not hold a readable {model.__name__}: nothing is changed until it does."
             f" A newer version may have written it, or somebody by hand ({error})"
         ) from error
+
+
+def say(unread: Sequence[UnreadableError]) -> None:
+    """UnreadableError with the first of them and their number, when there are any."""
+    if unread:
+        raise UnreadableError(f"{len(unread)} cannot be read, the first: {unread[0]}") from unread[0]
 
 
 def answers_of(door: Door, case: str, ask: int) -> Answers | None:

@@ -25,6 +25,7 @@ from chalicelib.adapters.door import (
     parsed,
     read,
     records_of,
+    say,
     stored,
 )
 from chalicelib.adapters.tables import (
@@ -360,18 +361,12 @@ class DynamoCases(Port):
         keys = self._door.query("cases", "by_state", "#state = :state", {":state": state.value})
         # A case that is written meanwhile moves to the end of the index, where it is met again.
         current, met = (key for key in keys if key["pk"]["S"].count("#") == 1), set[str]()
-        unreadable: UnreadableError | None = None
-        for item in self._door.items("cases", current):
-            try:
-                case = read(Case, item)
-            except UnreadableError as error:
-                unreadable = error
-                continue
+        unread: list[UnreadableError] = []
+        for case in self._door.readable("cases", current, Case, unread):
             if case.state is state and case.digest not in met:
                 met.add(case.digest)
                 yield case
-        if unreadable:
-            raise unreadable
+        say(unread)
 
     def bodies(self, chain: str) -> tuple[str, ...]:
         """The stored bodies of a chain, in order of its sequence, read consistently."""
@@ -561,15 +556,19 @@ class Ledger:
             self._indexed("by_resource", "resource_key", resource_key(resource), since, until)
         )
 
-    def cases(self, state: CaseState | None = None) -> Iterator[Case]:
-        """The cases in `state`, or all of them, the one that moved last first. Archived episodes are among the ended."""
-        found = [self._in(one.value, Case, one) for one in ([state] if state else CaseState)]
-        return heapq.merge(*found, key=attrgetter("updated_at"), reverse=True)
+    def cases(self, state: CaseState | None = None, *, oldest_first: bool = False) -> Iterator[Case]:
+        """The cases in `state`, or all of them, the one that moved last first. Archived episodes are among the ended.
+
+        UnreadableError for those that cannot be read, when all the others have been handed out.
+        """
+        entries = [(one.value, one) for one in ([state] if state else CaseState)]
+        return self._listed(Case, entries, newest_first=not oldest_first)
 
     def tickets(self, state: TicketState | None = None) -> Iterator[Ticket]:
-        """The tickets in `state`, or all of them, the one that moved last first."""
-        found = [self._in(_TICKET_STATES[one], Ticket, one) for one in ([state] if state else TicketState)]
-        return heapq.merge(*found, key=attrgetter("updated_at"), reverse=True)
+        """The tickets in `state`, or all of them, likewise."""
+        return self._listed(
+            Ticket, [(_TICKET_STATES[one], one) for one in ([state] if state else TicketState)]
+        )
 
     def answers(self, case: str, ask: int) -> Answers | None:
         """What people said to that ask of that case; None when nobody said anything."""
@@ -786,10 +785,33 @@ class Ledger:
                     )
                 yield stored(found[key["pk"], key["sk"]])
 
-    def _in(self, entry: str, model: type[Stateful], state: CaseState | TicketState) -> Iterator[Stateful]:
-        keys = self._door.query("cases", "by_state", "#state = :state", {":state": entry}, newest_first=True)
+    def _listed(
+        self,
+        model: type[Stateful],
+        entries: Iterable[tuple[str, CaseState | TicketState]],
+        *,
+        newest_first: bool = True,
+    ) -> Iterator[Stateful]:
+        """Those under these index entries, each with its state, in the order in which they moved."""
+        unread: list[UnreadableError] = []
+        found = [self._in(model, entry, state, unread, newest_first=newest_first) for entry, state in entries]
+        yield from heapq.merge(*found, key=attrgetter("updated_at"), reverse=newest_first)
+        say(unread)
+
+    def _in(
+        self,
+        model: type[Stateful],
+        entry: str,
+        state: CaseState | TicketState,
+        unread: list[UnreadableError],
+        *,
+        newest_first: bool,
+    ) -> Iterator[Stateful]:
+        keys = self._door.query(
+            "cases", "by_state", "#state = :state", {":state": entry}, newest_first=newest_first
+        )
         # An index lags behind its table: what has moved on stands under its new state as well.
-        return (one for one in self._door.bodies("cases", keys, model) if one.state is state)
+        return (one for one in self._door.readable("cases", keys, model, unread) if one.state is state)
 
     def _kind(self, kind: str, model: type[M]) -> tuple[M, ...]:
         keys = self._door.query("control_state", "by_kind", "#kind = :kind", {":kind": kind})

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from chalicelib.adapters.telemetry import Telemetry
 from chalicelib.domain.delivery import Delivery
-from chalicelib.domain.errors import ConflictError, LaterError, MalformedEventError, RedressError
+from chalicelib.domain.errors import ConflictError, LaterError, MalformedEventError, RedressError, StoreError
 from chalicelib.domain.finding import Model
 from chalicelib.domain.record import stamp
 
@@ -54,8 +54,8 @@ class Deferring(Protocol):
 class Delivering(Protocol):
     """`delivery.office.Office`, as the function sees it."""
 
-    def deliver(self, delivery: Delivery, /) -> None:
-        """Tell it, or raise."""
+    def deliver(self, delivery: Delivery, /) -> StoreError | None:
+        """Tell it, or raise; the error for which it was set aside, if it was."""
         ...
 
     def sweep(self) -> None:
@@ -94,13 +94,14 @@ class Notices:
     def handle(self, event: Mapping[str, Any]) -> dict[str, list[dict[str, str]]]:
         """Every message in turn, up to the first that must wait; the answer names it with all behind it, in order.
 
-        A message that fails otherwise raises, and comes back after the queue's own time.
+        A message that fails otherwise raises, and comes back after the queue's own time. One that was set aside because our
+        tables fail it is taken, and logged as a failure.
         """
         messages = list(event["Records"])
         for place, message in enumerate(messages):
             name = str(message["messageId"])
             try:
-                self._take(str(message["body"]))
+                aside = self._take(str(message["body"]))
             except (LaterError, ConflictError) as later:
                 wanted = later.retry_after if isinstance(later, LaterError) else SOON
                 wait = min(max(1, wanted), LONGEST_WAIT)
@@ -112,9 +113,11 @@ class Notices:
             except RedressError as error:
                 self.telemetry.failed(name, error)
                 raise
+            if aside:
+                self.telemetry.failed(name, aside)
         return {"batchItemFailures": []}
 
-    def _take(self, body: str) -> None:
+    def _take(self, body: str) -> StoreError | None:
         try:
             message = _MESSAGE.validate_json(body)
         except ValidationError as error:
@@ -122,5 +125,5 @@ class Notices:
             raise MalformedEventError(text) from error
         if isinstance(message, Sweep):
             self.office.sweep()
-        else:
-            self.office.deliver(message)
+            return None
+        return self.office.deliver(message)

@@ -35,7 +35,9 @@ REPLIES = "https://hooks.slack.com"
 """Where a press may be replied to. A `response_url` that points elsewhere is not Slack's."""
 
 TIMEOUT_SECONDS = 5
-REPLY_SECONDS = 1
+PERSON_SECONDS, REPLY_SECONDS = 1, 1
+"""While a button is pressed: Slack waits for our answer for three seconds in all."""
+
 PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 30, 3600
 LONGEST_REPLY = 3000
 
@@ -127,12 +129,23 @@ class Slack:
         self._api = api or API
         self._timeout = timeout_seconds
 
-    def post(self, channel: str, text: str, blocks: list[dict[str, Any]], thread: str | None = None) -> str:
+    def post(
+        self,
+        channel: str,
+        text: str,
+        blocks: list[dict[str, Any]],
+        thread: str | None = None,
+        case: str = "",
+    ) -> str:
         """A new message, or a reply; its timestamp, which names it.
+
+        What shows the message to people does not show the case's id, which other apps read there.
+        https://docs.slack.dev/messaging/message-metadata
 
         AmbiguousError: it may stand there. MessageGoneError: there is no such thread any more.
         """
         reply = {"thread_ts": thread} if thread else {}
+        about = {"metadata": {"event_type": "redress_case", "event_payload": {"case": case}}} if case else {}
         answer = self._call(
             "chat.postMessage",
             {
@@ -144,6 +157,7 @@ class Slack:
                 "unfurl_links": False,
                 "unfurl_media": False,
                 **reply,
+                **about,
             },
         )
         ts = string(answer, "ts")
@@ -167,7 +181,7 @@ class Slack:
 
     def person(self, user: str) -> SlackPerson:
         """What Slack says of that user. What it does not say of somebody active counts against them."""
-        found = mapping(self._call("users.info", params={"user": user}).get("user"))
+        found = mapping(self._call("users.info", params={"user": user}, seconds=PERSON_SECONDS).get("user"))
         if found.get("id") != user:
             raise RejectedError("Slack did not say who that user is")
         deleted = found.get("deleted") is not False
@@ -181,14 +195,18 @@ class Slack:
         )
 
     def _call(
-        self, method: str, body: dict[str, Any] | None = None, params: dict[str, str] | None = None
+        self,
+        method: str,
+        body: dict[str, Any] | None = None,
+        params: dict[str, str] | None = None,
+        seconds: int | None = None,
     ) -> Mapping[str, Any]:
         problem: DeliveryError
         try:
             client = WebClient(
                 self._token(),
                 self._api,
-                self._timeout,
+                seconds or self._timeout,
                 logger=_silent(),
                 retry_handlers=[],
                 user_agent_prefix="redress",

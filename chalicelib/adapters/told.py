@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from itertools import islice
 
-from chalicelib.adapters.door import Port, parsed, read, records_of
+from chalicelib.adapters.door import Port, parsed, records_of, say
 from chalicelib.adapters.tables import (
     ALWAYS,
     Item,
@@ -52,10 +52,10 @@ class DynamoTold(Port):
         """All of them in one TransactWriteItems, each after the version before it; ConflictError and none of it otherwise."""
         self._door.transact(map(_put, changed), "what has been told")
 
-    def waiting(self, before: datetime, most: int) -> tuple[Deliveries, ...]:
+    def waiting(self, before: datetime, most: int) -> Iterator[Deliveries]:
         """Those with something on its way that was due before that time, longest due first.
 
-        UnreadableError only when there are no others.
+        UnreadableError for those that cannot be read, when all the others have been handed out.
         """
         keys = self._door.query(
             "outbox",
@@ -63,19 +63,11 @@ class DynamoTold(Port):
             "#waiting = :yes AND #since < :before",
             {":yes": YES, ":before": stamp(before)},
         )
-        found, unreadable = list[Deliveries](), list[UnreadableError]()
-        for item in self._door.items("outbox", islice(keys, most)):
-            try:
-                one = read(Deliveries, item)
-            except UnreadableError as error:
-                unreadable.append(error)
-                continue
-            # An index lags behind its table.
-            if one.due is not None:
-                found.append(one)
-        if unreadable and not found:
-            raise unreadable[0]
-        return tuple(found)
+        unread: list[UnreadableError] = []
+        found = self._door.readable("outbox", islice(keys, most), Deliveries, unread)
+        # An index lags behind its table.
+        yield from (one for one in found if one.due is not None)
+        say(unread)
 
     def notice(self, name: str) -> Notice | None:
         """The notice of that id as it stands now."""

@@ -13,12 +13,14 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 import remediations
 from chalicelib import catalog
+from chalicelib.adapters.told import YES
 from chalicelib.cli.ledger import Books
 from chalicelib.domain.case import CaseState
 from chalicelib.domain.contract import Mode
 from chalicelib.domain.errors import RedressError
 from chalicelib.domain.finding import Severity
-from chalicelib.domain.policy import About, Policy, usable
+from chalicelib.domain.plural import so_many
+from chalicelib.domain.policy import About, Person, Policy, misplaced, usable
 from chalicelib.domain.ports import FREEZE_ALL
 from chalicelib.domain.record import broken_at, stamp, system_chain
 from chalicelib.flow import errand
@@ -33,6 +35,9 @@ QUIET = timedelta(days=1)
 TABLES = ("cases", "control_state", "outbox", "audit")
 ENDS_SOON = timedelta(days=14)
 """An exemption that ends within this time is worth a look: what it covers is a violation again afterwards."""
+
+RECENT_MINUTES = 5
+"""How old a sign-in may be that approves what is critical."""
 
 UNSWEPT = timedelta(days=2)
 """Two sweeps of a day each: what no event told of would have been found by then."""
@@ -83,6 +88,7 @@ class Doctor:
         yield from self._try("rules", self._rules, missing=Health.WARN)
         yield from self._try("last record", self._last_record, missing=Health.WARN)
         yield from self._try("asks", self._asks, missing=Health.WARN)
+        yield from self._try("news", self._untold, missing=Health.WARN)
         yield from self._try("policy", self._policy, missing=Health.FAIL)
         yield from self._try("exemptions", self._exemptions, missing=Health.WARN)
         yield from self._try("sweeps", self._sweeps, missing=Health.WARN)
@@ -135,7 +141,7 @@ class Doctor:
             says = "the switch of everything is absent though modes are raised, so nothing acts: `redress freeze --off`"
             yield Check("freeze", Health.FAIL, says)
         elif everything is None:
-            yield Check("freeze", Health.OK, "not set yet: it is made with the first raised mode")
+            yield Check("freeze", Health.OK, "not set yet: it is set up when the first control is raised")
         on = [freeze for freeze in freezes if freeze.frozen]
         for freeze in on:
             says = f"{freeze.scope} is frozen since {stamp(freeze.at)} by {freeze.by}: {freeze.reason}"
@@ -164,7 +170,8 @@ class Doctor:
     def _queue(self, name: str) -> Iterator[Check]:
         waiting, dead = self._waiting(name), self._waiting(f"{name}-dlq")
         if dead:
-            says = f"{dead} messages failed too often; find out why in the log, then `redress redrive {name}`"
+            failed = so_many(dead, "message", "messages")
+            says = f"{failed} failed too often; find out why in the log, then `redress redrive {name}`"
             yield Check(f"queue {name}", Health.FAIL, says)
         else:
             yield Check(f"queue {name}", Health.OK, f"{waiting} waiting, none dead")
@@ -192,7 +199,7 @@ class Doctor:
         elif off:
             yield Check("rules", Health.FAIL, f"switched off: {', '.join(off)}; switch on, or deploy again")
         else:
-            yield Check("rules", Health.OK, f"{len(rules)} rules, all enabled")
+            yield Check("rules", Health.OK, f"{so_many(len(rules), 'rule', 'rules')}, none disabled")
 
     def _last_record(self) -> Iterator[Check]:
         books = self.books()
@@ -209,10 +216,30 @@ class Doctor:
             case.ask.expires_at for case in self.books().ledger.cases(CaseState.WAITING) if case.ask
         )
         if ends:
-            says = f"{len(ends)} wait for an answer, the first until {stamp(ends[0])}: `redress waiting`"
+            wait = so_many(len(ends), "waits", "wait")
+            says = f"{wait} for an answer, the first until {stamp(ends[0])}: `redress waiting`"
             yield Check("asks", Health.WARN, says)
         else:
             yield Check("asks", Health.OK, "nothing waits for an answer")
+
+    def _untold(self) -> Iterator[Check]:
+        """What was to be told to somebody, or brought to a ticket system, and did not get there yet."""
+        asked = self.client("dynamodb").query(
+            TableName=self.settings.table("outbox"),
+            IndexName="by_waiting",
+            KeyConditionExpression="#waiting = :yes",
+            ExpressionAttributeNames={"#waiting": "waiting"},
+            ExpressionAttributeValues={":yes": {"S": YES}},
+            Select="COUNT",
+        )
+        if count := int(asked["Count"]):
+            untold = so_many(count, "case has", "cases have")
+            says = (
+                f"{untold} news, or a ticket, on the way to somebody: the page of each says what it waits for"
+            )
+            yield Check("news", Health.WARN, says)
+        else:
+            yield Check("news", Health.OK, "nothing waits to be told")
 
     def _policy(self) -> Iterator[Check]:
         """For each severity in each account: whether there is a rule, and whether its quorum comes about, also without the one who did it."""
@@ -223,7 +250,7 @@ class Doctor:
             yield Check("policy", Health.WARN, says)
             return
         policy = setting.policy
-        accounts = (self.settings.account, *(one.account for one in ledger.enrolments()))
+        accounts = self.books().accounts
         together = _asked_together()
         for severity in Severity:
             yield _quorum(policy, severity, accounts, together.get(severity, [()]))
@@ -231,6 +258,8 @@ class Doctor:
         if silent:
             says = f"no route is for severity {', '.join(silent)}: people hear of those by mail only"
             yield Check("routes", Health.WARN, says)
+        for wrong in misplaced(policy):
+            yield Check("console", Health.FAIL, f"{wrong}; then `redress set-policy` takes it")
         yield from _gaps(policy, accounts, self.now)
 
     def _exemptions(self) -> Iterator[Check]:
@@ -240,9 +269,8 @@ class Doctor:
             says = f"{one.resource} is exempt from {one.control} until {stamp(one.expires_at)} only; ask {one.owner}"
             yield Check("exemptions", Health.WARN, says)
         if not soon:
-            yield Check(
-                "exemptions", Health.OK, f"{len(lasting)} stand, none ends within {ENDS_SOON.days} days"
-            )
+            stand = so_many(len(lasting), "stands", "stand")
+            yield Check("exemptions", Health.OK, f"{stand}, none ends within {ENDS_SOON.days} days")
 
     def _sweeps(self) -> Iterator[Check]:
         books = self.books()
@@ -253,7 +281,9 @@ class Doctor:
                 says = f"{account} was never swept, so what stood there before is not known: `redress sweep --account {account}`"
                 yield Check("sweeps", Health.WARN, says)
             elif self.now - sweep.started_at > UNSWEPT:
-                says = f"{account} was last swept at {stamp(sweep.started_at)}: is the schedule's rule on?"
+                by_command = f"`redress sweep --account {account}` sweeps it again"
+                do = "is the schedule's rule on?" if account == books.home else by_command
+                says = f"{account} was last swept at {stamp(sweep.started_at)}: {do}"
                 yield Check("sweeps", Health.WARN, says)
             elif sweep.completed_at is None and not sweep.under_way(self.now):
                 says = (
@@ -320,12 +350,45 @@ def _quorum(
             what = f" {', '.join(controls)}" if controls else ""
             says = f"account {account}: no rule fits{what}, so nobody may approve it and it becomes a ticket"
             return Check(f"quorum {severity.value}", Health.FAIL, says)
-        there = sum(usable(policy.people[one], rule) for one in policy.members(rule.approvers))
+        there = sum(usable(policy, rule, one) for one in policy.members(rule.approvers))
         spare.append((there - rule.quorum, f"rule {rule.name} wants {rule.quorum} of {there}"))
     least, says = min(spare)
-    if least < 1:
+    if least < 0:
+        says += (
+            ": too few could approve it, so it becomes a ticket. They need approvers and doors that all of its rules name, "
+            "for the console a provider of their identities, for a Slack button the slack_team of theirs"
+        )
+        return Check(f"quorum {severity.value}", Health.FAIL, says)
+    if least == 0:
         says += ": when one of them made the change, nobody is left to approve it"
-    return Check(f"quorum {severity.value}", Health.OK if least > 0 else Health.WARN, says)
+        return Check(f"quorum {severity.value}", Health.WARN, says)
+    return Check(f"quorum {severity.value}", Health.OK, says)
+
+
+def _known_as(person: Person, begins: str) -> bool:
+    return any(one.startswith(begins) for one in person.identities)
+
+
+def _weak_sign_ins(policy: Policy) -> Iterator[Check]:
+    """Rules that let somebody approve what is critical after an old sign-in, or one without a second factor.
+
+    Slack tells of no second factor, so a rule that asks for one would never be met where people sign in there alone.
+    """
+    told_of = any(one.team is None for one in policy.providers)
+    for rule in policy.rules:
+        if rule.severities and Severity.CRITICAL not in rule.severities:
+            continue
+        minutes = rule.login_within_minutes
+        old = minutes is None or minutes > RECENT_MINUTES
+        lacks = [f"login_within_minutes = {RECENT_MINUTES}"] * old + ["mfa = true"] * (
+            told_of and not rule.mfa
+        )
+        if lacks:
+            says = (
+                f"rule {rule.name} takes an approval of what is critical without {' and '.join(lacks)}: whoever gets hold of "
+                "somebody's session could give it. IAM tells of neither, so such a rule is met on the console alone"
+            )
+            yield Check("critical sign-ins", Health.WARN, says)
 
 
 def _heard_of(policy: Policy, severity: Severity, accounts: Iterable[str]) -> bool:
@@ -337,6 +400,10 @@ def _gaps(policy: Policy, accounts: Iterable[str], now: datetime) -> Iterator[Ch
     for route in policy.routes:
         if (route.on_call or "").startswith("schedule:") and not policy.on_call(route, now):
             says = f"route {route.name}: {route.on_call} has nobody on call now, so that nobody is mentioned"
+            yield Check("on call", Health.WARN, says)
+        unheard = [one for one in policy.on_call(route, now) if not _known_as(policy.people[one], "slack:")]
+        if unheard:
+            says = f"route {route.name}: on call now without a Slack identity, so that no card mentions them: {', '.join(unheard)}"
             yield Check("on call", Health.WARN, says)
         if route.hours and route.hours.short:
             says = (
@@ -352,17 +419,14 @@ def _gaps(policy: Policy, accounts: Iterable[str], now: datetime) -> Iterator[Ch
                 'have been the only one. Unless you know better: amr = ["mfa"], with `redress set-policy`'
             )
             yield Check("second factor", Health.WARN, says)
+    yield from _weak_sign_ins(policy)
     speaks = any(one.environments or one.ous for one in (*policy.rules, *policy.routes))
     unsaid = [one for one in accounts if speaks and one not in policy.accounts]
     if unsaid:
         says = f"the policy says nothing of {', '.join(unsaid)}: no rule or route for an environment or unit is for them"
         yield Check("accounts in the policy", Health.WARN, says)
     deciders = policy.members(name for rule in policy.rules for name in rule.approvers)
-    unseen = sorted(
-        one
-        for one in deciders
-        if not any(known.startswith("arn:") for known in policy.people[one].identities)
-    )
+    unseen = sorted(one for one in deciders if not _known_as(policy.people[one], "arn:"))
     if unseen:
         says = f"no identity in AWS is known of {', '.join(unseen)}: a change that they make is not seen to be theirs"
         yield Check("own changes", Health.WARN, says)

@@ -14,7 +14,15 @@ from chalicelib.domain.case import Case, CaseState
 from chalicelib.domain.dossier import Dossier
 from chalicelib.domain.errors import RefusedCommandError, StoreError
 from chalicelib.domain.policy import Engagement, Policy, PolicySetting, policy_in
-from chalicelib.domain.ports import DeploymentRole, Enrolment, Exemption, Freeze, ModeSetting, Owner
+from chalicelib.domain.ports import (
+    DeploymentRole,
+    Enrolment,
+    Exemption,
+    Freeze,
+    ModeSetting,
+    Owner,
+    accounts_of,
+)
 from chalicelib.domain.record import body_of, broken_at, is_about
 from chalicelib.domain.sweep import Sweep
 from chalicelib.domain.ticket import Ticket, TicketState
@@ -107,7 +115,7 @@ class Books:
     @property
     def accounts(self) -> tuple[str, ...]:
         """The home account and every enrolled one."""
-        return tuple(dict.fromkeys((self.home, *(one.account for one in self.ledger.enrolments()))))
+        return accounts_of(self.home, self.ledger.enrolments())
 
 
 @dataclass(frozen=True)

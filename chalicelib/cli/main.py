@@ -28,6 +28,7 @@ from chalicelib.cli.options import (
     well_formed,
 )
 from chalicelib.cli.outside import real
+from chalicelib.domain.plural import so_many
 
 if TYPE_CHECKING:
     from chalicelib.domain.finding import Signal
@@ -36,7 +37,10 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class Commands(TyperGroup):
-    """Our own refusals are a line on stderr and exit code 1; a defect stays the traceback that it is."""
+    """Our own refusals are a line on stderr and exit code 1; a defect stays the traceback that it is.
+
+    Whoever names an option that there is not is told all that there are, where typer would tell those that look alike.
+    """
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 -- typer's own signature
         from chalicelib.domain.errors import RedressError
@@ -45,6 +49,15 @@ class Commands(TyperGroup):
             return super().invoke(ctx)
         except RedressError as error:
             screen.fail(error)
+        except typer.TyperException as error:
+            _name_every_option(error)
+            raise
+
+
+def _name_every_option(error: Any) -> None:  # noqa: ANN401 -- typer keeps the class of this error to itself
+    if hasattr(error, "possibilities") and error.ctx:
+        params = error.ctx.command.get_params(error.ctx)
+        error.possibilities = [one.opts[0] for one in params if one.opts[0].startswith("-")]
 
 
 app = typer.Typer(
@@ -344,7 +357,9 @@ def case(ctx: typer.Context, name: CaseName, *, stage: Stage = "dev", json: Json
             [(one.seq if one.chain == found.id else "", stamp(one.at), one.type, one.says) for one in told],
         )
         screen.say(
-            f"BROKEN: {broken}" if broken else f"verified: {len(bodies)} records, unchanged and complete"
+            f"BROKEN: {broken}"
+            if broken
+            else f"verified: {so_many(len(bodies), 'record', 'records')}, unchanged and complete"
         )
     if broken:
         raise typer.Exit(1)
@@ -442,7 +457,10 @@ def tickets(
 def ticket(
     ctx: typer.Context,
     name: Annotated[
-        str, typer.Argument(help="The ticket's id, as `redress tickets` shows it.", show_default=False)
+        str,
+        typer.Argument(
+            help="The ticket's id, as `redress tickets` shows it.", show_default=False, metavar="ticket"
+        ),
     ],
     *,
     stage: Stage = "dev",
@@ -912,7 +930,7 @@ def take_up(
     api: Url = None,
     json: Json = False,
 ) -> None:
-    """Have an open case looked at and asked about, also one that stood in the baseline report. Takes a named person."""
+    """Have an open case looked at and asked about, also one that stood in the baseline report. Takes a named person, who then does not approve it."""
     from chalicelib.flow.command import TakeUp
 
     with well_formed():
@@ -1018,7 +1036,8 @@ def _write(texts: dict[Path, str], *, check: bool, again: str, json: bool) -> No
     if json:
         screen.as_json({"checked": len(texts), "written": names})
     else:
-        screen.say(f"{len(texts)} files are fresh" if not names else f"wrote {', '.join(names)}")
+        fresh = so_many(len(texts), "file is fresh", "files are fresh")
+        screen.say(f"wrote {', '.join(names)}" if names else fresh)
 
 
 Into = Annotated[Path, typer.Option("--root", help="The project's folder.", show_default=False)]

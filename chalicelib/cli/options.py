@@ -41,7 +41,8 @@ Url = Annotated[
 Reason = Annotated[str, typer.Option(help="Why; it is recorded under your name.")]
 Account = Annotated[str, typer.Option(help="The account, twelve digits.", callback=twelve_digits)]
 CaseName = Annotated[
-    str, typer.Argument(help="The case's id, as `redress cases` shows it.", show_default=False)
+    str,
+    typer.Argument(help="The case's id, as `redress cases` shows it.", show_default=False, metavar="case"),
 ]
 Days = Annotated[int, typer.Option(help="For so many days.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask me to confirm; needed with --json.")]

@@ -106,11 +106,11 @@ RECORDS = MappingProxyType(
         RecordType.BREAKER_OPENED: "Runs of a control went wrong in an account, so that it asks people there from now on.",
         RecordType.BREAKER_RESET: "A person let a control act in an account again after its breaker had opened.",
         RecordType.FREEZE_ON: "A person stopped all changes in a scope.",
-        RecordType.FREEZE_OFF: "A person lifted a freeze, or the switch was made with the first raised mode.",
+        RecordType.FREEZE_OFF: "A person lifted a freeze, or the switch was set up with the first control that was raised.",
         RecordType.CONFIG_CHANGED: "A person set the policy, had dead letters tried again, or named a deployment role or an owner.",
         RecordType.ENROLLED: "A person enrolled a member account; its events are ours from then on.",
         RecordType.TAMPER_SUSPECTED: "One of our own roles was used outside any run of ours.",
-        RecordType.ERROR: "Reserved for what no other record tells; nothing writes it.",
+        RecordType.ERROR: "A ticket did not get to a ticket system, and why: people are told, and it is tried again.",
     }
 )
 
@@ -177,6 +177,13 @@ def plain(text: object) -> str:
     return shown.replace("://", ":&#47;&#47;").replace("@", "&#64;")
 
 
+def prose(text: object) -> str:
+    """A sentence of ours as Markdown: what stands between backticks is code, the rest shows exactly as it is."""
+    spans = re.compile("`([^`]+)`")
+    quoted = iter(spans.findall(str(text)))
+    return re.sub(r"\\`\\`", lambda _: code(next(quoted)), plain(spans.sub("``", str(text))))
+
+
 def code(text: object) -> str:
     """Any text as a code span, also within a table."""
     shown = visible(str(text)).replace("|", "\\|")
@@ -200,7 +207,7 @@ def _explained(title: str, known: Iterable[Any], sentences: Mapping[Any, str]) -
     for member in members:
         if member not in sentences:
             raise ContractError(f"{title} {member!r} has no sentence in chalicelib/cli/pages.py")
-    return _table((title, "meaning"), ((code(member.value), plain(sentences[member])) for member in members))
+    return _table((title, "meaning"), ((code(member.value), prose(sentences[member])) for member in members))
 
 
 # ------------------------------------------------------------------------------------------------------------ controls
@@ -345,7 +352,7 @@ def reference_page(app: typer.Typer) -> str:
         f"line itself is wrong.\n\n{''.join(_commands(app))}"
         "\n## Modes\n\nThe most that a control may do in an account, set by a named person with `redress mode`.\n\n"
         f"{_explained('mode', Mode, MODES)}"
-        "\n## Decisions\n\nRead from the top; the first rule that holds decides. Only the last one acts.\n\n"
+        "\n## Decisions\n\nRead from the top; the first rule that holds decides. Only an approval and the last two act.\n\n"
         f"{_table(('', 'rule', 'decision', 'because'), rules)}"
         f"\n## Limits\n\nCounted over a sliding hour. Over one of them, a person is asked.\n\n"
         f"{_table(('limit', 'writes per hour', 'set by'), limits)}"
@@ -368,21 +375,23 @@ def _settings() -> Iterator[tuple[str, str, str]]:
             raise ContractError(f"setting {field.name!r} has no sentence in chalicelib/cli/pages.py")
         variable, meaning = SETTINGS[field.name]
         default = "must be set" if field.default is MISSING else code(field.default) if field.default else ""
-        yield code(variable or field.name), default, plain(meaning)
+        yield code(variable or field.name), default, prose(meaning)
 
 
 def _commands(app: typer.Typer) -> Iterator[str]:
     group: Any = typer.main.get_command(app)
     for name, command in sorted(group.commands.items()):
         arguments = [one for one in command.params if not isinstance(one, TyperOption)]
-        usage = " ".join(f"{str(one.name).upper()}{'...' if one.nargs != 1 else ''}" for one in arguments)
+        usage = " ".join(
+            f"{str(one.metavar or one.name).upper()}{'...' if one.nargs != 1 else ''}" for one in arguments
+        )
         yield (
-            f"### redress {name}\n\n{plain(command.help)}\n\n```\nredress {name} {usage}".rstrip()
+            f"### redress {name}\n\n{prose(command.help)}\n\n```\nredress {name} {usage}".rstrip()
             + "\n```\n\n"
         )
         options = [one for one in command.params if isinstance(one, TyperOption)]
         rows = [
-            (code(", ".join(one.opts)), plain(one.help or ""), "required" if one.required else _default(one))
+            (code(", ".join(one.opts)), prose(one.help or ""), "required" if one.required else _default(one))
             for one in options
         ]
         yield _table(("option", "meaning", "default"), rows) + "\n"

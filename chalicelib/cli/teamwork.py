@@ -150,7 +150,12 @@ def invite(
     ],
     *,
     who: Annotated[str, typer.Option(help="The auditor's name.")],
-    identity: Annotated[str, typer.Option(help="oidc:<issuer>#<sub>, or email:<issuer>#<address>.")],
+    identity: Annotated[
+        str,
+        typer.Option(
+            help="oidc:<issuer>#<sub>, or email:<issuer>#<address>; the issuer is its https:// address."
+        ),
+    ],
     reason: Reason,
     account: Annotated[
         list[str] | None, typer.Option(help="Only this account; repeat it. By default all.")

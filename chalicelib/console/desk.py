@@ -18,9 +18,10 @@ from chalicelib.domain.control import Control
 from chalicelib.domain.delivery import Deliveries, TicketRef
 from chalicelib.domain.dossier import Dossier
 from chalicelib.domain.figures import Figures
+from chalicelib.domain.finding import is_global
 from chalicelib.domain.limits import Limits, Spent
 from chalicelib.domain.policy import Engagement, Policy, PolicySetting, Provider, Role, name_of
-from chalicelib.domain.ports import Clock, Enrolment, Exemption, Freeze, ModeSetting
+from chalicelib.domain.ports import Clock, Enrolment, Exemption, Freeze, ModeSetting, accounts_of
 from chalicelib.domain.sweep import Sweep
 from chalicelib.domain.ticket import Ticket, TicketState
 
@@ -292,6 +293,16 @@ class Visit:
         """Whoever has that identity, by the policy's name for them where it has one."""
         return name_of(self.policy, identity)
 
+    def title(self, case: Case) -> str:
+        """What the case is about: the resource's own name, or an account's setting and where it is."""
+        target = case.target
+        if not target.whole_account:
+            return target.name
+        facts = self.policy.accounts.get(target.account)
+        where = (facts.name if facts else "") or target.account
+        region = "" if is_global(target.region) else f", {target.region}"
+        return f"{', '.join(_spelled(name) for name in case.controls)} in {where}{region}"
+
     def asked(self, name: str, most: int = 200) -> str:
         """A filter from the address, cut to what an honest one has."""
         return self.request.query.get(name, "")[:most].strip()
@@ -299,8 +310,14 @@ class Visit:
     @property
     def accounts(self) -> tuple[str, ...]:
         """The accounts that we look after and this visitor sees, home first."""
-        ours = dict.fromkeys((self.desk.home, *(one.account for one in self.desk.books.enrolments())))
+        ours = accounts_of(self.desk.home, self.desk.books.enrolments())
         return tuple(account for account in ours if self.visitor.sees(account))
+
+
+def _spelled(control: str) -> str:
+    """A control's id as people write it: its first word is what AWS calls the service."""
+    service, _, what = control.partition("-")
+    return f"{service.upper()} {what.replace('-', ' ')}".strip()
 
 
 View = Callable[[Visit], Reply]

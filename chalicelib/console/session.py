@@ -148,7 +148,7 @@ class Sessions:
     def read_cursor(self, text: str) -> JsonValue:
         """What `cursor` was given; None for anything else."""
         for key in self.keys if text.isascii() and len(text) <= LONGEST_COOKIE else ():
-            with suppress(JoseError, ValueError):
+            with suppress(JoseError, ValueError, TypeError):  # TypeError: a header of somebody else's making
                 data: JsonValue = json.loads(jwe.decrypt_compact(text, _cursor_key(key)).plaintext or b"")
                 return data
         return None

@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from http import HTTPStatus
 from types import MappingProxyType
 from typing import Protocol
@@ -32,6 +33,10 @@ SKEW_SECONDS = 300
 LONGEST_TIME = 12
 LONGEST_BODY = 200_000
 """Bytes. A payload holds the whole message that was pressed, and a message is a tenth of that."""
+
+REPLY_BEGINS_WITHIN = timedelta(seconds=1.8)
+"""After that nobody is told any more: Slack waits three seconds for the answer to a press, and a reply may take one of them.
+https://docs.slack.dev/interactivity/handling-user-interaction#acknowledgment_response"""
 
 REASONS = MappingProxyType({APPROVE: "approved by button in Slack", DENY: "denied by button in Slack"})
 OPEN_LINK = "Nothing was decided. Open the link on the card instead."
@@ -82,8 +87,9 @@ def interaction(request: Request, counter: Counter) -> Reply:
     """401 for what Slack did not sign within five minutes, 400 for what it does not send, else 200; 503 without secrets.
 
     After a 401 no table was read, and nothing was written. Slack shows nothing of our answer's body for a press, so what
-    became of it is told at the address that came with it.
+    became of it is told at the address that came with it, as long as Slack still waits for us.
     """
+    began = counter.clock.now()
     try:
         if not signed(request, counter.secrets, counter.clock):
             return _reply(HTTPStatus.UNAUTHORIZED, "not signed by Slack")
@@ -99,10 +105,11 @@ def interaction(request: Request, counter: Counter) -> Reply:
     except (_MalformedError, ValidationError):
         return _reply(HTTPStatus.BAD_REQUEST, "not one of our buttons")
     answer = _decided(said, press, request.request_id, counter)
-    with suppress(
-        DeliveryError
-    ):  # what was decided stands and is on record; the card says it when Slack can be reached
-        counter.tell(press.reply_to, answer)
+    if counter.clock.now() - began <= REPLY_BEGINS_WITHIN:
+        with suppress(
+            DeliveryError
+        ):  # what was decided stands and is on record; the card says it when Slack can be reached
+            counter.tell(press.reply_to, answer)
     return _reply(HTTPStatus.OK)
 
 
@@ -152,15 +159,12 @@ def _answered(said: Said, press: _Press, request_id: str, counter: Counter) -> s
         barred = f"the policy knows nobody as {identity}; an operator adds it with `redress set-policy`"
     who = Who(
         identity=identity,
-        known=not barred,
+        barred=barred,
         actor=Actor(type="SlackUser", arn=identity),
         request_id=request_id,
         door=Door.SLACK,
     )
-    try:
-        return counter.answer(said, who)
-    except RefusedCommandError as refused:
-        raise RefusedCommandError(barred or str(refused)) from refused
+    return counter.answer(said, who)
 
 
 def _press(body: bytes) -> _Press | None:

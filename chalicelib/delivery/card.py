@@ -14,13 +14,15 @@ from typing import Any
 from pydantic import JsonValue
 
 from chalicelib.delivery import escape
+from chalicelib.delivery.words import NEXT, OUTCOMES, UNDONE
 from chalicelib.domain.approval import Answers, Ask, Door
 from chalicelib.domain.case import Case, CaseState
 from chalicelib.domain.contract import AnyRemediation, Outcome, canonical
 from chalicelib.domain.control import CIS, Control, framework_name
 from chalicelib.domain.delivery import Storm
 from chalicelib.domain.dossier import Dossier
-from chalicelib.domain.finding import Severity, worst
+from chalicelib.domain.finding import Severity, Target, is_global, severity_of
+from chalicelib.domain.plural import so_many
 from chalicelib.domain.policy import STRICT, About, Consent, Policy, Route, able, about_of, consent, name_of
 from chalicelib.domain.record import stamp
 from chalicelib.domain.shape import mapping, sequence, string
@@ -46,17 +48,17 @@ _DOT = MappingProxyType(
 _FRAMEWORKS = ("soc2_tsc", "iso27001_2022_annex_a")
 """Whose criteria a card names, beside the newest of CIS: there is no room for all."""
 
+WHERE = "Where"
 ASKED = "Waits for approval"
 APPROVED = "⏳ Approved: it is made if it still fits"
-TAKEN_BACK = "↩ Taken back: as it was before the repair"
-_OUTCOMES = MappingProxyType(
+_MARKS = MappingProxyType(
     {
-        Outcome.ALREADY_COMPLIANT: "✅ Already as it should be: nothing was changed",
-        Outcome.DECLINED: "⚪ Declined: nothing was changed",
-        Outcome.FIXED: "✅ Fixed, and verified",
-        Outcome.CONTAINED: "🟡 Contained, not yet remediated",
-        Outcome.NOT_VERIFIED: "❌ Changed, and not verified",
-        Outcome.FAILED: "❌ Failed",
+        Outcome.ALREADY_COMPLIANT: "✅",
+        Outcome.DECLINED: "⚪",
+        Outcome.FIXED: "✅",
+        Outcome.CONTAINED: "🟡",
+        Outcome.NOT_VERIFIED: "❌",
+        Outcome.FAILED: "❌",
     }
 )
 _STATES = MappingProxyType(
@@ -123,7 +125,9 @@ def view_of(
     """
     asked = case.ask if case.ask and case.ask.seq == ask else None
     known = [controls[name] for name in (asked.controls if asked else case.controls) if name in controls]
-    severity = asked.severity if asked else worst(one.severity for one in known)
+    severity = (
+        asked.severity if asked else severity_of(case.controls, {one.id: one.severity for one in known})
+    )
     about = about_of(asked, case.target.account, case.owner) if asked else _about(case, severity)
     given = consent(policy, about, asked, answers) if asked else None
     waits = asked if given and given.state == "open" and asked and asked.open(now) else None
@@ -140,7 +144,7 @@ def view_of(
         standing=standing,
         because=because,
         facts=_facts(case, known, policy, dossier),
-        reach=_reach(waits, remediation) if waits else (),
+        reach=_reach(waits, case.target, remediation, policy) if waits else (),
         ask=waits,
         approvals=_approvals(policy, about, waits, given) if waits and given else "",
         mentions=_mentions(policy, route, now) if policy and route and severity in STRICT else (),
@@ -190,16 +194,26 @@ def card(view: CardView) -> Card:
     return Card(escape.mrkdwn(f"{heading}{waits}: {view.resource}", TEXT), blocks)
 
 
-def reply(kind: str, body: Mapping[str, JsonValue], view: CardView) -> Card | None:
-    """What the thread is told of a notice; None for what the card itself says, and for what nobody is told in a thread."""
+def reply(kind: str, body: Mapping[str, JsonValue], view: CardView, *, alone: bool = False) -> Card | None:
+    """What the thread is told of a notice; None for what the card itself says, and for what nobody is told in a thread.
+
+    With `alone` there is no card above it, and it says itself of which resource and case it is.
+    """
     said = _said(kind, body, view)
     if said is None:
         return None
     label, lines = said
-    shown = [escape.plain(line, VALUE) for line in lines if line]
+    where = (view.resource, *(value for name, value in view.facts if name == WHERE)) if alone else ()
+    shown = [escape.plain(line, VALUE) for line in (*lines, *where) if line]
     blocks = [_section(_literal("\n".join((label, *shown))))]
     if kind in {"ask_reminded", "break_glass", "breaker_opened", "tamper_suspected"} and view.mentions:
         blocks.append(_section(_mrkdwn(" ".join(view.mentions))))
+    if alone:
+        blocks.append(
+            {"type": "actions", "elements": [_link("review", "Open the case", view.url)]}
+            if view.url
+            else {"type": "context", "elements": [_mrkdwn(f"`redress case {view.case}` shows all")]}
+        )
     return Card(escape.mrkdwn(" · ".join((label, *shown)), TEXT), blocks)
 
 
@@ -207,12 +221,13 @@ def digest_card(storm: Storm, title: str, waiting: int, url: str) -> Card:
     """The one message in the place of many cards: how many more there are, how many still wait, and where they are listed."""
     if not storm.asks:
         lines = (
-            f"{storm.more} more cases in account {storm.account}.",
+            f"{so_many(storm.more, 'more case', 'more cases')} in account {storm.account}.",
             "Nobody was asked about them: the log has what became of each.",
         )
         return sheet(f"🌩 {storm.more} more: {title}", lines, url, "Look at the log")
+    asks, wait = so_many(storm.more, "more ask", "more asks"), so_many(waiting, "still waits", "still wait")
     lines = (
-        f"{storm.more} more asks in account {storm.account}; {waiting} still wait for an answer.",
+        f"{asks} in account {storm.account}; {wait} for an answer.",
         "Each is decided on its own: none of them is approved here.",
     )
     return sheet(f"🌩 {storm.more} more: Fails: {title}", lines, url, "List them")
@@ -260,7 +275,7 @@ def _standing(
     if seq and case.asks > seq:
         label = "⚪ Over: see the newest card"
     elif case.outcome and case.state not in {CaseState.RUNNING, CaseState.WAITING}:
-        label = _OUTCOMES[case.outcome]
+        label = f"{_MARKS[case.outcome]} {OUTCOMES[case.outcome]}"
     else:
         label = _STATES[case.state]
     return label, case.reason
@@ -274,12 +289,10 @@ def _facts(
     case: Case, known: Iterable[Control], policy: Policy | None, dossier: Dossier | None
 ) -> tuple[tuple[str, str], ...]:
     """What and where, since whom, whose, and by which criteria."""
-    facts = policy.accounts.get(case.target.account) if policy else None
-    named = f"{facts.name} ({case.target.account})" if facts and facts.name else case.target.account
     cause = case.shown_cause
     criteria = [line for control in known for line in _criteria(control)]
     rows = [
-        ("Where", f"{named} · {case.target.region}"),
+        (WHERE, f"{_account(case.target, policy)} · {case.target.region}"),
         ("Owner", case.owner or "nobody is named"),
     ]
     if cause:
@@ -300,10 +313,26 @@ def _criteria(control: Control) -> Iterable[str]:
             yield f"{framework_name(key)} {', '.join(control.frameworks[key])}"
 
 
-def _reach(ask: Ask, remediation: AnyRemediation | None) -> tuple[tuple[str, str], ...]:
+def reach_of(ask: Ask, target: Target, policy: Policy | None) -> str:
+    """How many calls the plan makes, and on what: one resource, or all that is in an account. The console says the same."""
+    calls = so_many(len(ask.plan.calls), "call", "calls")
+    if not target.whole_account:
+        return f"{calls} on this resource alone"
+    region = "" if is_global(target.region) else f", {target.region}"
+    return f"{calls} for all of account {_account(target, policy)}{region}"
+
+
+def _account(target: Target, policy: Policy | None) -> str:
+    """The target's account, by name where the policy has one."""
+    facts = policy.accounts.get(target.account) if policy else None
+    return f"{facts.name} ({target.account})" if facts and facts.name else target.account
+
+
+def _reach(
+    ask: Ask, target: Target, remediation: AnyRemediation | None, policy: Policy | None
+) -> tuple[tuple[str, str], ...]:
     """How far it reaches, whether it can be taken back, and what it costs."""
-    count, cost = len(ask.plan.calls), ask.plan.monthly_cost
-    calls = f"{count} call{'' if count == 1 else 's'} on this resource alone"
+    calls, cost = reach_of(ask, target, policy), ask.plan.monthly_cost
     if remediation is None:
         risk, undo = "risk unknown", "unknown"
     elif ask.undo:
@@ -383,11 +412,11 @@ def _said(kind: str, body: Mapping[str, JsonValue], view: CardView) -> tuple[str
         "break_glass": ("🚨 Break-glass: approved by one person alone", (by, reason)),
         "breaker_opened": (
             "🧯 The control asks people again: its runs went wrong",
-            (reason, "Find out why, then `redress reset-breaker`."),
+            (reason, NEXT["breaker_opened"]),
         ),
         "tamper_suspected": (
             "🚨 Somebody uses a role of ours",
-            (string(body, "event"), string(body, "session"), "Freeze first, then look: `redress freeze`."),
+            (string(body, "event"), string(body, "session"), NEXT["tamper_suspected"]),
         ),
         "case_news": ("🗒 News", (string(body, "says"),)),
     }
@@ -398,18 +427,22 @@ def _ran(
     happened: str, result: str, body: Mapping[str, JsonValue], view: CardView
 ) -> tuple[str, tuple[str, ...]] | None:
     reason, by = string(body, "reason"), _named(body, "approved_by", view)
-    undo = "Undo: " if happened == "undo" else ""
+    undo = happened == "undo"
     approved = f"approved by {by}" if by else ""
     if result == "started":
-        return f"⏳ {undo}Is being carried out", (approved, reason)
+        return f"⏳ {'Undo: ' if undo else ''}Is being carried out", (approved, reason)
     if result == "refused":
         return "⚪ The undo was not begun: nothing was changed", (reason,)
     if result not in {*Outcome}:
         return None
     outcome = Outcome(result)
-    label = TAKEN_BACK if undo and outcome is Outcome.FIXED else f"{undo}{_OUTCOMES[outcome]}"
+    mark = "↩" if undo and outcome is Outcome.FIXED else _MARKS[outcome]
     changed = outcome in {Outcome.FIXED, Outcome.CONTAINED}
-    return label, (*(_made(body) if changed else ()), approved, reason)
+    return f"{mark} {(UNDONE if undo else OUTCOMES)[outcome]}", (
+        *(_made(body) if changed else ()),
+        approved,
+        reason,
+    )
 
 
 def _made(body: Mapping[str, JsonValue]) -> Iterator[str]:
@@ -435,13 +468,13 @@ def _links(view: CardView) -> list[Block]:
     found: list[Block] = []
     if view.url:
         found += [
-            _link("review", "Review & decide", f"{view.url}#decide", primary=True),
-            _link("snooze", "Snooze…", f"{view.url}#snooze"),
-            _link("ticket", "Open ticket…", f"{view.url}#ticket"),
+            _link("review", "Review & decide", f"{view.url}?open=decide", primary=True),
+            _link("snooze", "Snooze…", f"{view.url}?open=snooze"),
+            _link("ticket", "Open ticket…", f"{view.url}?open=ticket"),
         ]
     if view.buttons:
         value = canonical({"case": view.case, "ask": ask.seq, "plan_hash": ask.plan_hash})
-        changes = f"{len(ask.plan.calls)} call(s) on {view.resource}"
+        changes = f"{so_many(len(ask.plan.calls), 'call', 'calls')} on {view.resource}"
         found += [
             _decides(APPROVE, "Approve", value, f"This lets it be done: {changes}"),
             _decides(DENY, "Deny", value, f"Nothing is changed, and this is not asked again: {changes}"),

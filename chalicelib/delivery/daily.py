@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from itertools import islice
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from chalicelib.delivery import routes
 from chalicelib.delivery.card import Card, sheet
@@ -18,12 +18,16 @@ from chalicelib.delivery.mails import LONGEST_LINE, Written, link, subject
 from chalicelib.domain.breaker import Breaker
 from chalicelib.domain.case import Case, CaseState
 from chalicelib.domain.delivery import Deliveries, Destination, Told
+from chalicelib.domain.errors import UnreadableError
 from chalicelib.domain.figures import Day, Figures, counted
+from chalicelib.domain.plural import so_many
 from chalicelib.domain.policy import DIGEST_HOUR, Policy
-from chalicelib.domain.ports import Enrolment, Exemption, Freeze
+from chalicelib.domain.ports import Enrolment, Exemption, Freeze, accounts_of
 from chalicelib.domain.record import RecordType
 from chalicelib.domain.ticket import Ticket, TicketState
 from chalicelib.flow import breaker
+
+T = TypeVar("T")
 
 KIND = "digest"
 PERIOD = timedelta(days=1)
@@ -32,7 +36,7 @@ MOST = 5
 """How many of a kind are named; of the others it is told how many they are."""
 
 MOST_WAITING = 500
-"""How many waiting cases are looked at."""
+"""How many waiting cases are looked at: those that moved least lately."""
 
 MOST_UNTOLD = 10_000
 """Of how many cases it is counted what they have not told yet."""
@@ -56,8 +60,8 @@ class Books(Protocol):
         """The account's records of that time."""
         ...
 
-    def cases(self, state: CaseState) -> Iterator[Case]:
-        """The cases in that state."""
+    def cases(self, state: CaseState, *, oldest_first: bool) -> Iterator[Case]:
+        """The cases in that state in the order in which they moved; UnreadableError for those that cannot be read, when all the others have been handed out."""
         ...
 
     def freezes(self) -> Sequence[Freeze]:
@@ -77,7 +81,7 @@ class Books(Protocol):
         ...
 
     def tickets(self, state: TicketState) -> Iterator[Ticket]:
-        """Our tickets in that state."""
+        """Our tickets in that state, likewise."""
         ...
 
     def figures(self) -> Figures | None:
@@ -98,6 +102,8 @@ class Facts:
     tripped: tuple[Breaker, ...]
     ending: tuple[Exemption, ...]
     untold: tuple[Deliveries, ...]
+    unread: tuple[str, ...] = ()
+    """Why some of it cannot be read, and how many they are."""
 
 
 def name_of(day: date) -> str:
@@ -119,18 +125,22 @@ def destinations(policy: Policy | None) -> tuple[Destination, ...]:
 def facts_of(books: Books, told: Told, home: str, until: datetime) -> Facts:
     """The facts of the day before `until`, of the home account and every member."""
     since = until - PERIOD
-    accounts = dict.fromkeys([home, *(one.account for one in books.enrolments())])
+    accounts = accounts_of(home, books.enrolments())
     found = [json.loads(one.body) for account in accounts for one in books.records(account, since, until)]
     # The books begin with `since` itself, which belongs to the day before.
     bodies = [body for body in found if datetime.fromisoformat(body["recorded_at"]) > since]
     figures = counted(Figures(counted_from=since, counted_until=since), bodies, until, {})
+    unread: list[UnreadableError] = []
     return Facts(
         until=until,
         counts={name: _sum(figures.days, name) for name in COUNTS},
         opened=_sum(figures.days, "tickets"),
         closed=sum(1 for body in bodies if body["type"] == RecordType.TICKET_CLOSED),
         waiting=tuple(
-            sorted(islice(books.cases(CaseState.WAITING), MOST_WAITING), key=lambda case: case.updated_at)
+            sorted(
+                islice(readable(books.cases(CaseState.WAITING, oldest_first=True), unread), MOST_WAITING),
+                key=_since,
+            )
         ),
         frozen=tuple(one for one in books.freezes() if one.frozen),
         tripped=tuple(one for one in books.breakers() if one.is_open),
@@ -140,8 +150,18 @@ def facts_of(books: Books, told: Told, home: str, until: datetime) -> Facts:
                 key=lambda one: one.expires_at,
             )
         ),
-        untold=told.waiting(until + PERIOD, MOST_UNTOLD),  # what was tried in vain is due again after the day
+        # What was tried in vain is due again after the day.
+        untold=tuple(readable(told.waiting(until + PERIOD, MOST_UNTOLD), unread)),
+        unread=tuple(map(str, unread)),
     )
+
+
+def readable(found: Iterable[T], unread: list[UnreadableError]) -> Iterator[T]:
+    """What was found, as far as it can be read. The error that comes when all of it has been handed out is kept in `unread`."""
+    try:
+        yield from found
+    except UnreadableError as error:
+        unread.append(error)
 
 
 def lines(facts: Facts) -> Iterator[str]:
@@ -152,12 +172,13 @@ def lines(facts: Facts) -> Iterator[str]:
     yield from _some(
         "Waits for an answer",
         [
-            f"{case.target.resource} ({case.target.account}), for {_long(facts.until - case.updated_at)}"
+            f"{case.target.resource} ({case.target.account}), for {_long(facts.until - _since(case))}"
             for case in facts.waiting
         ],
+        cut=_cut(facts),
     )
     yield from _some("Frozen", [f"{one.scope}, by {one.by}: {one.reason}" for one in facts.frozen])
-    yield from _some("Asks again", [breaker.said(one) for one in facts.tripped])
+    yield from _some("Asks instead of acting", [breaker.said(one) for one in facts.tripped])
     yield from _some(
         "Exemption ends within a week",
         [f"{one.resource} ({one.control}), {one.expires_at:%Y-%m-%d}, {one.owner}" for one in facts.ending],
@@ -171,6 +192,7 @@ def lines(facts: Facts) -> Iterator[str]:
             if line.state == "waiting" and line.at < facts.until
         ],
     )
+    yield from (f"Left out: {one}" for one in facts.unread)
 
 
 def card_of(facts: Facts, policy: Policy | None) -> Card:
@@ -186,16 +208,27 @@ def mail_of(facts: Facts, policy: Policy | None) -> Written:
 
 
 def _heading(facts: Facts) -> str:
-    return f"Daily digest of {facts.until:%Y-%m-%d}: {len(facts.waiting)} wait for an answer"
+    waits = so_many(len(facts.waiting), "waits", "or more wait" if _cut(facts) else "wait")
+    return f"Daily digest of {facts.until:%Y-%m-%d}: {waits} for an answer"
 
 
-def _some(label: str, found: Sequence[str]) -> Iterator[str]:
-    """The first few, each under the label, and how many more there are; one line where there are none."""
+def _cut(facts: Facts) -> bool:
+    """True when more may wait than were looked at."""
+    return len(facts.waiting) == MOST_WAITING
+
+
+def _since(case: Case) -> datetime:
+    """Since when it waits: reminders and comments move a case, and not this."""
+    return case.ask.asked_at if case.ask else case.updated_at
+
+
+def _some(label: str, found: Sequence[str], *, cut: bool = False) -> Iterator[str]:
+    """The first few, each under the label, and how many more there are, or at least; one line where there are none."""
     if not found:
         yield f"{label}: none"
     yield from (f"{label}: {one}" for one in found[:MOST])
     if len(found) > MOST:
-        yield f"{label}: and {len(found) - MOST} more"
+        yield f"{label}: and {'at least ' if cut else ''}{len(found) - MOST} more"
 
 
 def _sum(days: Iterable[Day], name: str) -> int:

@@ -14,7 +14,7 @@ from pydantic import JsonValue
 
 from chalicelib.delivery.escape import NOTHING, UNSEEN, markdown, plain
 from chalicelib.domain.shape import mapping, text
-from chalicelib.domain.ticket import LONGEST_TITLE, Ticket
+from chalicelib.domain.ticket import LONGEST_TITLE, PAGE, Ticket
 
 LONGEST_SAID = 1000
 """Characters of one paragraph or item."""
@@ -31,9 +31,6 @@ CHANGED = f"Signs that cannot be shown stand as {UNSEEN}: do not paste what foll
 
 Piece = TypeVar("Piece")
 
-_PASSING = frozenset({"told_by", "told_at", "actor", "records", "plan_hash"})
-"""Evidence that is another with every event although nothing is: no reason to write to people again."""
-
 _CODE_TAG = re.compile(r"\[(?=\s*/?\s*code\s*\])", re.IGNORECASE)
 _TICKS = re.compile(r"`+")
 
@@ -44,14 +41,6 @@ class Part(NamedTuple):
     kind: Literal["text", "heading", "item", "code", "link"]
     said: str
     name: str = ""
-
-
-def digest_of(ticket: Ticket) -> str:
-    """The digest of what people read in the ticket: it changes when there is something new to say, not with each event."""
-    shown = ticket.model_dump(mode="json", exclude={"updated_at", "opened_at", "case", "evidence"})
-    kept = {name: value for name, value in ticket.evidence.items() if name not in _PASSING}
-    whole = json.dumps([shown, kept], sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(whole.encode()).hexdigest()
 
 
 def title_of(ticket: Ticket, most: int = LONGEST_TITLE) -> str:
@@ -73,7 +62,7 @@ def closed(ticket: Ticket) -> tuple[Part, ...]:
     """Why it is closed, by what was seen, and where that is on record."""
     return (
         Part("text", ticket.closed_because or "Closed by an assessment that found the target compliant."),
-        Part("item", ticket.case, "Case"),
+        *_case(ticket),
         Part("item", str(ticket.evidence.get("records", "")), "On record in"),
         Part("item", ticket.updated_at.isoformat(), "Seen at"),
     )
@@ -91,7 +80,7 @@ def _whole(ticket: Ticket) -> Iterable[Part]:
     yield Part("item", ticket.severity.value, "Severity")
     yield Part("item", ", ".join(ticket.controls), "Controls")
     yield Part("item", ticket.owner or "nobody is named", "Owner")
-    yield Part("item", ticket.case, "Case")
+    yield from _case(ticket)
     if ticket.steps:
         yield Part("heading", "What to do")
     for step in ticket.steps:
@@ -105,10 +94,16 @@ def _whole(ticket: Ticket) -> Iterable[Part]:
         yield Part("heading", "In Terraform, so that it stays")
         yield from _code(ticket.as_code)
     yield Part("heading", "Evidence")
-    rest = {name: value for name, value in ticket.evidence.items() if name != RECURRENCE}
+    rest = {name: value for name, value in ticket.evidence.items() if name not in {RECURRENCE, PAGE}}
     # ASCII, so that no sign in a name is lost or turns the rest around.
     yield Part("code", json.dumps(rest, indent=2, sort_keys=True))
     yield Part("text", "Redress closes this ticket when it has seen that the target is compliant.")
+
+
+def _case(ticket: Ticket) -> Iterable[Part]:
+    yield Part("item", ticket.case, "Case")
+    if page := text(ticket.evidence.get(PAGE)):
+        yield Part("link", page)
 
 
 def _code(said: str) -> Iterable[Part]:
@@ -199,7 +194,7 @@ def event(
 
     The ticket's texts stand as they are: whoever shows them escapes them.
     """
-    name = hashlib.sha256("\x1f".join((key, what, digest_of(ticket))).encode()).hexdigest()
+    name = hashlib.sha256(f"{key}\x1f{what}\x1f{ticket.shown}".encode()).hexdigest()
     return {
         "schema": SCHEMA,
         "id": name,

@@ -10,13 +10,17 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from chalicelib.delivery.card import CardView
 from chalicelib.delivery.escape import plain
+from chalicelib.delivery.words import NEXT, OUTCOMES, UNDONE
 from chalicelib.domain.case import Case
+from chalicelib.domain.contract import Outcome
 from chalicelib.domain.control import Control, framework_name
 from chalicelib.domain.delivery import Storm
+from chalicelib.domain.plural import so_many
 from chalicelib.domain.policy import Policy, Role
 from chalicelib.domain.ports import Notice
-from chalicelib.domain.record import RecordType, body_of
+from chalicelib.domain.record import RecordType, body_of, stamp
 from chalicelib.domain.shape import is_mapping, is_sequence, mapping, sequence
 
 LONGEST_SUBJECT = 99
@@ -28,6 +32,9 @@ MOST_LINES = 20
 MOST_CODE_LINES = 200
 MOST_PEOPLE = 5
 
+ASKS = frozenset({"ask", "ask_reminded"})
+"""The notices of which people are to decide something."""
+
 SAYS: Mapping[str, str] = MappingProxyType(
     {
         "ask": "Approval wanted",
@@ -38,19 +45,9 @@ SAYS: Mapping[str, str] = MappingProxyType(
         "ask_expired": "Nobody decided in time, nothing was changed",
         "ask_over": "An ask is over, nothing was changed",
         "ask_stale": "The plan no longer fits, nothing was changed",
-        "run_already_compliant": "Nothing was left to do",
-        "run_declined": "Left alone",
-        "run_fixed": "Repaired",
-        "run_contained": "Contained, not yet repaired",
-        "run_not_verified": "Changed, and it does not hold",
-        "run_failed": "The repair failed",
-        "undo_already_compliant": "There was nothing to take back",
-        "undo_declined": "Not taken back",
-        "undo_fixed": "Taken back",
-        "undo_contained": "Taken back in part",
-        "undo_not_verified": "Taken back, and it does not hold",
-        "undo_failed": "Taking it back failed",
-        "undo_refused": "Not taken back",
+        **{f"run_{outcome.value}": says for outcome, says in OUTCOMES.items()},
+        **{f"undo_{outcome.value}": says for outcome, says in UNDONE.items()},
+        "undo_refused": UNDONE[Outcome.DECLINED],
         "ticket_open": "Ticket opened",
         "ticket_closed": "Ticket closed",
         "case_news": "News of a case",
@@ -104,11 +101,16 @@ def link(policy: Policy | None, path: str) -> str:
     return f"{policy.console_url}{path}" if policy and policy.console_url else ""
 
 
-def to_people(notice: Notice, case: Case | None, policy: Policy | None) -> Written | None:
-    """What happened, where, and where to look. None for an ask that is over: whoever decided it has told of it."""
+def to_people(
+    notice: Notice, case: Case | None, policy: Policy | None, view: CardView | None = None
+) -> Written | None:
+    """What happened, where, and where to look; of an ask all that its card shows, which `view` is.
+
+    None for an ask that is over: whoever decided it has told of it.
+    """
     body = notice.body
     waits = case.ask if case else None
-    if notice.kind in {"ask", "ask_reminded"} and (waits is None or waits.seq != body.get("ask")):
+    if notice.kind in ASKS and (waits is None or waits.seq != body.get("ask")):
         return None
     says = says_of(notice)
     lines = [
@@ -117,16 +119,32 @@ def to_people(notice: Notice, case: Case | None, policy: Policy | None) -> Writt
         *_named("Resource", body.get("resource")),
         *_named("Account", body.get("account")),
         *_named("Control", ", ".join(str(one) for one in sequence(body.get("controls")))),
-        *_named("Why", body.get("reason")),
+        *_named("Result" if notice.kind.startswith(("run_", "undo_")) else "Why", body.get("reason")),
         *_named("News", body.get("says")),
         *_named("By", body.get("by") or body.get("approved_by")),
+        *_named("Event", body.get("event")),
+        *(_named("Session", body.get("session")) if body.get("event") else ()),
         *_named("Owner", body.get("owner")),
         *(_named("Until", body.get("expires_at")) if waits else ()),
+        *(_asked(view) if view else ()),
         *(plain(line, LONGEST_LINE) for line in report_of(notice)),
+        *(["", NEXT[notice.kind]] if notice.kind in NEXT else []),
         "",
         *_where(case.id if case else "", policy),
     ]
     return Written(subject(says, _text(body.get("resource"))), "\n".join(lines))
+
+
+def _asked(view: CardView) -> Iterator[str]:
+    """How bad it is, since whom, what would be done, how far it reaches, and who may let it be done."""
+    yield from _named("Severity", view.severity.value)
+    yield from ("", "What would change")
+    yield from _listed(
+        (call.why for call in view.ask.plan.calls) if view.ask else (), "nothing: by hand alone"
+    )
+    yield ""
+    rows = (*view.facts, *view.reach, ("Who approves", view.approvals))
+    yield from (f"{name}: {plain(text, LONGEST_LINE)}" for name, text in rows)
 
 
 def says_of(notice: Notice) -> str:
@@ -142,8 +160,9 @@ def report_of(notice: Notice) -> Iterator[str]:
 
 def of_storm(storm: Storm, page: str, why: str) -> Written:
     """What a channel's digest would say, when the channel cannot be reached."""
-    waits = f"{storm.more - storm.settled} wait for an answer"
-    says, command = (waits, "waiting") if storm.asks else (f"{storm.more} cases more", "log")
+    waits = so_many(storm.more - storm.settled, "waits for an answer", "wait for an answer")
+    cases = so_many(storm.more, "case more", "cases more")
+    says, command = (waits, "waiting") if storm.asks else (cases, "log")
     lines = [
         f"{says}, and their channel cannot be told.",
         "",
@@ -154,6 +173,22 @@ def of_storm(storm: Storm, page: str, why: str) -> Written:
         f"Look: {page}" if page else f"Look: redress {command}",
     ]
     return Written(subject(says, storm.control), "\n".join(lines))
+
+
+def of_unread(notice: Notice, why: str) -> Written:
+    """That there is something to tell which cannot be told, when what it is made from cannot be read or written."""
+    says = "Something could not be told"
+    lines = [
+        f"{says}: what it is made from cannot be read or written.",
+        "",
+        *_named("What", says_of(notice)),
+        *_named("Case", notice.case),
+        *_named("Why", why),
+        "",
+        *_where(notice.case, None),
+        'What to do: docs/operating.md, "When somebody was not told"',
+    ]
+    return Written(subject(says, notice.case or notice.kind), "\n".join(lines))
 
 
 def to_owner(
@@ -177,6 +212,7 @@ def to_owner(
         *_named("Resource", case.target.resource),
         *_named("Account", case.target.account),
         *_named("Region", case.target.region),
+        *_since(case),
         *_named("Result", body.get("reason")),
         "",
         "What was done",
@@ -203,7 +239,10 @@ def to_owner(
             else []
         )
     if not undo:
-        lines += ["", "To take it back", f'  redress undo {case.id} --reason "why" --days 7']
+        page = link(policy, f"/cases/{case.id}?open=undo")
+        lines += ["", "To take it back, an operator of Redress asks for it, and somebody else approves"]
+        lines += [f"  {page}"] if page else []
+        lines += [f'  redress undo {case.id} --reason "why" --days 7']
     lines += [
         "",
         *_where(case.id, policy),
@@ -212,6 +251,13 @@ def to_owner(
         *_listed(_people(policy), "whoever runs Redress here"),
     ]
     return Written(subject(f"{says} (yours)", case.target.resource), "\n".join(lines))
+
+
+def _since(case: Case) -> Iterator[str]:
+    """Who made what was repaired, or how we came by it, and when."""
+    if case.shown_cause:
+        said, who = case.shown_cause.source
+        yield f"{said}: {plain(who, LONGEST_LINE)}, {stamp(case.shown_cause.at)}"
 
 
 def subject(says: str, what: str) -> str:

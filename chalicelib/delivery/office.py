@@ -11,10 +11,10 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import islice
+from itertools import groupby, islice
 from typing import Protocol
 
 from pydantic import ValidationError
@@ -48,17 +48,19 @@ from chalicelib.domain.errors import (
     DeliveryError,
     LaterError,
     MessageGoneError,
+    OversizeError,
     RejectedError,
     StoreError,
     UnreachableError,
+    UnreadableError,
 )
 from chalicelib.domain.figures import SETTLES, Figures, counted
 from chalicelib.domain.finding import Severity
 from chalicelib.domain.policy import Integration, Policy, PolicySetting, policy_in
-from chalicelib.domain.ports import Clock, Notice
+from chalicelib.domain.ports import Clock, Notice, accounts_of
 from chalicelib.domain.record import stamp
 from chalicelib.domain.shape import mapping
-from chalicelib.domain.ticket import Ticket, TicketState
+from chalicelib.domain.ticket import PAGE, Ticket, TicketState
 from chalicelib.flow import errand, notify
 
 PACE = 1.0
@@ -83,14 +85,23 @@ MOST_LOST = 3
 """So many messages may stand there because the answers to them were lost. Then it is told elsewhere, and no more there."""
 
 GIVE_UP_AFTER = timedelta(days=3)
-"""For so long it is tried to reach a destination, and as long as an ask of the case is open."""
+"""For so long it is tried to reach a destination, and as long as an ask of the case, or the ticket that is brought, is open."""
+
+CLOSING_GIVEN_UP_AFTER = timedelta(days=30)
+"""For so long it is tried to close a ticket in somebody's system."""
+
+LONGEST_PAUSE = timedelta(hours=23)
+"""A ticket's system is tried again after as long as it has been tried already, and once a day at least."""
 
 MOST_REPLIES, MOST_POSTS, MOST_WAITING = 100, 30, 10
 """What is remembered of a case, the newest of it: replies to a message, messages, and what waits of one kind for one
 destination. All of it stays below what an item may hold, whoever comments how often."""
 
+POLLED = "poll"
+"""Under this name and the day it is remembered that the systems were asked about our open tickets."""
+
 MOST_POLLED = 1000
-"""How many open tickets are asked about in a day; a webhook tells of the others."""
+"""How many open tickets a sweep asks about. The next one goes on behind them, until all have been asked about that day."""
 
 SETTLED, WAITS = "settled", "waits"
 """What is shown of a case that stands behind a digest."""
@@ -124,6 +135,14 @@ class Desk(Protocol):
         ...
 
 
+class _EarlyError(Exception):
+    """It is told when people are asked: its card would ask them before."""
+
+    def __init__(self, until: datetime) -> None:
+        super().__init__(f"people are asked in business hours, from {stamp(until)} on: it is told after that")
+        self.until = until
+
+
 class _Page:
     """What has been told of one case, as it grows while one delivery is made."""
 
@@ -131,7 +150,7 @@ class _Page:
         self._told = told
         self.now = told.deliveries(name) or Deliveries(case=name)
 
-    def keep(self, *others: Storm, lines: Iterable[Line] = (), post: Post | None = None) -> None:
+    def keep(self, *others: Storm | Notice, lines: Iterable[Line] = (), post: Post | None = None) -> None:
         """Note these lines and this post, and store all with the `others`.
 
         A destination has the line of what it was told last, and one for each notice that is still on its way there. Where
@@ -198,28 +217,28 @@ class _Voice:
         self.refused = ""
         self.lost = False
 
-    def say(self, channel: str, shows: Card, thread: str | None = None) -> str:
+    def say(self, channel: str, shows: Card, thread: str | None = None, case: str = "") -> str:
         """A new message, or a reply; its timestamp."""
         self.rest()
         self._spoke = True
         try:
             try:
-                return self._chat.post(channel, shows.text, shows.blocks, thread)
+                return self._chat.post(channel, shows.text, shows.blocks, thread, case)
             except RejectedError as error:
                 self._refused(error)
-                return self._chat.post(channel, shows.text, [], thread)
+                return self._chat.post(channel, shows.text, [], thread, case)
         except AmbiguousError:
             self.lost = True
             raise
 
-    def show(self, channel: str, ts: str, shows: Card) -> str:
+    def show(self, channel: str, ts: str, shows: Card, case: str = "") -> str:
         """The message `ts` shows this now, or a new one where there is none, or none that can be changed; which it is."""
         if not ts:
-            return self.say(channel, shows)
+            return self.say(channel, shows, case=case)
         try:
             self._change(channel, ts, shows)
         except MessageGoneError:
-            return self.say(channel, shows)
+            return self.say(channel, shows, case=case)
         return ts
 
     def rest(self) -> None:
@@ -259,45 +278,49 @@ class Office:
     tenant: str
     clock: Clock
 
-    def deliver(self, delivery: Delivery) -> None:
+    def deliver(self, delivery: Delivery) -> StoreError | None:
         """What the delivery is about now stands at its destination, or the case says why not.
 
         LaterError when the destination wants to be asked again; StoreError when our own tables or queues do not do their
-        part, and then the message comes back.
+        part, and then the message comes back. Where they have not for so long that it holds up nobody any more, their error
+        is returned: it was told elsewhere that there is something to tell.
         """
         voice = _Voice(self.chat, self.clock)
         try:
-            if delivery.destination == routes.UNROUTED:
-                self._route(delivery)
-            elif delivery.kind == storms.KIND:
-                self._follow(delivery, voice)
-            else:
-                self._tell(delivery, voice)
+            if delivery.kind == storms.KIND:
+                return self._digest_edited(delivery, voice)
+            return self._tell(delivery, voice)
         finally:
             voice.rest()
 
     def sweep(self) -> None:
-        """Send again what has been on its way for too long, and see to the daily digest.
+        """Send again what has been on its way for too long, see to the daily digest, ask about tickets, and count.
 
-        A page that cannot be written stops nothing else: its StoreError comes last.
+        What fails stops nothing else: its StoreError comes last. What was not done then is done by the next sweep.
         """
         now = self.clock.now()
-        waiting = self.told.waiting(now - RESENT_AFTER, MOST_RESENT)
+        parts = (self._resend, self._announce, self._poll, self._count)
+        _raise([error for part in parts if (error := _failure(part, now))])
+
+    def _resend(self, now: datetime) -> None:
+        """Send again what has been on its way for too long."""
+        unread: list[UnreadableError] = []
+        waiting = daily.readable(self.told.waiting(now - RESENT_AFTER, MOST_RESENT), unread)
         failed = [error for one in waiting if (error := self._send_again(one, now))]
-        policy = self._policy()
-        name = daily.name_of(now.date())
-        if daily.is_due(policy, now) and self.told.deliveries(name) is None:
-            lines = tuple(
-                Line(destination=where, notice=name, kind=daily.KIND, at=now, state="waiting")
-                for where in daily.destinations(policy)
-            )
-            self.told.keep(Deliveries(case=name, lines=lines, version=1))
-            for line in lines:
-                self.send(_again(name, line))
-            self._poll(policy, now)
-        self._count(now)
-        if failed:
-            raise failed[0]
+        _raise([*failed, *unread])
+
+    def _announce(self, now: datetime) -> None:
+        """The daily digest is on its way, once a day."""
+        policy, name = self._policy(), daily.name_of(now.date())
+        if not daily.is_due(policy, now) or self.told.deliveries(name):
+            return
+        lines = tuple(
+            Line(destination=where, notice=name, kind=daily.KIND, at=now, state="waiting")
+            for where in daily.destinations(policy)
+        )
+        self.told.keep(Deliveries(case=name, lines=lines, version=1))
+        for line in lines:
+            self.send(_again(name, line))
 
     def _send_again(self, one: Deliveries, now: datetime) -> StoreError | None:
         """What of it is over its turn. That is noted first, so that others have theirs before it comes again.
@@ -318,12 +341,28 @@ class Office:
             self.send(_again(one.case, line))
         return None
 
-    def _poll(self, policy: Policy | None, now: datetime) -> None:
-        """Once a day, have every system asked about our open tickets: a webhook may have been lost, or never set up."""
+    def _poll(self, now: datetime) -> None:
+        """Once a day, have every system asked about our open tickets: a webhook may have been lost, or never set up.
+
+        How far they were asked is noted at the end: what breaks on the way is begun anew by the next sweep, and a question that
+        comes twice does no harm. Tickets that cannot be read stand in no others' way, and are an error at the end.
+        """
+        policy, name = self._policy(), f"{POLLED}#{now.date().isoformat()}"
+        so_far = self.told.deliveries(name)
+        if not daily.is_due(policy, now) or (so_far and not so_far.lines):
+            return
         asked = [one for one in policy.integrations if one.system != "webhook"] if policy else []
-        for ticket in islice(self.books.tickets(TicketState.OPEN), MOST_POLLED) if asked else ():
+        unread, lost = list[UnreadableError](), list[UnreadableError]()
+        found = daily.readable(self.books.tickets(TicketState.OPEN), lost) if asked else ()
+        part: list[Ticket] = []
+        for ticket in islice(_behind(so_far.lines[0] if so_far else None, found), MOST_POLLED):
+            part.append(ticket)
             for one in asked:
-                ref = self.told.reference(ticket.id, one.name)
+                try:
+                    ref = self.told.reference(ticket.id, one.name)
+                except UnreadableError as error:
+                    unread.append(error)
+                    continue
                 if ref and tickets.lies_there(ref, one):
                     self.send(
                         Delivery(
@@ -334,15 +373,17 @@ class Office:
                             destination=Destination(kind="ticket", to=one.name),
                         )
                     )
+        lines = (_place(part[-1]),) if len(part) == MOST_POLLED else ()
+        self.told.keep(Deliveries(case=name, lines=lines, version=so_far.version + 1 if so_far else 1))
+        _raise([*unread, *lost])
 
     def _count(self, now: datetime) -> None:
         """The figures of the overview, up to what is settled by now."""
         until = now - SETTLES
         figures = self.books.figures() or Figures(counted_from=until, counted_until=until)
-        accounts = dict.fromkeys([self.home, *(one.account for one in self.books.enrolments())])
         bodies = [
             json.loads(one.body)
-            for account in accounts
+            for account in accounts_of(self.home, self.books.enrolments())
             for one in self.books.records(account, figures.counted_until, until)
         ]
         self.told.keep(counted(figures, bodies, until, self._severities()))
@@ -365,8 +406,22 @@ class Office:
 
     # -- one destination -----------------------------------------------------------------------------------------------
 
-    def _tell(self, delivery: Delivery, voice: _Voice) -> None:
-        page = _Page(self.told, delivery.case or delivery.notice)
+    def _tell(self, delivery: Delivery, voice: _Voice) -> StoreError | None:
+        """It is told, or noted why not; the error of our tables for which it was set aside."""
+        try:
+            page = _Page(self.told, delivery.case or delivery.notice)
+        except UnreadableError as error:
+            return self._unnoted(delivery, error)
+        try:
+            self._tried_at(delivery, page, voice)
+        except ConflictError:
+            raise
+        except StoreError as error:
+            return self._unread(delivery, page, error)
+        return None
+
+    def _tried_at(self, delivery: Delivery, page: _Page, voice: _Voice) -> None:
+        """It is told, or waits for its destination, and the page says which."""
         state: State
         try:
             said = self._bring(delivery, page, voice)
@@ -374,17 +429,26 @@ class Office:
             self._later(delivery, page, later, lost=voice.lost)
         except RejectedError as error:
             # A channel that takes not even a plain text has a reason that we do not know, and people may mend.
-            state = "waiting" if delivery.destination.kind == "slack" else "given_up"
+            # So it is with a ticket that is open: its system may be set up otherwise, or its project.
+            mends = delivery.destination.kind == "slack" or self._mends(delivery)
+            state = "waiting" if mends else "given_up"
             self._elsewhere(delivery, page, _line(delivery, page, state, str(error)))
         except UnreachableError as error:
             self._elsewhere(delivery, page, _line(delivery, page, "waiting", str(error)))
+        except _EarlyError as early:
+            line = _line(delivery, page, "waiting", str(early))
+            page.keep(lines=[line.model_copy(update={"due_at": early.until})])
         else:
             state = "given_up" if voice.refused else "nothing" if said else "told"
             page.keep(lines=[_line(delivery, page, state, voice.refused or said)])
 
     def _bring(self, delivery: Delivery, page: _Page, voice: _Voice) -> str:
         """Tell it, or say why there was nothing to tell."""
-        policy, where = self._policy(), delivery.destination
+        where = delivery.destination
+        if where == routes.UNROUTED:
+            self._route(delivery)
+            return ""
+        policy = self._policy()
         if delivery.kind == daily.KIND:
             self._digest(delivery, page, policy, voice)
             return ""
@@ -418,7 +482,7 @@ class Office:
             self._elsewhere(
                 delivery, page, line.model_copy(update={"state": "given_up", "said": _said(said)})
             )
-        elif line.attempts >= PATIENT and self.clock.now() - delivery.at > PATIENCE:
+        elif self._long_enough(delivery, line):
             self._elsewhere(delivery, page, line)
         else:
             wait = later.retry_after * 4 ** max(0, line.lost - 1)
@@ -426,13 +490,69 @@ class Office:
             page.keep(lines=[line.model_copy(update={"due_at": due})])
             raise LaterError(str(later), wait) from later
 
-    def _elsewhere(self, delivery: Delivery, page: _Page, line: Line) -> None:
-        """Note the line, which waits for its destination or gives it up; a channel's is told elsewhere meanwhile, once."""
+    def _unread(self, delivery: Delivery, page: _Page, error: StoreError) -> StoreError:
+        """Something of ours that it is made from cannot be read or written: that error, raised for as long as it is waited for.
+
+        The daily digest holds nobody up: whatever cannot be read of it is no part of what stands behind it.
+        """
+        line = _line(delivery, page, "waiting", str(error)).model_copy(update={"due_at": self.clock.now()})
+        long = self._long_enough(delivery, line)
+        aside = long or delivery.kind == daily.KIND
+        try:
+            if long and delivery.destination == routes.PEOPLE:
+                self._barely(delivery, page, error)
+            if aside:
+                self._elsewhere(delivery, page, line, ours=True)
+            else:
+                page.keep(lines=[line])
+        except (UnreadableError, OversizeError) as unnoted:
+            return self._unnoted(delivery, unnoted)
+        if not aside:
+            raise error
+        return error
+
+    def _barely(self, delivery: Delivery, page: _Page, error: StoreError) -> None:
+        """People hear by mail, once, that there is something to tell of the case, and why it cannot be told."""
+        notice = _bare(delivery)
+        written = mails.of_unread(notice, str(error))
+        self._tried(
+            delivery, lambda: self._post(notice, delivery.destination, routes.PEOPLE.to, written, page)
+        )
+
+    def _unnoted(self, delivery: Delivery, error: UnreadableError | OversizeError) -> StoreError:
+        """Its page itself cannot be read, or not be written: that error, raised for as long as it is waited for.
+
+        Then people hear of it by mail. Tickets and mails to owners wait behind nobody else's, and come back.
+        """
+        where = delivery.destination
+        early = isinstance(error, UnreadableError) and self.clock.now() - delivery.at <= PATIENCE
+        if early or where.kind == "ticket" or where == routes.OWNER:
+            raise error
+        notice = _bare(delivery)
+        written = mails.of_unread(notice, str(error))
+        self._tried(delivery, lambda: self.mail.send("people", written.subject, written.text, _key(notice)))
+        return error
+
+    def _long_enough(self, delivery: Delivery, line: Line) -> bool:
+        """True when it has waited at the head of its group for so long that what is behind it has its turn."""
+        return line.attempts >= PATIENT and self.clock.now() - delivery.at > PATIENCE
+
+    def _elsewhere(self, delivery: Delivery, page: _Page, line: Line, *, ours: bool = False) -> None:
+        """Note the line, which waits for its destination or gives it up; a channel's is told elsewhere meanwhile, once.
+
+        With `ours` it is our own tables that fail: another channel would wait for the same, and people get mail.
+        Of a ticket that does not get there the engine is told, once as well: for the record, and for those who follow the case.
+        """
+        ticket = self._brought(delivery)
+        if ticket:
+            self._stopped(ticket, delivery, page, line)
+            return
         now, where = self.clock.now(), delivery.destination
         on_its_way = [one.destination for one in page.now.lines if one.notice == delivery.notice]
         others: list[Destination] = []
-        if where.kind == "slack" and not line.meanwhile:
-            others = [*routes.fallbacks(self._policy(), where.to), routes.PEOPLE]
+        if where.kind in {"slack", "policy"} and not line.meanwhile:
+            channels = () if ours else routes.fallbacks(self._policy(), where.to)
+            others = [*channels, routes.PEOPLE]
         instead = next((one for one in others if one not in on_its_way), None)
         further = delivery.model_copy(update={"destination": instead}) if instead else None
         meanwhile = instead.key if instead else line.meanwhile
@@ -447,12 +567,65 @@ class Office:
         if further:
             self.send(further)
 
+    def _stopped(self, ticket: Ticket, delivery: Delivery, page: _Page, line: Line) -> None:
+        """Note that the ticket does not get there, and when that is tried again."""
+        now, name = self.clock.now(), delivery.destination.to
+        late = not ticket.is_open and now - delivery.at > CLOSING_GIVEN_UP_AFTER
+        state = "given_up" if late else line.state
+        changed = {
+            "state": state,
+            "due_at": now + min(now - delivery.at, LONGEST_PAUSE),
+            "meanwhile": routes.PEOPLE.key,
+        }
+        orders = list[Notice]()
+        on_their_way = [one for one in page.now.lines if one.state == "waiting"]
+        if not any(one.meanwhile for one in on_their_way if one.destination == line.destination):
+            order = errand.NotBrought(
+                case=delivery.case,
+                ticket=ticket.id,
+                integration=name,
+                why=line.said,
+                again=state == "waiting",
+                at=delivery.at,
+            )
+            same = f"{ticket.id}:{name}:not-brought:{stamp(delivery.at)}"
+            orders = [errand.notice(order, same, delivery.case, now)]
+        page.keep(*orders, lines=[line.model_copy(update=changed)])
+
+    def _brought(self, delivery: Delivery) -> Ticket | None:
+        """The ticket that the delivery brings, as it stands; None when it brings none, or one that cannot be read."""
+        if delivery.destination.kind != "ticket" or delivery.kind == routes.HEARD:
+            return None
+        try:
+            notice = self.desk.notice(delivery.notice)
+            return self._stands(notice) if notice else None
+        except UnreadableError:
+            return None
+
+    def _mends(self, delivery: Delivery) -> bool:
+        """Whether it brings an open ticket, and not one that is closed there and cannot be opened: that is left to people there."""
+        ticket = self._brought(delivery)
+        if ticket is None or not ticket.is_open:
+            return False
+        ref = self.told.reference(ticket.id, delivery.destination.to)
+        return ref is None or not ref.closed
+
+    def _stands(self, notice: Notice) -> Ticket:
+        """The notice's ticket as it stands: with what is new since, and closed when it has been closed meanwhile."""
+        ticket = _ticket_of(notice)
+        later = [self.desk.notice(f"{ticket.id}#{what}") for what in ("open", "news", "closed")]
+        found = [ticket, *(_ticket_of(one) for one in later if one)]
+        return max(found, key=lambda one: (not one.is_open, one.updated_at))
+
     def _too_late(self, delivery: Delivery) -> bool:
         """True when it has been tried for days, and nobody waits for an answer any more."""
         now = self.clock.now()
         if now - delivery.at <= GIVE_UP_AFTER:
             return False
-        case = self._case_of(delivery.case)
+        try:
+            case = self._case_of(delivery.case)
+        except UnreadableError:  # it may wait for an answer
+            return False
         return case is None or case.ask is None or not case.ask.open(now)
 
     def _case_of(self, name: str) -> Case | None:
@@ -473,9 +646,7 @@ class Office:
         integration = next((one for one in policy.integrations if one.name == name), None) if policy else None
         if integration is None:
             return f"the policy has no integration {name} any more"
-        ticket = _ticket_of(notice)
-        closed = self.desk.notice(f"{ticket.id}#closed") if ticket.is_open else None
-        ticket, heard = _ticket_of(closed) if closed else ticket, kind == routes.HEARD
+        ticket, heard = self._stands(notice), kind == routes.HEARD
         if heard or not ticket.is_open:
             ref = self.told.reference(ticket.id, name)
             if ref is None:
@@ -483,6 +654,8 @@ class Office:
             if heard:
                 self._look(ticket, ref, integration)
                 return ""
+        if page := mails.link(policy, f"/cases/{ticket.case}"):
+            ticket = ticket.model_copy(update={"evidence": {**ticket.evidence, PAGE: page}})
         tickets.bring(
             ticket, integration, self.system(integration), self.told, self.clock, tenant=self.tenant
         )
@@ -506,7 +679,7 @@ class Office:
         self, notice: Notice, case: Case | None, where: Destination, page: _Page, policy: Policy | None
     ) -> str:
         if where == routes.PEOPLE:
-            written = mails.to_people(notice, case, policy)
+            written = mails.to_people(notice, case, policy, self._asked(notice, case, policy))
             if written is None:
                 return "it was over before it could be told"
             self._post(notice, where, where.to, written, page)
@@ -523,6 +696,15 @@ class Office:
             return "no call was made, so that there is nothing to tell the owner"
         self._post(notice, where, f"{where.to}:{case.owner}", written, page)
         return ""
+
+    def _asked(self, notice: Notice, case: Case | None, policy: Policy | None) -> CardView | None:
+        """What a mail about an ask shows; None for other mails, and where it cannot be read: less is told then, but it is told."""
+        if case is None or case.ask is None or notice.kind not in mails.ASKS:
+            return None
+        try:
+            return self._view(case, case.ask.seq, policy)
+        except UnreadableError:
+            return None
 
     def _as_code(self, case: Case, done: mails.Ran) -> str:
         """The change in HCL; empty when the remediation is gone, or its state has another shape by now."""
@@ -556,22 +738,31 @@ class Office:
     def _case(
         self, notice: Notice, case: Case, channel: str, page: _Page, policy: Policy | None, voice: _Voice
     ) -> None:
-        """The card of the case as it stands, the reply to the notice, and the same card wherever else it stands."""
+        """The card of the case as it stands, the reply to the notice, and the same card wherever else it stands.
+
+        Before people are asked there is no card that would ask them: an alarm stands alone, and everything else waits.
+        """
         ask = _ask_of(notice, case)
         view = self._view(case, ask, policy)
         shows, waits = card(view), view.ask is not None
-        post = page.post(channel, ask) or self._joined(notice, case, ask, channel, page, waits=waits)
-        if post and post.storm:
-            post = self._behind(post, page, policy, voice, waits=waits)
-        elif post is None or post.shown != _shown(shows):
-            post = _put(post or Post(channel=channel, ask=ask, ts="", shown=""), shows, page, voice)
-        said, key = reply(notice.kind, notice.body, view), _key(notice)
+        post = page.post(channel, ask)
+        if view.ask and not view.ask.sent and not _visible(post):
+            if notice.kind not in routes.ALARMS:
+                raise _EarlyError(view.ask.send_at or self.clock.now())
+            post = post or Post(channel=channel, ask=ask, ts="", shown="")
+        else:
+            post = post or self._joined(notice, case, ask, channel, page, waits=waits)
+            if post and post.storm:
+                post = self._behind(post, page, policy, voice, waits=waits)
+            elif post is None or post.shown != _shown(shows):
+                post = _put(post or Post(channel=channel, ask=ask, ts="", shown=""), shows, page, voice)
+        said, key = reply(notice.kind, notice.body, view, alone=not post.ts), _key(notice)
         if said and key not in post.replies and (notice.kind in routes.ALARMS or not post.storm):
             try:
-                voice.say(channel, said, post.ts or None)
+                voice.say(channel, said, post.ts or None, case.id)
             except MessageGoneError:  # somebody deleted the card, which has nothing new to show
                 post = _put(post.model_copy(update={"ts": ""}), shows, page, voice)
-                voice.say(channel, said, post.ts)
+                voice.say(channel, said, post.ts, case.id)
             page.keep(post=post.model_copy(update={"replies": (*post.replies, key)}))
         if _takes_back(notice):
             self._earlier(case, ask, channel, page, policy, voice)
@@ -660,6 +851,14 @@ class Office:
                 self._edit(storm, policy, voice)
         return post
 
+    def _digest_edited(self, delivery: Delivery, voice: _Voice) -> StoreError | None:
+        """The edit that came too early is made, or given up because it cannot be read what the digest shows."""
+        try:
+            self._follow(delivery, voice)
+        except UnreadableError as error:
+            return self._unnoted(delivery, error)
+        return None
+
     def _follow(self, delivery: Delivery, voice: _Voice) -> None:
         """The edit that came too early before. Where the channel cannot be reached any more, people hear of it by mail."""
         storm, policy = self.told.storm(delivery.notice), self._policy()
@@ -746,6 +945,11 @@ def _takes_back(notice: Notice) -> bool:
     return notice.kind.startswith("undo_")
 
 
+def _visible(post: Post | None) -> bool:
+    """Whether a card stands there, or a digest in its place."""
+    return post is not None and bool(post.ts or post.storm)
+
+
 def _stands(post: Post, view: CardView) -> str:
     """What is shown of the post when it shows how the case stands."""
     if post.storm:
@@ -755,14 +959,60 @@ def _stands(post: Post, view: CardView) -> str:
 
 def _put(post: Post, shows: Card, page: _Page, voice: _Voice) -> Post:
     """The message of the post shows this now, wherever that is, and it is noted."""
-    ts = voice.show(post.channel, post.ts, shows)
+    ts = voice.show(post.channel, post.ts, shows, page.now.case)
     after = post.model_copy(update={"ts": ts, "shown": _shown(shows)})
     page.keep(post=after)
     return after
 
 
+def _bare(delivery: Delivery) -> Notice:
+    """All that is known of a notice when it is not to be read: where it is told once that it cannot be told."""
+    said = f"{delivery.notice}|unread"
+    return Notice(id=said, kind=delivery.kind, case=delivery.case, at=delivery.at, body={})
+
+
+def _failure(part: Callable[[datetime], None], now: datetime) -> StoreError | None:
+    """Why that part of the sweep was not done, or nothing."""
+    try:
+        part(now)
+    except StoreError as error:
+        return error
+    return None
+
+
+def _raise(failed: Sequence[StoreError]) -> None:
+    """What failed, all of it as one error; a race that was lost only when nothing else did, for others do what is left."""
+    found = [one for one in failed if not isinstance(one, ConflictError)] or [*failed][:1]
+    if len(found) == 1:
+        raise found[0]
+    if found:
+        raise StoreError("; ".join(map(str, found)))
+
+
 def _said(text: str) -> str:
     return plain(text, LONGEST_SAID)
+
+
+def _place(last: Ticket) -> Line:
+    """As far as tickets were asked about: those before that one, and itself."""
+    return Line(
+        destination=Destination(kind="policy", to=POLLED),
+        notice=last.id,
+        kind=POLLED,
+        at=last.updated_at,
+        state="told",
+    )
+
+
+def _behind(place: Line | None, found: Iterable[Ticket]) -> Iterator[Ticket]:
+    """The tickets behind that place, the one that moved last first.
+
+    One that moves meanwhile is before it, and was assessed: it has its turn the next day.
+    """
+    for moved, same in groupby(found, key=lambda one: one.updated_at):
+        for one in sorted(same, key=lambda one: one.id):
+            if place is None or moved < place.at or (moved == place.at and one.id > place.notice):
+                yield one
 
 
 def _again(case: str, line: Line) -> Delivery:
@@ -774,7 +1024,7 @@ def _ticket_of(notice: Notice) -> Ticket:
     try:
         return Ticket.model_validate_json(canonical(mapping(notice.body.get("ticket"))))
     except ValidationError as error:
-        raise StoreError(f"the ticket in notice {notice.id} cannot be read: {error}") from error
+        raise UnreadableError(f"the ticket in notice {notice.id} cannot be read: {error}") from error
 
 
 def _key(notice: Notice) -> str:

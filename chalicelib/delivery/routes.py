@@ -6,7 +6,7 @@ from pydantic import ValidationError
 
 from chalicelib.domain.contract import Outcome
 from chalicelib.domain.delivery import Destination
-from chalicelib.domain.finding import Severity, worst
+from chalicelib.domain.finding import Severity, severity_of
 from chalicelib.domain.policy import STRICT, About, Policy, Route
 from chalicelib.domain.ports import Notice
 from chalicelib.domain.shape import sequence
@@ -24,6 +24,9 @@ ALARMS = frozenset({"tamper_suspected", "break_glass", "breaker_opened"})
 CLOSED = "ticket_closed"
 TICKETS = frozenset({"ticket_open", CLOSED})
 
+NEWS = "ticket_news"
+"""There is something new in a ticket: whoever keeps it elsewhere writes it there, and nobody else is told."""
+
 HEARD = "ticket_heard"
 """Something was done to a ticket elsewhere: a question for that one system, and no news for people yet."""
 
@@ -39,14 +42,16 @@ PASSING = frozenset({"run_started", "undo_started", "ask_progress"})
 
 
 def destinations(
-    notice: Notice, policy: Policy | None, severity_of: Mapping[str, Severity]
+    notice: Notice, policy: Policy | None, severities: Mapping[str, Severity]
 ) -> tuple[Destination, ...]:
     """Where the notice is told, without repetition; nowhere for an errand, which is none of people's business."""
     if notice.kind == NOTICE:
         return ()
     if notice.kind == HEARD:
         return (Destination(kind="ticket", to=str(notice.body["integration"])),)
-    about = about_of(notice, severity_of)
+    about = about_of(notice, severities)
+    if notice.kind == NEWS:
+        return (*_systems(notice, about, policy),)
     if notice.kind in ALARMS:
         return (*_channels(policy.routes if policy else ()), PEOPLE)
     route = policy.route(about) if policy and about else None
@@ -56,28 +61,31 @@ def destinations(
         found.append(PEOPLE)
     if notice.kind in CHANGED:
         found.append(OWNER)
-    if policy and notice.kind in TICKETS:
-        # Whoever has a ticket hears that it is closed, also where its scope, its severity or its owner is another by now.
-        found += [
-            Destination(kind="ticket", to=one.name)
-            for one in policy.integrations
-            if notice.kind == CLOSED or (about and policy.fits(one, about))
-        ]
+    if notice.kind in TICKETS:
+        found += _systems(notice, about, policy)
     return tuple(found)
 
 
-def about_of(notice: Notice, severity_of: Mapping[str, Severity]) -> About | None:
+def _systems(notice: Notice, about: About | None, policy: Policy | None) -> Iterable[Destination]:
+    """Whoever has a ticket hears that it is closed, also where its scope, its severity or its owner is another by now."""
+    return (
+        Destination(kind="ticket", to=one.name)
+        for one in (policy.integrations if policy else ())
+        if notice.kind == CLOSED or (policy and about and policy.fits(one, about))
+    )
+
+
+def about_of(notice: Notice, severities: Mapping[str, Severity]) -> About | None:
     """What the notice is about, for routes to fit; None when it names no account, as the report of a sweep of old may.
 
-    The severity is the worst of its controls'. A control that the catalog does not have (any more) counts as critical:
-    whoever should hear of it does.
+    `severities` are by control.
     """
     controls = tuple(one for one in sequence(notice.body.get("controls")) if isinstance(one, str))
     owner = notice.body.get("owner")
     try:
         return About.model_validate(
             {
-                "severity": worst(severity_of.get(one, Severity.CRITICAL) for one in controls),
+                "severity": severity_of(controls, severities),
                 "account": notice.body.get("account"),
                 "controls": controls,
                 "owner": owner if isinstance(owner, str) else "",

@@ -10,7 +10,7 @@ import math
 import re
 from datetime import datetime, timedelta
 
-from chalicelib.delivery.documents import RECURRENCE, digest_of
+from chalicelib.delivery.documents import RECURRENCE
 from chalicelib.domain.delivery import Remote, TicketRef, TicketSystem, Told
 from chalicelib.domain.errors import (
     AmbiguousError,
@@ -146,12 +146,12 @@ def _made(
     except DeliveryError:
         told.keep(_next(ref, attempts=0))
         raise
-    return _stored(ref, remote, told, clock.now(), shown=digest_of(ticket))
+    return _stored(ref, remote, told, clock.now(), shown=ticket.shown)
 
 
 def _kept_up(ticket: Ticket, ref: TicketRef, system: TicketSystem, told: Told, clock: Clock) -> TicketRef:
     """Tell the remote ticket what is new. One that a person closed is opened again only by a later assessment."""
-    shown = digest_of(ticket)
+    shown = ticket.shown
     if not ticket.is_open:
         if ref.closed and ref.told == shown:
             return ref

@@ -9,8 +9,9 @@ import unicodedata
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Self
 
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, model_validator
 
 from chalicelib.domain.contract import Plan
 from chalicelib.domain.finding import Actor, Model, Severity
@@ -57,9 +58,9 @@ class Undone(Model):
 class Ask(Model):
     """The frozen plan that a person is asked about, until `expires_at`. `seq` counts the asks of the case from 1.
 
-    `requesters` are the principals who may not approve it: they made the change, or want it taken back. `again` is true
-    when it follows a plan that went stale. `notes` is what else whoever decides should know, and `as_code` the same
-    change in HCL, where code made the violation. `severity` is the worst of the controls'. People are told from `send_at` on, and
+    `requesters` are the principals who may not approve it: they made the change, asked for a look, or want it taken back.
+    `again` is true when it follows a plan that went stale. `notes` is what else whoever decides should know, and `as_code` the
+    same change in HCL, where code made the violation. `severity` is the worst of the controls'. People are told from `send_at` on, and
     reminded at `remind_at`; without them, at once and never. `owner` is who answers for the account, by an operator's word:
     never the target's own tag, which whoever changes it may choose.
     """
@@ -85,16 +86,27 @@ class Ask(Model):
     remind_at: datetime | None = None
     sent: bool = True
 
+    @model_validator(mode="after")
+    def _an_undo_says_of_what(self) -> Self:
+        if (self.kind is Kind.UNDO) != (self.undo is not None):
+            message = "an undo says of what, and nothing else does"
+            raise ValueError(message)
+        return self
+
     def open(self, now: datetime) -> bool:
         """True while an answer is taken."""
         return now < self.expires_at
 
-    def bars(self, mine: frozenset[str]) -> bool:
-        """True when whoever is called all of `mine` may not approve: had a hand in it, wants it, or would own its exemption."""
-        against = {*self.requesters}
-        if self.undo:
-            against |= {principal(self.undo.by), principal(self.undo.owner), called(self.undo.owner)}
-        return EVERYBODY in against or bool(mine & against)
+    def bars(self, mine: frozenset[str]) -> str:
+        """Why whoever is called all of `mine` may not approve, in words that follow a name or "you"; empty when they may."""
+        if self.undo and principal(self.undo.by) in mine:
+            return "wanted it taken back"
+        if self.undo and {principal(self.undo.owner), called(self.undo.owner)} & {*mine, EVERYBODY}:
+            return "would own the exemption afterwards"
+        if mine & {*self.requesters}:
+            return "made the change or asked for this look"
+        many = EVERYBODY in self.requesters
+        return "may have made the change, as too many did to name them all" if many else ""
 
     def owned_by(self, mine: frozenset[str]) -> bool:
         """True when whoever is called all of `mine` answers for the account, written as a name, an address or an ARN."""
@@ -138,7 +150,9 @@ class Answers(Model):
         )
 
 
-MOST_ACTORS = 100
+MOST_ACTORS = 200
+"""How many names a case holds: a hundred sessions of roles, each by its ARN and by its own name."""
+
 EVERYBODY = "*"
 """In the place of more actors than a case holds: then nobody may approve."""
 
@@ -159,12 +173,13 @@ def principal(arn: str) -> str:
 
 
 def principals(*actors: Actor, known: Iterable[str] = ()) -> tuple[str, ...]:
-    """Everybody among `actors` and those `known` before, sorted: by ARN, and by the person behind a role where told.
+    """Everybody among `actors` and those `known` before, sorted: by ARN, and by who is said to be behind a role.
 
-    With more than a case can hold it is everybody: whoever chooses session names must not choose who is forgotten.
+    A session's name is anybody's to choose: it bars whoever is called so, and lets nobody in. With more than a case can
+    hold it is everybody: whoever chooses session names must not choose who is forgotten.
     """
     named = {*known, *(principal(actor.arn) for actor in actors if actor.arn)}
-    named |= {called(actor.source_identity) for actor in actors if actor.source_identity}
+    named |= {called(one) for actor in actors for one in (actor.source_identity, actor.session) if one}
     return (EVERYBODY,) if len(named) > MOST_ACTORS or EVERYBODY in named else tuple(sorted(named))
 
 

@@ -46,10 +46,14 @@ class Breaker(Model):
         return self.opened_at is not None
 
     def missed(self, miss: Miss) -> "Breaker":
-        """With one miss more, open if that was one too many. Once it is open, further misses tell nothing new."""
+        """With one miss more, open if that was one too many. Once it is open, further misses tell nothing new.
+
+        A run is one miss, whatever else is said of it later: the last word, and when it was said, stand for it.
+        """
         if self.is_open:
             return self
-        misses = (*(one for one in self.misses if miss.at - one.at < WINDOW), miss)
+        others = (one for one in self.misses if (one.case, one.run) != (miss.case, miss.run))
+        misses = (*(one for one in others if miss.at - one.at < WINDOW), miss)
         return self._next(misses=misses, opened_at=miss.at if len(misses) >= MISSES else None)
 
     def reset(self) -> "Breaker":

@@ -171,7 +171,9 @@ class Case(Model):
 
     def made_by(self, mine: frozenset[str]) -> bool:
         """True when whoever is called all of `mine` had a hand in what is wrong; what is well is nobody's change."""
-        return self.state is not CaseState.CLOSED and (EVERYBODY in self.actors or bool(mine & {*self.actors}))
+        return self.state is not CaseState.CLOSED and (
+            EVERYBODY in self.actors or bool(mine & {*self.actors})
+        )
 
     @property
     def shown_cause(self) -> JoinedCause | None:

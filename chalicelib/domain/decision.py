@@ -1,6 +1,6 @@
 """The engine's decision: one ordered table, read from the top, first rule that holds.
 
-This is the page to show an auditor. Every rule lowers what may happen or leaves it; only the last one acts.
+This is the page to show an auditor. Every rule lowers what may happen or leaves it; only an approval and the last two act.
 """
 
 from collections.abc import Callable
@@ -33,6 +33,7 @@ class Decision(Model):
 class Facts:
     """All that a decision rests on. `mode` is the account's setting capped by the control's ceiling.
 
+    `exempt`: the gate found every control of it exempt; then nothing of the resource is read, and no other fact counts.
     `crossed_since_raised`: a time-based violation began after the control was raised to act. `baseline`: nobody has had
     the first report on this control in this account yet. `inherited`: the violation stood in that report, and nobody has
     asked for it since. `denied`: a person said no to this very plan. `approved`: a person agreed to this very plan.
@@ -47,11 +48,11 @@ class Facts:
     plan_at_most: Mode
     created_by_event: bool
     fresh: bool
-    exempt: bool
     frozen: bool
     over_limit: bool
     own_role: bool
     starts_cost: bool
+    exempt: bool = False
     crossed_since_raised: bool = False
     baseline: bool = False
     inherited: bool = False
@@ -60,6 +61,23 @@ class Facts:
     stale: int = 0
     deployed_as_code: bool = False
     tripped: bool = False
+
+
+EXEMPT = Facts(
+    mode=Mode.OBSERVE,
+    compliant=False,
+    has_calls=False,
+    has_declined=False,
+    plan_at_most=Mode.OBSERVE,
+    created_by_event=False,
+    fresh=False,
+    frozen=False,
+    over_limit=False,
+    own_role=False,
+    starts_cost=False,
+    exempt=True,
+)
+"""All that is known at the gate of what is exempt."""
 
 
 @dataclass(frozen=True)
@@ -165,10 +183,16 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule("over a limit", lambda f: f.over_limit, Verdict.ASK, "a limit on writes per hour is reached"),
     Rule(
+        "acting on what time did",
+        lambda f: not (f.created_by_event and f.fresh),
+        Verdict.ACT,
+        "time created the violation since the control was raised, and the control may act",
+    ),
+    Rule(
         "acting",
         lambda _: True,
         Verdict.ACT,
-        "the event created the violation just now, or time did since the control was raised, and the control may act",
+        "the event created the violation just now, and the control may act",
     ),
 )
 

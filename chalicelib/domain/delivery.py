@@ -4,6 +4,7 @@ A notice in the outbox says that there is something to tell. What is told is mad
 told: a message that comes twice, late or out of order shows the present, and what was shown last is remembered.
 """
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Annotated, Any, Literal, Protocol
 
@@ -149,8 +150,15 @@ class TicketRef(Model):
 class Chat(Protocol):
     """A chat's messages. Errors are those of `errors.DeliveryError`."""
 
-    def post(self, channel: str, text: str, blocks: list[dict[str, Any]], thread: str | None = None) -> str:
-        """A new message, or a reply; its timestamp, which names it."""
+    def post(
+        self,
+        channel: str,
+        text: str,
+        blocks: list[dict[str, Any]],
+        thread: str | None = None,
+        case: str = "",
+    ) -> str:
+        """A new message, or a reply; its timestamp, which names it. `case` is the id of the case that it is about."""
         ...
 
     def update(self, channel: str, ts: str, text: str, blocks: list[dict[str, Any]]) -> None:
@@ -224,6 +232,9 @@ class Told(Protocol):
         """Where the ticket lies in that system, or None when nobody ever tried to bring it there."""
         ...
 
-    def waiting(self, before: datetime, most: int) -> tuple[Deliveries, ...]:
-        """Those with something on its way that was due before that time, longest due first."""
+    def waiting(self, before: datetime, most: int) -> Iterable[Deliveries]:
+        """Those with something on its way that was due before that time, longest due first.
+
+        UnreadableError for those that cannot be read, when all the others have been handed out.
+        """
         ...

@@ -5,7 +5,7 @@ A finding is a claim. It starts an assessment and never proves anything by itsel
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
@@ -116,6 +116,14 @@ def worst(found: Iterable[Severity]) -> Severity:
     return max(found, key=lambda one: one.rank, default=Severity.CRITICAL)
 
 
+def severity_of(controls: Iterable[str], known: Mapping[str, Severity]) -> Severity:
+    """The worst severity of these controls, by what is `known` of them.
+
+    One that the catalog does not have (any more) counts as critical: whoever should hear of it does.
+    """
+    return worst(known.get(one, Severity.CRITICAL) for one in controls)
+
+
 class Target(Model):
     """The one resource acted upon. `resource` is its ARN, or `AWS::::Account:<id>` for an account's own setting.
 
@@ -153,6 +161,11 @@ class Target(Model):
     def name(self) -> str:
         """The last part of the id: what a user, a bucket or a group is called where its path does not matter."""
         return self.id.rpartition("/")[2]
+
+    @property
+    def whole_account(self) -> bool:
+        """True for a setting of an account, in one Region or all: whatever is in the account has part in it."""
+        return self.type == "AWS::::Account"
 
     @property
     def key(self) -> str:

@@ -6,7 +6,7 @@ A policy that cannot be read approves nothing.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from enum import StrEnum
@@ -14,20 +14,41 @@ from types import MappingProxyType
 from typing import Annotated, ClassVar, Literal, Protocol, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AwareDatetime, Field, StringConstraints, field_validator, model_validator
+from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints, field_validator, model_validator
 
 from chalicelib.domain.approval import Answer, Answers, Ask, Door, called, named, principal
 from chalicelib.domain.finding import AccountId, Model, Severity
 from chalicelib.domain.kept import Kept
 
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")]
+
+def _written(pattern: str, words: str) -> AfterValidator:
+    """Takes only text of this form, and says in words what the form is."""
+
+    def check(text: str) -> str:
+        if re.fullmatch(pattern, text) is None:
+            message = f"must be {words}"
+            raise ValueError(message)
+        return text
+
+    return AfterValidator(check)
+
+
+Name = Annotated[
+    str,
+    _written(
+        "[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?",
+        "up to 40 lower-case letters, digits and hyphens, with no hyphen at either end",
+    ),
+]
 """How people, groups, routes and schedules are called inside the policy."""
 
 Identity = Annotated[
     str,
-    StringConstraints(
-        pattern=r"^(arn:aws[a-z-]*:(iam|sts):|(oidc|email):(https://|http://(127\.0\.0\.1|localhost)[:/#])|slack:[TE])"
-        r"[\x21-\x7e]{1,500}$"
+    _written(
+        r"(arn:aws[a-z-]*:(iam|sts):|(oidc|email):(https://|http://(127\.0\.0\.1|localhost)[:/#])|slack:[TE])"
+        r"[\x21-\x7e]{1,500}",
+        "oidc:<issuer>#<sub>, email:<issuer>#<address>, slack:<team>/<user> or the ARN of an IAM user or of an Identity "
+        "Center session, where an issuer is its https:// address",
     ),
 ]
 """How somebody is known from outside, as a front door authenticates it:
@@ -38,14 +59,26 @@ where that issuer vouches for the address, or `slack:<team>/<user>`, which a sig
 
 Url = Annotated[
     str,
-    StringConstraints(
-        pattern=r"^(https://[a-z0-9.-]+|http://(127\.0\.0\.1|localhost))(:[0-9]{1,5})?(/[\x21-\x7e]*)?$"
+    _written(
+        r"(https://[a-z0-9.-]+|http://(127\.0\.0\.1|localhost))(:[0-9]{1,5})?(/[\x21-\x7e]*)?",
+        "an https:// address, its host in lower case",
     ),
 ]
 """HTTPS, or plain HTTP on this very machine, as the emulated world has it."""
 
-Channel = Annotated[str, StringConstraints(pattern=r"^[CGD][A-Z0-9]{6,20}$")]
+Channel = Annotated[str, _written("[CGD][A-Z0-9]{6,20}", "a Slack channel's id, as C0123456789")]
 """A Slack channel by its id. Names change hands."""
+
+Team = Annotated[str, _written("[TE][A-Z0-9]{6,20}", "a Slack workspace's id, as T0123456789")]
+"""A Slack workspace, or an enterprise of several, by its id."""
+
+_PLACE = re.compile(
+    r"(?P<scheme>https?)://[^/:]+(:(?P<port>[1-9][0-9]*))?(/(?!\.{1,2}(/|$))[\w.~$+!*'()-]+)*", re.ASCII
+)
+"""Origin and path, as browsers write them, but for ports that are the scheme's own or none."""
+
+_OWN_PORT = MappingProxyType({"https": 443, "http": 80})
+_MOST_PORT = 65535
 
 WEAK_DOORS = frozenset({Door.SLACK})
 """Doors that say less about who stands before them: a Slack account without our sign-in."""
@@ -197,7 +230,13 @@ class Route(Scope):
     fallback: Channel | None = None
     hours: Hours | None = None
     on_call: (
-        Annotated[str, StringConstraints(pattern=r"^(slack:S[A-Z0-9]{6,20}|schedule:[a-z0-9-]{1,40})$")]
+        Annotated[
+            str,
+            _written(
+                "slack:S[A-Z0-9]{6,20}|schedule:[a-z0-9-]{1,40}",
+                "slack:<id of a Slack user group>, or schedule:<name of a schedule>",
+            ),
+        ]
         | None
     ) = None
 
@@ -213,7 +252,7 @@ class Provider(Model):
     title: Annotated[str, StringConstraints(min_length=1, max_length=40)]
     issuer: Url
     client_id: Annotated[str, StringConstraints(min_length=1, max_length=200)]
-    team: Annotated[str, StringConstraints(pattern=r"^[TE][A-Z0-9]{6,20}$")] | None = None
+    team: Team | None = None
     amr: tuple[str, ...] = ("mfa",)
 
 
@@ -245,7 +284,7 @@ class Policy(Model):
     providers: tuple[Provider, ...] = ()
     integrations: tuple[Integration, ...] = ()
     break_glass: tuple[str, ...] = ()
-    slack_team: Annotated[str, StringConstraints(pattern=r"^[TE][A-Z0-9]{6,20}$")] | None = None
+    slack_team: Team | None = None
     digest_hour: int = Field(default=DIGEST_HOUR, ge=0, le=23)
     """The hour of the day, UTC, of the daily digest."""
 
@@ -466,12 +505,15 @@ def _shared_identities(policy: Policy) -> Iterable[str]:
 
 
 def _unreachable_quorums(policy: Policy) -> Iterable[str]:
+    """Rules whose approvers have too few identities of the right kind, whoever may authenticate them (`unopened`)."""
     for rule in policy.rules:
         known = [
             one for one in rule.approvers if one in policy.people or one.removeprefix(GROUP) in policy.groups
         ]
         enough = sum(
-            1 for one in policy.members(known) if one in policy.people and usable(policy.people[one], rule)
+            1
+            for one in policy.members(known)
+            if one in policy.people and any(_ways(policy.people[one], rule))
         )
         if enough < rule.quorum:
             yield (
@@ -520,13 +562,73 @@ _IDENTITIES_OF: Mapping[Door, re.Pattern[str]] = MappingProxyType(
 )
 
 
-def usable(person: Person, rule: Rule) -> bool:
-    """True when the person has an identity with which one of the rule's doors lets them in.
+def usable(policy: Policy, rule: Rule, person: str) -> bool:
+    """True when the person has an identity with which one of the rule's doors lets them in, and that door is open to it."""
+    return any(
+        principal(one).startswith(tuple(map(principal, _let_in(policy, door))))
+        for door, one in _ways(policy.people[person], rule)
+    )
+
+
+def unopened(policy: Policy) -> Iterable[str]:
+    """Each rule whose quorum cannot come about, since nothing authenticates its approvers: no provider, not our Slack.
+
+    A policy that already stands is read all the same; nobody may set one like that.
+    """
+    for rule in policy.rules:
+        enough = sum(usable(policy, rule, one) for one in policy.members(rule.approvers))
+        if enough < rule.quorum:
+            doors = ", ".join(door.value for door in rule.doors)
+            yield (
+                f"rule {rule.name}: {rule.quorum} must approve, and {enough} of its approvers can come in by its doors "
+                f"({doors}): the console needs a provider of their identities, a Slack button the slack_team of theirs"
+            )
+
+
+def misplaced(policy: Policy) -> Iterable[str]:
+    """What is wrong with the policy's address of the console, if anything: links would lead nowhere, or forms be refused.
+
+    A policy that already stands is read all the same; nobody may set one like that.
+    """
+    url = policy.console_url
+    if url and not _as_browsers_write(url):
+        yield (
+            f"console_url {url}: write the address as a browser does, with no slash at its end, nothing behind its path, "
+            "and a port only where it is not the usual one"
+        )
+
+
+def _as_browsers_write(url: Url) -> bool:
+    place = _PLACE.fullmatch(url)
+    port = int(place["port"] or 0) if place else 0
+    return place is not None and port <= _MOST_PORT and port != _OWN_PORT[place["scheme"]]
+
+
+def _ways(person: Person, rule: Rule) -> Iterator[tuple[Door, Identity]]:
+    """Each of the rule's doors with each of the person's identities that it takes.
 
     Of a sign-in and a second factor only the console can tell.
     """
     told = {Door.CONSOLE} if rule.mfa or rule.login_within_minutes else {*Door}
-    return any(_IDENTITIES_OF[door].match(one) for door in told & {*rule.doors} for one in person.identities)
+    return (
+        (door, one)
+        for door in told & {*rule.doors}
+        for one in person.identities
+        if _IDENTITIES_OF[door].match(one)
+    )
+
+
+def _let_in(policy: Policy, door: Door) -> Iterator[str]:
+    """How the principals begin that somebody can be at that door: IAM's, those of a provider, or of our Slack workspace."""
+    if door is Door.CLI:
+        yield from ("arn:", "identity-center:")
+    elif door is Door.SLACK:
+        yield from (f"slack:{team}/" for team in (policy.slack_team,) if team)
+    else:
+        for one in policy.providers:
+            yield from (
+                (f"slack:{one.team}/",) if one.team else (f"oidc:{one.issuer}#", f"email:{one.issuer}#")
+            )
 
 
 # -- what answers amount to --------------------------------------------------------------------------------------------
@@ -561,11 +663,11 @@ def names_of(policy: Policy | None, identity: str) -> frozenset[str]:
 def why_not(policy: Policy, rule: Rule, ask: Ask, person: str) -> str:
     """Why one of the rule's approvers could not approve this ask; empty when they could."""
     mine = policy.names(person)
-    if ask.bars(mine):
-        return "had a hand in it, wants it, or would own the exemption"
+    if barred := ask.bars(mine):
+        return barred
     if ask.owned_by(mine):
         return "answers for the account"
-    return "" if usable(policy.people[person], rule) else "has no identity for the doors that the rule names"
+    return "" if usable(policy, rule, person) else "has no identity for the doors that the rule names"
 
 
 def name_of(policy: Policy | None, identity: str) -> str:
@@ -600,7 +702,7 @@ def problem_with(policy: Policy | None, about: About, ask: Ask, answer: Answer) 
     if policy is None:
         if answer.door is not Door.CLI or answer.break_glass:
             return "no policy is set, so that only `redress approve` and `redress deny` answer, as IAM allows them"
-        return _BARRED if answer.approve and ask.bars(named(answer.by)) else ""
+        return _barred(ask.bars(named(answer.by))) if answer.approve else ""
     person = policy.who(answer.by)
     if person is None:
         return (
@@ -626,7 +728,8 @@ def _against(policy: Policy, rule: Rule, person: str, ask: Ask, answer: Answer) 
     if person not in policy.members(rule.approvers):
         return f"the rule {rule.name} does not name you as an approver"
     mine = policy.names(person)
-    return _BARRED if ask.bars(mine) or ask.owned_by(mine) else _too_weak(rule, answer)
+    why = ask.bars(mine) or ("answer for the account" if ask.owned_by(mine) else "")
+    return _barred(why) or _too_weak(rule, answer)
 
 
 def _against_denial(
@@ -650,7 +753,7 @@ def _other_door(name: str, answer: Answer) -> str:
 def consent(policy: Policy | None, about: About, ask: Ask, answers: Answers | None) -> Consent:
     """What the answers that count amount to. A refusal wins; a person counts once, with their last word."""
     rule = policy.rule(about) if policy else None
-    needs = max(rule.quorum if rule else 1, 1)
+    needs = rule.quorum if rule else 1
     last = {answer.principal: answer for answer in (answers.answers if answers else ())}
     counted = [
         answer
@@ -691,7 +794,6 @@ def _too_weak(rule: Rule, answer: Answer) -> str:
     return ""
 
 
-_BARRED = (
-    "who made the change, wants it taken back, answers for the account or would own the exemption does not "
-    "approve it: ask somebody else. To deny it is yours too"
-)
+def _barred(why: str) -> str:
+    """The same for whoever tried to approve; empty when nothing bars them."""
+    return f"you {why}, so you cannot approve it: ask somebody else; you may deny it" if why else ""

@@ -1,6 +1,6 @@
 """What the flow needs from the outside, as Protocols. Adapters implement them; tests use hand-made fakes."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -71,6 +71,11 @@ class Enrolment(Model):
     account: str
     by: str
     at: datetime
+
+
+def accounts_of(home: str, enrolments: Iterable[Enrolment]) -> tuple[str, ...]:
+    """Our accounts: the home account and every member, each once."""
+    return tuple(dict.fromkeys((home, *(one.account for one in enrolments))))
 
 
 class DeploymentRole(Model):

@@ -4,6 +4,8 @@ One open ticket per case digest (a remediation on a target), however many findin
 closed by a re-assessment that finds the target compliant, never by being told that it is done.
 """
 
+import hashlib
+import json
 from datetime import datetime
 from enum import StrEnum
 
@@ -14,6 +16,13 @@ from chalicelib.domain.finding import Model, Severity, Target
 
 LONGEST_TITLE = 255
 """What the narrowest ticket system takes as a title (Jira)."""
+
+
+PAGE = "page"
+"""Where the evidence of a ticket that is brought elsewhere has the address of its case in the console."""
+
+_PASSING = frozenset({"told_by", "told_at", "actor", "records", "plan_hash", PAGE})
+"""Evidence that is another with every event although nothing is: no reason to write to people again."""
 
 
 class TicketState(StrEnum):
@@ -58,3 +67,11 @@ class Ticket(Model):
     def is_open(self) -> bool:
         """True until it is closed."""
         return self.state is TicketState.OPEN
+
+    @property
+    def shown(self) -> str:
+        """The digest of what people read in it: it changes when there is something new to say, not with each event."""
+        shown = self.model_dump(mode="json", exclude={"updated_at", "opened_at", "case", "evidence"})
+        kept = {name: value for name, value in self.evidence.items() if name not in _PASSING}
+        whole = json.dumps([shown, kept], sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(whole.encode()).hexdigest()

@@ -99,13 +99,14 @@ class Said(Model):
 
 @dataclass(frozen=True)
 class Who:
-    """Whoever answers, as the front door authenticated it. `known` is true only where the name is a person's.
+    """Whoever answers, as the front door authenticated it. `barred` says why they decide nothing, whatever they are asked.
 
-    `logged_in_at` and `mfa` are what the sign-in told of itself, where there was one.
+    It is empty only where the identity is one person's. `logged_in_at` and `mfa` are what the sign-in told of itself, where
+    there was one.
     """
 
     identity: str
-    known: bool
+    barred: str
     actor: Actor
     request_id: str
     door: Door = Door.CLI
@@ -151,11 +152,16 @@ def answer(said: Said, who: Who, store: Asks, clock: Clock, *, home: str, engine
     """What was decided, in a sentence, and its record. RefusedCommandError says why not, and that is on record as well.
 
     StoreError, and nothing was decided, when the tables cannot be read or written; ConflictError when others were
-    quicker again and again. `home` is the account in whose name it is recorded that somebody answered to no case of ours.
+    quicker again and again and have not decided it either. `home` is the account in whose name it is recorded that
+    somebody answered to no case of ours.
     """
     desk = _Desk(said, who, store, clock, home, engine)
     busy = f"case {said.case} is being changed by others right now; nothing was decided, try again"
-    return again(desk.decide, clock, busy)
+    try:
+        return again(desk.decide, clock, busy)
+    except ConflictError:
+        desk.look()
+        raise
 
 
 def again(do: Callable[[], T], clock: Clock, busy: str) -> T:
@@ -181,67 +187,32 @@ class _Desk:
 
     def decide(self) -> tuple[str, Record]:
         """Read what stands, check in order, write all or nothing."""
-        if not self.who.known:
-            self._refuse(
-                None,
-                f"answering is for a named person, and {self.who.identity} may be anybody: log in through Identity "
-                "Center, or as an IAM user, and try again",
-            )
-        found = parts_of(self.said.case)
-        case = self.store.case(*found) if found else None
-        if case is None:
-            self._refuse(None, f"there is no case {self.said.case}; `redress waiting` lists what waits")
-        policy = policy_in(self.store)
+        case, policy = self._case(), policy_in(self.store)
         ask, answers, about = self._open(case, policy)
-        now = self.clock.now()
-        if not ask.open(now):
-            self._refuse(
-                case,
-                f"the ask expired at {stamp(ask.expires_at)}, and nothing was changed; `redress case {case.id}` shows "
-                "what became of it",
-            )
-        if self.said.plan_hash != ask.plan_hash:
-            self._refuse(
-                case,
-                f"the plan changed since you looked: look again with `redress plan {case.id}`, then answer",
-            )
-        if self.said.ask != ask.seq:
-            self._refuse(
-                case,
-                f"that ask is over, and another one waits: look again with `redress plan {case.id}`, then answer",
-            )
-        given = Answer(
-            by=self.who.identity,
-            principal=principal_of(policy, self.who.identity),
-            at=now,
-            approve=self.said.approve,
-            reason=self.said.reason,
-            request_id=self.who.request_id,
-            door=self.who.door,
-            logged_in_at=self.who.logged_in_at,
-            mfa=self.who.mfa,
-            withdrawn=self.said.withdraw,
-            break_glass=self.said.break_glass,
+        given = self._given(policy, self.clock.now())
+        problem = (
+            self._too_late(case, ask, given.at)
+            or _nothing_to_add(answers, given)
+            or problem_with(policy, about, ask, given)
         )
-        problem = _nothing_to_add(answers, given) or problem_with(policy, about, ask, given)
         if problem:
             self._refuse(case, problem)
-        data: dict[str, JsonValue] = {
-            "kind": ask.kind.value,
-            "principal": given.principal,
-            "door": given.door.value,
-            "logged_in_at": stamp(given.logged_in_at) if given.logged_in_at else None,
-            "mfa": given.mfa,
-        }
-        draft = self._draft(_TYPES[given.withdrawn, given.break_glass], "answer", case, data)
-        (record,) = seal(f"ANSWER#{case.id}#{ask.seq}", answers.head, (draft,), now, self.engine)
-        after = answers.plus(given, record.head)
-        name = f"ANSWER#{case.id}#{ask.seq}#{after.version}"
-        notice = errand.notice(errand.Answered(case=case.id, ask=ask.seq), name, case.id, now)
-        self.store.answer(
-            AnswerChange(case=case.id, ask=ask, at=now, answers=after, record=record, notice=notice)
-        )
+        after, record = self._written(case, ask, answers, given)
         return _taken(case, ask, given, consent(policy, about, ask, after)), record
+
+    def look(self) -> None:
+        """Refuse, on record, when the ask is over: whoever lost to others again and again learns who decided."""
+        self._open(self._case(), policy_in(self.store))
+
+    def _case(self) -> Case:
+        """The case that was answered to. Who decides nothing is refused before it is said whether there is one."""
+        found = parts_of(self.said.case)
+        case = self.store.case(*found) if found else None
+        if self.who.barred:
+            self._refuse(case, self.who.barred)
+        if case is None:
+            self._refuse(None, f"there is no case {self.said.case}; `redress waiting` lists what waits")
+        return case
 
     def _open(self, case: Case, policy: Policy | None) -> tuple[Ask, Answers, About]:
         """The ask that is open, the answers so far, which have not decided, and what it is about."""
@@ -260,6 +231,55 @@ class _Desk:
         if amounts.state != "open":
             self._refuse(case, decided(amounts.by[-1]))
         return ask, answers or Answers(case=case.id, ask=seq, plan_hash=ask.plan_hash), about
+
+    def _given(self, policy: Policy | None, now: datetime) -> Answer:
+        """What was said, by whom, as it counts."""
+        return Answer(
+            by=self.who.identity,
+            principal=principal_of(policy, self.who.identity),
+            at=now,
+            approve=self.said.approve,
+            reason=self.said.reason,
+            request_id=self.who.request_id,
+            door=self.who.door,
+            logged_in_at=self.who.logged_in_at,
+            mfa=self.who.mfa,
+            withdrawn=self.said.withdraw,
+            break_glass=self.said.break_glass,
+        )
+
+    def _too_late(self, case: Case, ask: Ask, now: datetime) -> str:
+        """Why what was answered is not, or no longer, what is asked; empty when it is."""
+        if not ask.open(now):
+            return (
+                f"the ask expired at {stamp(ask.expires_at)}, and nothing was changed; `redress case {case.id}` shows "
+                "what became of it"
+            )
+        if self.said.plan_hash != ask.plan_hash:
+            return f"the plan changed since you looked: look again with `redress plan {case.id}`, then answer"
+        if self.said.ask != ask.seq:
+            return f"that ask is over, and another one waits: look again with `redress plan {case.id}`, then answer"
+        return ""
+
+    def _written(self, case: Case, ask: Ask, answers: Answers, given: Answer) -> tuple[Answers, Record]:
+        """The answers with this one, its record, and the errand that makes the engine read them: all or nothing."""
+        data: dict[str, JsonValue] = {
+            "kind": ask.kind.value,
+            "principal": given.principal,
+            "door": given.door.value,
+            "logged_in_at": stamp(given.logged_in_at) if given.logged_in_at else None,
+            "mfa": given.mfa,
+        }
+        draft = self._draft(_TYPES[given.withdrawn, given.break_glass], "answer", case, data)
+        chain = f"ANSWER#{case.id}#{ask.seq}"
+        (record,) = seal(chain, answers.head, (draft,), given.at, self.engine)
+        after = answers.plus(given, record.head)
+        name = f"{chain}#{after.version}"
+        notice = errand.notice(errand.Answered(case=case.id, ask=ask.seq), name, case.id, given.at)
+        self.store.answer(
+            AnswerChange(case=case.id, ask=ask, at=given.at, answers=after, record=record, notice=notice)
+        )
+        return after, record
 
     def _refuse(self, case: Case | None, why: str) -> NoReturn:
         """Put the refusal on record, then tell it; StoreError when it cannot be put there."""
@@ -281,7 +301,7 @@ class _Desk:
             controls=(case.ask.controls if case.ask else case.controls) if case else (),
             actor=self.who.actor,
             data={
-                "by": {"arn": self.who.identity, "known": self.who.known},
+                "by": {"arn": self.who.identity, "known": not self.who.barred},
                 "case": self.said.case,
                 "ask": self.said.ask,
                 "approve": self.said.approve,

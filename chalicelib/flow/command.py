@@ -257,9 +257,11 @@ KINDS = frozenset(one.model_fields["kind"].default for one in get_args(AnyComman
 def said_plainly(error: ValidationError) -> str:
     """What is wrong with a command, field by field; what was sent is not repeated."""
     said: list[str] = []
+    # Where the kind chose the model, the first place is that kind, and no field.
+    fields = 1 if error.title.startswith("tagged-union") else 0
     for problem in error.errors(include_url=False, include_input=False, include_context=False):
-        where = ".".join(str(part) for part in problem["loc"])
-        message = problem["msg"].removeprefix("Value error, ")[:300]
+        where = ".".join(str(part) for part in problem["loc"][fields:])
+        message = problem["msg"].removeprefix("Value error, ").replace("Input should be", "must be")[:300]
         said.append(f"{where[:100]}: {message}" if where else message)
     return "; ".join(said[:10])
 
@@ -420,7 +422,7 @@ def _provide_switch(desk: Desk) -> None:
     def draw(now: datetime) -> Wanted | str:
         if desk.settings.freeze(FREEZE_ALL) is not None:
             return "the switch is there"
-        reason = "made with the first raised mode, so that it can be read"
+        reason = "set up when the first control was raised: nothing is stopped"
         after = Freeze(scope=FREEZE_ALL, frozen=False, by=desk.caller.arn, at=now, reason=reason)
         return Wanted(type=RecordType.FREEZE_OFF, says="", after=plain(after), freeze=after)
 
@@ -592,7 +594,8 @@ def _redrive(desk: Desk, command: Redrive) -> CommandResult:
 
 
 def _answer(desk: Desk, command: AnswerAsk) -> CommandResult:
-    who = Who(desk.caller.arn, desk.caller.known, desk.caller.actor, desk.caller.request_id)
+    caller = desk.caller
+    who = Who(caller.arn, caller.barred("answering"), caller.actor, caller.request_id)
     says, record = answer(command, who, desk.settings, desk.clock, home=desk.home, engine=desk.engine)
     return recorded(record, says)
 
@@ -677,10 +680,11 @@ def _snooze(desk: Desk, command: Snooze) -> CommandResult:
 
 
 def _of_somebody_else(desk: Desk, case: Case) -> None:
-    """RefusedCommandError for whoever made the change: they may not approve its repair, nor see to it that none comes."""
+    """RefusedCommandError for whoever made the change, or asked for a look at it: by four eyes, neither decides it alone."""
     if case.made_by(desk.mine()):
         message = (
-            f"who made the change does not have it left alone: ask somebody else, and name case {case.id}"
+            "who made the change or asked for this look does not have it left alone: ask somebody else, "
+            f"and name case {case.id}"
         )
         raise RefusedCommandError(message)
 
@@ -705,7 +709,10 @@ def _take_up(desk: Desk, command: TakeUp) -> CommandResult:
         look = errand.Look(
             case=case.id, by=desk.caller.arn, requested=True, request_id=desk.caller.request_id
         )
-        says = f"{case.target.resource} is looked at again, and what its modes permit is done: see `redress case {case.id}`"
+        says = (
+            f"{case.target.resource} is looked at again, and what its modes permit is done: see `redress case {case.id}`; "
+            "whoever asks for a look neither approves what it proposes nor snoozes or exempts the resource"
+        )
         return Wanted(type=RecordType.REQUESTED, says=says, after=plain(command), sends=look, about=case)
 
     return desk.change(case.target.account, "take_up", command.reason, draw)

@@ -7,7 +7,7 @@ from chalicelib.domain.approval import DENIED_FOR
 from chalicelib.domain.case import Case, is_fresh
 from chalicelib.domain.contract import Cause, Mode, Plan, State
 from chalicelib.domain.control import Control
-from chalicelib.domain.decision import Decision, Facts, decide
+from chalicelib.domain.decision import EXEMPT, Decision, Facts, decide
 from chalicelib.domain.errors import StoreError
 from chalicelib.domain.finding import Origin, Target
 from chalicelib.domain.ports import FREEZE_ALL, Exemption, Freeze, Gate, freeze_scope
@@ -83,6 +83,14 @@ def stale(visit: Visit, plan_hash: str) -> int:
     return 2 if visit.approval.ask.again else 1
 
 
+def spared(exemptions: Iterable[Exemption]) -> Decision:
+    """The decision where every control is exempt, made at the gate: these are the exemptions, and nothing is read."""
+    reason = "; ".join(
+        f"{e.control}: exempt until {e.expires_at.date().isoformat()}, owner {e.owner}" for e in exemptions
+    )
+    return decide(EXEMPT).model_copy(update={"reason": reason})
+
+
 def weigh(
     step: Step,
     state: State,
@@ -95,7 +103,7 @@ def weigh(
     over_limit: bool,
     tripped: bool = False,
 ) -> Decision:
-    """The decision on one plan."""
+    """The decision on one plan, for controls that are not exempt: the gate has sorted those out."""
     visit = step.visit
     unfit = stale(visit, plan_hash)
     return decide(
@@ -107,7 +115,6 @@ def weigh(
             plan_at_most=plan.at_most,
             created_by_event=bool(cause.opened) and visit.signal.origin is Origin.EVENT,
             fresh=is_fresh(cause, now),
-            exempt=False,
             frozen=is_frozen,
             over_limit=over_limit,
             own_role=visit.own,

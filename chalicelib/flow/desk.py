@@ -52,6 +52,15 @@ class Caller(Model):
         """True when the ARN names a person; a role's session may call itself anything."""
         return self.kind in {"iam_user", "identity_center", "person"}
 
+    def barred(self, act: str) -> str:
+        """Why the caller may not do what is for a named person; empty when the ARN names one."""
+        if self.known:
+            return ""
+        return (
+            f"{act} is for a named person, and {self.arn} may be anybody: log in through Identity Center, or as an IAM "
+            "user, and try again"
+        )
+
     @property
     def actor(self) -> Actor:
         """The caller as a record shows it, in CloudTrail's words."""
@@ -166,12 +175,8 @@ class Desk:
 
     def named(self, act: str) -> None:
         """RefusedCommandError unless the caller is a named person: what lets us do more has a person behind it."""
-        if not self.caller.known:
-            message = (
-                f"{act} is for a named person, and {self.caller.arn} may be anybody: log in through Identity Center, or "
-                "as an IAM user, and try again"
-            )
-            raise RefusedCommandError(message)
+        if barred := self.caller.barred(act):
+            raise RefusedCommandError(barred)
 
     def policy(self) -> Policy | None:
         """The policy that stands."""

@@ -106,6 +106,19 @@ class ClosedThere(Model):
     at: datetime
 
 
+class NotBrought(Model):
+    """A ticket of ours does not get to a ticket system, since the notice of that time: on record, and people are told."""
+
+    errand: Literal["not_brought"] = "not_brought"
+    case: str
+    ticket: str
+    integration: str
+    why: str
+    again: bool
+    """Whether it is tried again."""
+    at: datetime
+
+
 class Sweep(Model):
     """Look at everything: all controls, all Regions, one account (home when None)."""
 
@@ -142,6 +155,7 @@ AnyErrand = (
     | News
     | Heard
     | ClosedThere
+    | NotBrought
     | Sweep
     | SweepPart
     | Tick

@@ -66,6 +66,8 @@ def carry_out(  # noqa: C901, PLR0911, PLR0912 -- one way out for each errand
             return Done(_heard(engine, order))
         case errand.ClosedThere():
             return Done(_closed_there(engine, order))
+        case errand.NotBrought():
+            return Done((_not_brought(engine, order),))
         case errand.Sweep():
             walked, parts = sweep.begin(engine, order)
             return Done((walked,), parts)
@@ -175,6 +177,29 @@ def _closed_there(engine: Engine, order: errand.ClosedThere) -> tuple[Walked, ..
         still = after.model_copy(update={"ticket": newer})
         engine.commit(still, engine.clock.now(), (), notices=(notice,), ticket=newer)
     return walked
+
+
+def _not_brought(engine: Engine, order: errand.NotBrought) -> Walked:
+    """A ticket does not get to a ticket system: that is on record once, and those who follow the case are told."""
+
+    def tell() -> Walked:
+        named, now = engine.case(order.case), engine.clock.now()
+        case = engine.current(named) if named else None
+        if case is None or case.ticket is None or case.ticket.id != order.ticket:
+            return Walked(order.case, "nothing", "no such ticket", "the case has another", case=order.case)
+        key = f"not-brought:{order.integration}:{order.ticket}:{stamp(order.at)}"
+        told = engine.about(case, key, Origin.WAKE, now)
+        if not engine.gate(told, told.ids).seen:
+            stopped = record.ticket_not_brought(case, case.ticket, key, order.integration, order.why, now)
+            more = "it is tried again" if order.again else "see to it there by hand"
+            says = (
+                f"ticket {order.ticket} as it stands did not get to {order.integration}; {more}: {order.why}"
+            )
+            news = notify.news(case, key, now, says)
+            engine.commit(case, now, (stopped,), seen=(key,), notices=(news,))
+        return Walked(order.case, "told", "ticket", order.why, case=order.case)
+
+    return anew(order.case, tell)
 
 
 def _with_ticket(engine: Engine, name: str, ticket: str) -> Case | None:

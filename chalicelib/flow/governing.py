@@ -9,7 +9,17 @@ from pydantic import Field, StringConstraints
 from chalicelib.domain.contract import canonical
 from chalicelib.domain.errors import RefusedCommandError
 from chalicelib.domain.finding import GLOBAL, AccountId, Actor, Model
-from chalicelib.domain.policy import LONGEST_ENGAGEMENT, Engagement, Identity, Name, Policy, PolicySetting
+from chalicelib.domain.plural import so_many
+from chalicelib.domain.policy import (
+    LONGEST_ENGAGEMENT,
+    Engagement,
+    Identity,
+    Name,
+    Policy,
+    PolicySetting,
+    misplaced,
+    unopened,
+)
 from chalicelib.domain.ports import Clock
 from chalicelib.domain.record import Draft, Head, RecordType, seal, stamp
 from chalicelib.flow.answering import Line, Notes, put_on_record
@@ -59,6 +69,8 @@ def set_policy(desk: Desk, command: SetPolicy) -> CommandResult:
             "lasts hours would stay open for weeks: let `closes` be an hour or more after `opens`"
         )
         raise RefusedCommandError(message)
+    if wrong := [*misplaced(command.policy), *unopened(command.policy)]:
+        raise RefusedCommandError("; ".join(wrong))
 
     def draw(now: datetime) -> Wanted | str:
         before = desk.settings.policy()
@@ -74,7 +86,8 @@ def set_policy(desk: Desk, command: SetPolicy) -> CommandResult:
         after = PolicySetting(policy=command.policy, by=desk.caller.arn, at=now, reason=command.reason)
         return Wanted(
             type=RecordType.CONFIG_CHANGED,
-            says=f"the policy is set: {len(command.policy.people)} people, {len(command.policy.rules)} rules",
+            says=f"the policy is set: {so_many(len(command.policy.people), 'person', 'people')}, "
+            f"{so_many(len(command.policy.rules), 'rule', 'rules')}",
             before=plain(before),
             after=plain(after),
             kept=after,

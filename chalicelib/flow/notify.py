@@ -93,6 +93,13 @@ def ticket(one: Ticket, again: str = "") -> Notice:
     )
 
 
+def ticket_news(one: Ticket) -> Notice:
+    """There is something new in an open ticket, whole: for ticket systems. The newest of it stands over what was new before."""
+    return Notice(
+        id=f"{one.id}#news", kind="ticket_news", case=one.case, at=one.updated_at, body=_of_ticket(one)
+    )
+
+
 def heard(case: Case, one: Ticket, integration: str, request_id: str, at: datetime) -> Notice:
     """Something was done to the ticket in that system, as it says itself: whoever keeps it there asks."""
     body = {**_of_ticket(one), "integration": integration}

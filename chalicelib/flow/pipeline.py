@@ -440,65 +440,35 @@ class Engine:
         hashed: str,
     ) -> Walked:
         """Every verdict but act: one transaction that says what was seen and why nothing is done."""
-        visit, verdict = step.visit, decision.verdict
-        outcome = Outcome.ALREADY_COMPLIANT if verdict is Verdict.IGNORE else None
+        visit = step.visit
         done = walked(
             visit,
             step.case,
             now,
-            verdict.value,
+            decision.verdict.value,
             decision.rule,
             decision.reason,
-            outcome=outcome,
+            outcome=_outcome_of(decision),
             controls=step.ids,
         )
         if self._nothing_new(step, decision, hashed, now):
             return done
         found = _found(decision, hashed)
-        if verdict in _NEEDS_A_PERSON:
+        if decision.verdict in _NEEDS_A_PERSON:
             step = replace(step, case=step.case.model_copy(update={"owner": self._owner(step)}))
         asked = None
-        if verdict is Verdict.ASK and state and plan:
+        if decision.verdict is Verdict.ASK and state and plan:
             asked, vain = asking.ask_of(self, step, decision, plan, hashed, state, now)
             decision = decision if asked else _for_nobody(vain)
-            verdict = decision.verdict
-            done = replace(done, verdict=verdict.value, rule=decision.rule, reason=decision.reason)
-        known = visit.by_itself and (step.baseline or {*step.ids} <= {*step.case.inherited})
-        ask, where = _kept_ask(step, decision), step.case.where(step.ids, _STATE_OF[verdict])
-        if ask and ask.undo:
-            where = {}  # nothing new about the target, and whether to undo is still to be decided
-        case = step.case.model_copy(
-            update={
-                **where,
-                "assessed": step.case.generation,
-                "decision": verdict.value,
-                "reason": decision.reason,
-                "outcome": outcome,
-                "plan_hash": hashed,
-                "last_state": state.model_dump(mode="json") if state else None,
-                "inherited": _also(step, known=known and verdict is not Verdict.IGNORE),
-                "found": {**step.case.found, **dict.fromkeys(step.ids, found)},
-                "wakes_at": _wakes_at(step.case),
-                "ask": ask,
-            }
-        )
-        modes = dict.fromkeys(step.ids, step.mode.value)
-        drafts = [
-            *step.drafts,
-            record.decided(case, visit.key, now, decision, modes, plan=plan, plan_hash=hashed, state=state),
-        ]
-        notices = [*_own_notices(visit, case, now)]
-        approval = visit.approval
-        if approval and plan and not plan.satisfied and hashed != approval.ask.plan_hash:
-            stale = RecordType.STALE
-            drafts.append(record.about_ask(case, approval.ask, stale, now, decision.reason, found=hashed))
-            notices.append(notify.about_ask(case, approval.ask, "stale", now, decision.reason))
+            done = replace(done, verdict=decision.verdict.value, rule=decision.rule, reason=decision.reason)
+        case = _stood_back(step, decision, found, state, hashed)
+        drafts, notices = _told_of_it(step, case, decision, state, plan, hashed, now)
         if asked:
             case = case.model_copy(update={"ask": asked, "asks": asked.seq})
             said, told = asking.told(step.case, case, asked, visit.key)
             drafts, notices = [*drafts, *said], [*notices, *told]
         ticket = None
-        if verdict is Verdict.TICKET:
+        if decision.verdict is Verdict.TICKET:
             ticket = ticketing.opened(
                 case, visit.remediation, step.controls, decision.reason, now, plan=plan, state=state
             )
@@ -552,21 +522,17 @@ class Engine:
 
     def _exempt(self, step: Step, levels: Levels, now: datetime) -> Walked:
         visit, exemptions = step.visit, levels.exempt
-        reason = "; ".join(
-            f"{e.control}: exempt until {e.expires_at.date().isoformat()}, owner {e.owner}"
-            for e in exemptions.values()
-        )
+        decision = decide.spared(exemptions.values())
         wakes_at = min(e.expires_at for e in exemptions.values())
-        done = walked(visit, step.case, now, "ignore", "exempt", reason)
+        done = walked(visit, step.case, now, decision.verdict.value, decision.rule, decision.reason)
         before = step.gate.case
         if not visit.told and before and before.wakes_at == wakes_at:
             return done  # nobody told of anything, and the case is exempt until then already
-        decision = Decision(verdict=Verdict.IGNORE, rule="exempt", reason=reason)
         case = step.case.model_copy(
             update={
                 "assessed": step.case.generation,
-                "decision": Verdict.IGNORE.value,
-                "reason": reason,
+                "decision": decision.verdict.value,
+                "reason": decision.reason,
                 "outcome": None,
                 "ask": _kept_ask(step, decision, exemptions),
                 "inherited": tuple(name for name in step.case.inherited if name not in exemptions),
@@ -578,7 +544,7 @@ class Engine:
             *step.drafts,
             record.decided(case, visit.key, now, decision, {}, exemptions=tuple(sorted(exemptions))),
         ]
-        ticket = ticketing.closed(case, reason, now)
+        ticket = ticketing.closed(case, decision.reason, now)
         self._conclude(step, case, now, drafts, (), ticket)
         return done
 
@@ -1059,6 +1025,58 @@ def _covering(case: Case, visit: Visit) -> Case:
             "standing": {**case.standing, **at_rest},
         }
     )
+
+
+def _outcome_of(decision: Decision) -> Outcome | None:
+    """What is known of the target where nothing is to be done; where something is, there is no outcome yet."""
+    return Outcome.ALREADY_COMPLIANT if decision.verdict is Verdict.IGNORE else None
+
+
+def _stood_back(step: Step, decision: Decision, found: str, state: State | None, hashed: str) -> Case:
+    """The case as a look leaves it that changes nothing: what was seen, what was decided, and what goes on being asked."""
+    known = step.visit.by_itself and (step.baseline or {*step.ids} <= {*step.case.inherited})
+    ask, where = _kept_ask(step, decision), step.case.where(step.ids, _STATE_OF[decision.verdict])
+    if ask and ask.undo:
+        where = {}  # nothing new about the target, and whether to undo is still to be decided
+    return step.case.model_copy(
+        update={
+            **where,
+            "assessed": step.case.generation,
+            "decision": decision.verdict.value,
+            "reason": decision.reason,
+            "outcome": _outcome_of(decision),
+            "plan_hash": hashed,
+            "last_state": state.model_dump(mode="json") if state else None,
+            "inherited": _also(step, known=known and decision.verdict is not Verdict.IGNORE),
+            "found": {**step.case.found, **dict.fromkeys(step.ids, found)},
+            "wakes_at": _wakes_at(step.case),
+            "ask": ask,
+        }
+    )
+
+
+def _told_of_it(
+    step: Step,
+    case: Case,
+    decision: Decision,
+    state: State | None,
+    plan: Plan | None,
+    hashed: str,
+    now: datetime,
+) -> tuple[list[Draft], list[Notice]]:
+    """What goes on record of such a look, and who is told: also that what a person approved is not what is needed now."""
+    visit, approval = step.visit, step.visit.approval
+    modes = dict.fromkeys(step.ids, step.mode.value)
+    drafts = [
+        *step.drafts,
+        record.decided(case, visit.key, now, decision, modes, plan=plan, plan_hash=hashed, state=state),
+    ]
+    notices = [*_own_notices(visit, case, now)]
+    if approval and plan and not plan.satisfied and hashed != approval.ask.plan_hash:
+        stale = RecordType.STALE
+        drafts.append(record.about_ask(case, approval.ask, stale, now, decision.reason, found=hashed))
+        notices.append(notify.about_ask(case, approval.ask, "stale", now, decision.reason))
+    return drafts, notices
 
 
 def _kept_ask(step: Step, decision: Decision, decided: Iterable[str] = ()) -> Ask | None:

@@ -183,6 +183,23 @@ def ticket_closed_externally(
     )
 
 
+def ticket_not_brought(case: Case, one: Ticket, key: str, integration: str, why: str, at: datetime) -> Draft:
+    """A ticket system does not take our ticket. It is brought there again and again, and that is no record of its own."""
+    return _draft(
+        RecordType.ERROR,
+        case,
+        key,
+        f"ticket-{one.number}-not-brought",
+        at,
+        controls=one.controls,
+        data={
+            "ticket": one.id,
+            "integration": integration,
+            "reason": f"ticket {one.id} as it stands did not get to {integration}: {why}",
+        },
+    )
+
+
 def intent(case: Case, run: Run, params: Mapping[str, JsonValue]) -> Draft:
     """What is about to be done, and on which state: durable before the first write."""
     return _draft(

@@ -28,6 +28,7 @@ from chalicelib.domain.errors import (
     UnreadableError,
 )
 from chalicelib.domain.finding import Origin, Target, global_in, partition_of
+from chalicelib.domain.plural import so_many
 from chalicelib.domain.ports import Notice, SweepChange
 from chalicelib.domain.record import Draft, Head, RecordType, seal, stamp
 from chalicelib.domain.sweep import LISTED, OPEN_CASES, Baseline, Part, Sweep
@@ -76,7 +77,8 @@ def begin(engine: "Engine", order: errand.Sweep) -> tuple[Walked, tuple[errand.S
         version=_next(before),
     )
     engine.cases.keep(SweepChange(sweep=sweep))
-    reason = f"{len(parts)} parts, {len(sweep.baseline)} first looks"
+    looks = so_many(len(sweep.baseline), "first look", "first looks")
+    reason = f"{so_many(len(parts), 'part', 'parts')}, {looks}"
     return Walked(sweep.id, "sweep", "begun", reason, account=account), _messages(sweep, parts)
 
 

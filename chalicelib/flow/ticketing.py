@@ -91,7 +91,7 @@ def told(
     drafts: Iterable[Draft],
     notices: Iterable[Notice],
 ) -> tuple[Case, list[Draft], list[Notice]]:
-    """`case` with its ticket, and what people and the trail are told: that one was opened or closed, not each update."""
+    """`case` with its ticket, and who is told: of an opening or a closing people and the trail, of other news ticket systems."""
     drafts, notices = [*drafts], [*notices]
     if ticket is None:
         return case, drafts, notices
@@ -99,6 +99,8 @@ def told(
     if was is None or (was.number, was.state) != (ticket.number, ticket.state):
         drafts.append(record.ticket(before, ticket, key))
         notices.append(notify.ticket(ticket))
+    elif was.shown != ticket.shown:
+        notices.append(notify.ticket_news(ticket))
     return case.model_copy(update={"ticket": ticket}), drafts, notices
 
 

@@ -61,6 +61,15 @@ class Undoing:
     plan: Plan
 
 
+@dataclass(frozen=True)
+class Approved:
+    """An undo that people agreed to: the ask, what is wanted, and whose answers count."""
+
+    ask: Ask
+    undone: Undone
+    by: tuple[Answer, ...]
+
+
 def prepare(
     remediation: AnyRemediation, case: Case, params: Params, run: RunRecord[State], aws: Aws
 ) -> Undoing:
@@ -293,24 +302,23 @@ def _carry_out(engine: "Engine", order: UndoRun) -> Walked:
     if isinstance(approved, str) or gate.seen or not gate.enrolled:
         why = approved if isinstance(approved, str) else _AGAIN if gate.seen else _NOT_OURS
         return _nothing(case.id, why)
-    ask, undone, by = approved
-    switch = decide.frozen(gate.freezes, decide.scopes(case.target, ask.controls))
+    switch = decide.frozen(gate.freezes, decide.scopes(case.target, approved.ask.controls))
     if switch:
-        return _closed(engine, case, ask, by, now, f"frozen by {switch.by}: {switch.reason}")
-    return _begin(engine, policy, visit, gate, case, ask, undone, by, now)
+        return _closed(engine, case, approved, now, f"frozen by {switch.by}: {switch.reason}")
+    return _begin(engine, policy, visit, gate, case, approved, now)
 
 
 def _approved(
     engine: "Engine", policy: "Policy | None", case: Case, order: UndoRun, now: datetime
-) -> tuple[Ask, Undone, tuple[Answer, ...]] | str:
-    """The ask, what is wanted, and who approved it, all read anew; or why nothing of the kind waits here."""
+) -> Approved | str:
+    """What people approved, all read anew; or why nothing of the kind waits here."""
     ask, answers = case.ask, engine.cases.answers(case.id, order.ask)
     if ask is None or ask.undo is None or ask.seq != order.ask or answers is None or not answers.answers:
         return "no approved undo waits here"
     amounts, problem, _ = asking.judged(policy, case, ask, answers, now)
     if problem or amounts.state != "approved":
         return problem or f"the undo is {amounts.state}, not approved"
-    return ask, ask.undo, amounts.by
+    return Approved(ask, ask.undo, amounts.by)
 
 
 def _begin(
@@ -319,39 +327,54 @@ def _begin(
     visit: Visit,
     gate: Gate,
     case: Case,
-    ask: Ask,
-    undone: Undone,
-    by: tuple[Answer, ...],
+    approved: Approved,
     now: datetime,
 ) -> Walked:
     """Read, plan, compare with what was approved; then exemption and intent, then the calls."""
+    undone = approved.undone
     done = _recorded(engine, case, undone.run)
     if done is None:
-        return _closed(engine, case, ask, by, now, "the run is not on record as ended")
+        return _closed(engine, case, approved, now, "the run is not on record as ended")
     recorded, controls, params = done
     try:
         prepared = prepare(visit.remediation, case, params, recorded, engine.aws)
     except TransientError:
         raise
     except (AwsError, TargetGoneError) as unreadable:
-        return _closed(engine, case, ask, by, now, str(unreadable))
-    anew = _ask(policy, case, undone, controls, params, prepared, now, owner=gate.answerable, again=True)
-    if anew.plan_hash != ask.plan_hash:
-        return _stale(engine, case, ask, by, anew, now)
-    run = Run(
+        return _closed(engine, case, approved, now, str(unreadable))
+    renewed = _ask(policy, case, undone, controls, params, prepared, now, owner=gate.answerable, again=True)
+    if renewed.plan_hash != approved.ask.plan_hash:
+        return _stale(engine, case, approved, renewed, now)
+    run = _run(engine, visit, case, approved, prepared, now)
+    running, lock = _intend(engine, visit, gate, case, approved, run, params)
+    return _perform(engine, visit, running, run, lock, recorded, params, prepared, None)
+
+
+def _run(
+    engine: "Engine", visit: Visit, case: Case, approved: Approved, prepared: Undoing, now: datetime
+) -> Run:
+    """The run that takes the other one back: exactly the plan that was approved, on the state that was just read."""
+    return Run(
         seq=case.runs + 1,
         source_id=visit.key,
-        controls=ask.controls,
+        controls=approved.ask.controls,
         generation=case.generation,
         started_at=now,
         lease_until=now + engine.home.lease,
         cause=cause_of(case, now),
         before=prepared.now.model_dump(mode="json"),
         plan=prepared.plan,
-        plan_hash=ask.plan_hash,
-        approved_by=", ".join(answer.by for answer in by),
-        undo=undone,
+        plan_hash=approved.ask.plan_hash,
+        approved_by=", ".join(answer.by for answer in approved.by),
+        undo=approved.undone,
     )
+
+
+def _intend(
+    engine: "Engine", visit: Visit, gate: Gate, case: Case, approved: Approved, run: Run, params: Params
+) -> tuple[Case, Lock]:
+    """UNDO_INTENT, lease, reservation, notice and exemption in one transaction: the running case, and its lock."""
+    now, undone = run.started_at, approved.undone
     running = case.model_copy(
         update={
             "state": CaseState.RUNNING,
@@ -363,27 +386,26 @@ def _begin(
             "sessions": (*case.sessions, session_name(case.id, run.seq))[-SESSIONS_KEPT:],
         }
     )
-    lock = Lock(
-        case=case.id,
-        run=run.seq,
-        lease_until=run.lease_until,
-        version=gate.lock.version + 1 if gate.lock else 1,
-    )
-    wanted = Reservation(
-        at=now, case=case.id, run=run.seq, controls=run.controls, writes=len(prepared.plan.calls)
-    )
-    drafts = (record.answered(case, ask, by), record.intent(running, run, params.model_dump(mode="json")))
+    lock = _lock(case, run, gate.lock)
+    wanted = Reservation(at=now, case=case.id, run=run.seq, controls=run.controls, writes=len(run.plan.calls))
+    answered = record.answered(case, approved.ask, approved.by)
     running = engine.commit(
         running,
         now,
-        drafts,
+        (answered, record.intent(running, run, params.model_dump(mode="json"))),
         seen=(visit.key,),
         lock=lock,
         spent=(gate.account_spent.plus(wanted), gate.actor_spent.plus(wanted)),
         notices=(notify.run_state(running, run, now, None, undone.reason),),
         exemptions=_exemptions(case, run, undone, gate),
     )
-    return _perform(engine, visit, running, run, lock, recorded, params, prepared, None)
+    return running, lock
+
+
+def _lock(case: Case, run: Run, before: Lock | None) -> Lock:
+    """The target in the hands of this run, at the next version of what was there."""
+    version = before.version + 1 if before else 1
+    return Lock(case=case.id, run=run.seq, lease_until=run.lease_until, version=version)
 
 
 def _resume(
@@ -391,9 +413,7 @@ def _resume(
 ) -> Walked:
     """An undo died with its lease: finish what is left of exactly what it meant to do, by what the target shows."""
     run = died.model_copy(update={"lease_until": now + engine.home.lease})
-    taken = Lock(
-        case=case.id, run=run.seq, lease_until=run.lease_until, version=lock.version + 1 if lock else 1
-    )
+    taken = _lock(case, run, lock)
     case = engine.commit(case.model_copy(update={"run": run}), now, (), lock=taken)
     done = _recorded(engine, case, run.undo.run if run.undo else 0)
     if done is None:
@@ -455,25 +475,14 @@ def _end(engine: "Engine", visit: Visit, case: Case, run: Run, lock: Lock, achie
     """
     success = achieved.outcome in {Outcome.FIXED, Outcome.ALREADY_COMPLIANT}
     written = any(done.error is None for done in achieved.results)
-    undone = run.undo
+    restored = run.undo if success or written else None
     why = f"the undo ended {achieved.outcome.value}: {achieved.reason}"
-    if success and undone:
-        why = f"run {undone.run} is taken back: as it was before, and exempt until {undone.until.date()}"
+    if success and restored:
+        why = f"run {restored.run} is taken back: as it was before, and exempt until {restored.until.date()}"
         achieved = replace(achieved, reason=why)
     for _ in range(ATTEMPTS):
         now = engine.clock.now()
-        restored = undone if success or written else None
-        ended = case.model_copy(
-            update={
-                **case.where(run.controls, CaseState.EXEMPT if restored else CaseState.CLOSED),
-                "assessed": run.generation,
-                "run": None,
-                "outcome": None if success else achieved.outcome,
-                "reason": why,
-                "wakes_at": restored.until if restored else None,
-                "last_state": None,
-            }
-        )
+        ended = _left(case, run, achieved, why, restored, success=success)
         ticket = ticketing.closed(ended, achieved.reason, now)
         if not success:
             controls = (engine.controls[name] for name in run.controls)
@@ -482,25 +491,17 @@ def _end(engine: "Engine", visit: Visit, case: Case, run: Run, lock: Lock, achie
             ended, run, now, achieved.outcome, achieved.reason, achieved.results, achieved.after
         )
         told = notify.run_state(ended, run, now, achieved.outcome, achieved.reason)
-        missed = breaker.Counted()
-        if restored:  # people took back what a run did: that counts against its controls
-            missed = breaker.count(
-                engine.cases, ended, run.controls, restored.run, run.source_id, Missed.UNDONE, now
-            )
+        missed = _missed(engine, ended, run, restored, now)
         ended, drafts, notices = ticketing.told(
             case, ended, ticket, run.source_id, (draft, *missed.drafts), (told, *missed.notices)
         )
-        if ended.pending:
-            name = f"{case.id}#{run.seq}"
-            look = Look(case=case.id, by="the undo", request_id=name)
-            notices.append(errand_notice(look, name, case.id, now))
         over = () if restored else _ended(engine, visit, run, now)
         try:
             engine.commit(
                 ended,
                 now,
                 drafts,
-                notices=tuple(notices),
+                notices=(*notices, *_look_again(ended, run, now)),
                 ticket=ticket,
                 exemptions=over,
                 breakers=missed.breakers,
@@ -512,6 +513,40 @@ def _end(engine: "Engine", visit: Visit, case: Case, run: Run, lock: Lock, achie
         reason = achieved.reason
         return Walked(case.id, "undo", "undone", reason, case=case.id, outcome=achieved.outcome.value)
     raise moving(case.id)
+
+
+def _left(
+    case: Case, run: Run, achieved: act.Achieved, why: str, restored: Undone | None, *, success: bool
+) -> Case:
+    """The case as an undo leaves it: exempt where something was restored, else closed."""
+    return case.model_copy(
+        update={
+            **case.where(run.controls, CaseState.EXEMPT if restored else CaseState.CLOSED),
+            "assessed": run.generation,
+            "run": None,
+            "outcome": None if success else achieved.outcome,
+            "reason": why,
+            "wakes_at": restored.until if restored else None,
+            "last_state": None,
+        }
+    )
+
+
+def _missed(
+    engine: "Engine", ended: Case, run: Run, restored: Undone | None, now: datetime
+) -> breaker.Counted:
+    """People took back what a run did: that counts against its controls."""
+    if restored is None:
+        return breaker.Counted()
+    return breaker.count(engine.cases, ended, run.controls, restored.run, run.source_id, Missed.UNDONE, now)
+
+
+def _look_again(ended: Case, run: Run, now: datetime) -> tuple[Notice, ...]:
+    """What makes the engine look at what joined while the undo was under way, if anything did."""
+    if not ended.pending:
+        return ()
+    name = f"{ended.id}#{run.seq}"
+    return (errand_notice(Look(case=ended.id, by="the undo", request_id=name), name, ended.id, now),)
 
 
 def _exemptions(case: Case, run: Run, undone: Undone, gate: Gate) -> tuple[Exemption, ...]:
@@ -546,32 +581,30 @@ def _ended(engine: "Engine", visit: Visit, run: Run, now: datetime) -> tuple[Exe
     )
 
 
-def _stale(
-    engine: "Engine", case: Case, ask: Ask, by: tuple[Answer, ...], anew: Ask, now: datetime
-) -> Walked:
+def _stale(engine: "Engine", case: Case, approved: Approved, renewed: Ask, now: datetime) -> Walked:
     """What would be done is no longer what was approved. It is asked again once, if there is anything left to ask."""
-    reason = _why(anew.plan) if anew.plan.declined or not anew.plan.calls else "the target changed since"
+    ask, plan = approved.ask, renewed.plan
+    reason = _why(plan) if plan.declined or not plan.calls else "the target changed since"
     drafts = (
-        record.answered(case, ask, by),
-        record.about_ask(case, ask, RecordType.STALE, now, reason, found=anew.plan_hash),
+        record.answered(case, ask, approved.by),
+        record.about_ask(case, ask, RecordType.STALE, now, reason, found=renewed.plan_hash),
     )
     notices = (notify.about_ask(case, ask, "stale", now, reason),)
-    if anew.plan.calls and not anew.plan.declined and not ask.again:
-        return _put(engine, case, f"answer:{case.id}:{ask.seq}", anew, now, drafts, notices)
+    if plan.calls and not plan.declined and not ask.again:
+        return _put(engine, case, f"answer:{case.id}:{ask.seq}", renewed, now, drafts, notices)
     closed = asking.over(case, ask, CaseState.CLOSED, reason)
     engine.commit(closed, now, drafts, seen=(f"answer:{case.id}:{ask.seq}",), notices=notices)
     return Walked(case.id, "undo", "stale", reason, case=case.id, outcome=Outcome.DECLINED.value)
 
 
-def _closed(
-    engine: "Engine", case: Case, ask: Ask, by: tuple[Answer, ...], now: datetime, reason: str
-) -> Walked:
+def _closed(engine: "Engine", case: Case, approved: Approved, now: datetime, reason: str) -> Walked:
     """An approved undo that cannot be begun: on record, nothing changed, and whoever wants it asks again."""
-    key, run = f"answer:{case.id}:{ask.seq}", ask.undo.run if ask.undo else 0
+    ask = approved.ask
+    key = f"answer:{case.id}:{ask.seq}"
     closed = asking.over(case, ask, CaseState.CLOSED, reason)
     drafts = (
-        record.answered(case, ask, by),
-        record.undo_refused(case, key, run, now, Outcome.DECLINED, reason),
+        record.answered(case, ask, approved.by),
+        record.undo_refused(case, key, approved.undone.run, now, Outcome.DECLINED, reason),
     )
     told = notify.undo_refused(case, key, now, reason)
     engine.commit(closed, now, drafts, seen=(key,), notices=(told,))

@@ -257,11 +257,32 @@ class FakeTickets:
         )
 
     def _shown(self, one: Kept) -> str:
-        comments = "".join(f"<pre>{html.escape(comment)}</pre>" for comment in one.comments)
+        comments = "".join(f"<pre>{html.escape(_readable(comment))}</pre>" for comment in one.comments)
         return (
             f"<details><summary><b>{html.escape(one.key)}</b> {html.escape(one.title)} · {html.escape(one.status)}"
-            f"</summary><pre>{html.escape(one.text)}</pre>{comments}</details>"
+            f"</summary><pre>{html.escape(_readable(one.text))}</pre>{comments}</details>"
         )
+
+
+def _readable(text: str) -> str:
+    """The text of an ADF document, a line for each block, as Jira would show it; anything else as it is."""
+    try:
+        document = json.loads(text)
+    except ValueError:
+        return text
+    is_adf = isinstance(document, dict) and document.get("type") == "doc"
+    return "".join(_pieces(document)).strip() if is_adf else text
+
+
+def _pieces(node: Mapping[str, Any]) -> Iterator[str]:
+    if "text" in node:
+        yield node["text"]
+        links = (mark["attrs"]["href"] for mark in node.get("marks", ()) if mark["type"] == "link")
+        yield from (f" <{link}>" for link in links if link != node["text"])
+    yield "\n" if node["type"] == "hardBreak" else ""
+    for inner in node.get("content", ()):
+        yield from _pieces(inner)
+    yield "\n" if node["type"] in {"paragraph", "heading", "codeBlock"} else ""
 
 
 def _answer(status: int, said: object) -> tuple[int, Mapping[str, str], bytes]:
@@ -726,7 +747,7 @@ class _GitHub(_Room):
         }
 
     def _patch(self, one: Kept, said: dict[str, Any]) -> tuple[int, Any]:
-        one.status = said.get("state", one.status)
+        one.status, one.sent = said.get("state", one.status), {**one.sent, **said}
         return 200, self._shown(one)
 
     def _shown(self, one: Kept) -> dict[str, Any]:
@@ -849,8 +870,9 @@ class _OpsCenter(_Room):
                     OpsItemId=one.key,
                 )
         key = f"oi-{len(self.kept) + 1:012x}"
+        marks = (f"severity {said.get('Severity')}", f"priority {said.get('Priority')}")
         self.keep(
-            Kept(key, said["Title"], said["Description"], (), "Open", self.house.now(), sent=dict(data))
+            Kept(key, said["Title"], said["Description"], marks, "Open", self.house.now(), sent=dict(data))
         )
         return 200, {"OpsItemId": key, "OpsItemArn": f"arn:aws:ssm:eu-central-1:111111111111:opsitem/{key}"}
 

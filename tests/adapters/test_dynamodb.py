@@ -14,7 +14,7 @@ from chalicelib.adapters.dynamodb import DynamoCases, DynamoSettings, Ledger
 from chalicelib.adapters.tables import TABLES
 from chalicelib.domain.case import Case, CaseState
 from chalicelib.domain.contract import canonical
-from chalicelib.domain.errors import ConflictError, OversizeError, StoreError
+from chalicelib.domain.errors import ConflictError, OversizeError, StoreError, UnreadableError
 from chalicelib.domain.ports import Change, Notice, SettingChange, SweepChange
 from chalicelib.domain.record import Head, Record, RecordType, broken_at, digest_of, system_chain
 from chalicelib.domain.ticket import TicketState
@@ -679,6 +679,30 @@ def test_cases_are_listed_by_state_the_last_moved_first(cases: DynamoCases, ledg
     assert list(ledger.cases()) == many
     assert list(ledger.cases(CaseState.OPEN)) == [one for one in many if one.state is CaseState.OPEN]
     assert list(ledger.cases(CaseState.DENIED)) == []
+    assert list(ledger.cases(oldest_first=True)) == many[::-1]
+
+
+def test_what_cannot_be_read_stands_in_no_others_way_and_is_told_at_last(
+    cases: DynamoCases, ledger: Ledger, dynamo: Dynamo
+) -> None:
+    """Whoever must not miss one gets an error, and whoever may has all the others before it."""
+    of = [target(f"sg-{number}") for number in range(3)]
+    states = (CaseState.WAITING, CaseState.OPEN, CaseState.WAITING)
+    kept = [case(of=one, state=state, at=START) for one, state in zip(of, states, strict=True)]
+    for one in kept:
+        cases.commit(Change(case=one, ticket=ticket(of=one.target)))
+    for spoilt in [one for one in dynamo.items("cases") if kept[0].digest in one["pk"]["S"]]:
+        spoilt["body"] = {"S": '{"from": "a newer version"}'}
+        dynamo.client.put_item(TableName=DEPLOYMENT.table("cases"), Item=spoilt)
+    listings: tuple[tuple[Iterator[Any], int], ...] = (
+        (ledger.cases(CaseState.WAITING), 1),
+        (ledger.cases(), 2),
+        (ledger.tickets(TicketState.OPEN), 2),
+    )
+    for found, readable in listings:
+        assert len([next(found) for _ in range(readable)]) == readable
+        with pytest.raises(UnreadableError, match="1 cannot be read, the first: "):
+            next(found)
 
 
 def test_an_archived_episode_is_listed_among_the_ended(cases: DynamoCases, ledger: Ledger) -> None:

@@ -23,6 +23,7 @@ from chalicelib.domain.errors import (
     LaterError,
     MalformedEventError,
     StoreError,
+    UnreadableError,
 )
 from chalicelib.domain.finding import Severity
 from chalicelib.domain.policy import Person, Policy, PolicySetting, Route, Rule
@@ -55,16 +56,18 @@ def delivery(number: int = 1, where: Destination = SLACK, case: str = "c-1") -> 
 
 @dataclass
 class Remembering:
-    """Remembers what it was given; `faults` are raised by the next deliveries, in turn."""
+    """Remembers what it was given; `faults` are raised by the next deliveries, in turn, `aside` returned by them."""
 
     got: list[Delivery | str] = field(default_factory=list)
     faults: list[Exception | None] = field(default_factory=list)
+    aside: list[StoreError] = field(default_factory=list)
 
-    def deliver(self, delivery: Delivery) -> None:
+    def deliver(self, delivery: Delivery) -> StoreError | None:
         self.got.append(delivery)
         fault = self.faults.pop(0) if self.faults else None
         if fault:
             raise fault
+        return self.aside.pop(0) if self.aside else None
 
     def sweep(self) -> None:
         self.got.append("sweep")
@@ -128,6 +131,16 @@ def test_what_the_tables_refuse_comes_back_by_itself(capsys: pytest.CaptureFixtu
         handled(office, deferred, delivery().model_dump_json())
     assert deferred.calls == []
     assert '"StoreError"' in capsys.readouterr().out
+
+
+def test_what_was_set_aside_is_taken_and_logged_as_a_failure(capsys: pytest.CaptureFixture[str]) -> None:
+    office, deferred = Remembering(aside=[UnreadableError("CASE#x cannot be read")]), Deferred()
+    bodies = [delivery(number).model_dump_json() for number in range(2)]
+    assert handled(office, deferred, *bodies) == []
+    assert (office.got, deferred.calls) == ([delivery(0), delivery(1)], [])
+    logged = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [one["reason"] for one in logged if one.get("message") == "failed"] == ["CASE#x cannot be read"]
+    assert [one["error"] for one in logged if "_aws" in one] == ["UnreadableError"], "and counted"
 
 
 @pytest.mark.parametrize(
@@ -240,4 +253,4 @@ def test_a_notice_goes_the_whole_way_from_the_table_to_the_channel_and_the_mail(
     drained()
     assert (len(chat.messages), len(mail.sent)) == (2, 2)
     assert case.target.resource in chat.messages[1].says
-    assert told.waiting(clock.now() + timedelta(days=1), 9) == ()
+    assert list(told.waiting(clock.now() + timedelta(days=1), 9)) == []

@@ -8,7 +8,14 @@ from typing import Any
 
 import pytest
 
-from chalicelib.adapters.slack import PAUSE_SECONDS, Slack, SlackPerson, respond
+from chalicelib.adapters.slack import (
+    PAUSE_SECONDS,
+    PERSON_SECONDS,
+    REPLY_SECONDS,
+    Slack,
+    SlackPerson,
+    respond,
+)
 from chalicelib.domain.delivery import Chat
 from chalicelib.domain.errors import (
     AmbiguousError,
@@ -66,6 +73,17 @@ def test_a_message_stands_and_can_be_changed_and_replied_to(fake: FakeSlack, sla
     }
     method, arguments = fake.requests[-1]
     assert (method, arguments["parse"], arguments["link_names"]) == ("chat.update", "none", False)
+
+
+def test_a_message_about_a_case_holds_its_id_for_other_apps(fake: FakeSlack, slack: Slack) -> None:
+    slack.post(CHANNEL, "card", BLOCKS, case="0123456789abcdef-1")
+    slack.post(CHANNEL, "digest", BLOCKS)
+    card, digest = fake.messages(CHANNEL)
+    assert card.arguments["metadata"] == {
+        "event_type": "redress_case",
+        "event_payload": {"case": "0123456789abcdef-1"},
+    }
+    assert "metadata" not in digest.arguments
 
 
 def test_a_limit_says_when_to_come_back(fake: FakeSlack, slack: Slack) -> None:
@@ -300,6 +318,19 @@ def test_a_reply_that_does_not_arrive_is_an_error_of_delivery(fake: FakeSlack) -
         taken.bind(("127.0.0.1", 0))
         nobody = f"http://127.0.0.1:{taken.getsockname()[1]}/"
         with pytest.raises(LaterError):
+            respond(f"{nobody}actions/1", "x", nobody)
+
+
+def test_a_press_waits_a_second_for_slack_and_no_longer(fake: FakeSlack, slack: Slack) -> None:
+    fake.add_user("U0ANNA", "Anna")
+    assert PERSON_SECONDS + REPLY_SECONDS < 3
+    fake.slow_seconds = PERSON_SECONDS + 0.5
+    fake.fail("slow")
+    with pytest.raises(AmbiguousError):
+        slack.person("U0ANNA")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        nobody = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+        with pytest.raises(AmbiguousError, match="Timeout"):
             respond(f"{nobody}actions/1", "x", nobody)
 
 

@@ -92,18 +92,18 @@ def test_what_waits_is_found_oldest_first_and_only_while_it_waits(told: DynamoTo
     newer = Deliveries(case="c-2", lines=(line(2, "told"), line(3)), version=1)
     done = Deliveries(case="c-3", lines=(line(-9, "told"), line(-8, "given_up")), version=1)
     told.keep(newer, FIRST, done, STORM)
-    assert told.waiting(START + timedelta(minutes=4), 9) == (FIRST, newer)
-    assert told.waiting(START + timedelta(minutes=4), 1) == (FIRST,)
-    assert told.waiting(START + timedelta(minutes=3), 9) == (FIRST,)
-    assert told.waiting(START, 9) == ()
+    assert (*told.waiting(START + timedelta(minutes=4), 9),) == (FIRST, newer)
+    assert (*told.waiting(START + timedelta(minutes=4), 1),) == (FIRST,)
+    assert (*told.waiting(START + timedelta(minutes=3), 9),) == (FIRST,)
+    assert (*told.waiting(START, 9),) == ()
     told.keep(FIRST.model_copy(update={"version": 2, "lines": (line(0, "told"),)}))
-    assert told.waiting(START + timedelta(minutes=4), 9) == (newer,)
+    assert (*told.waiting(START + timedelta(minutes=4), 9),) == (newer,)
 
 
 def test_what_was_tried_again_is_found_when_it_is_due_again(told: DynamoTold) -> None:
     tried = line().model_copy(update={"due_at": START + timedelta(minutes=9)})
     told.keep(FIRST, Deliveries(case="c-2", lines=(tried, line(20)), version=1))
-    assert told.waiting(START + timedelta(minutes=9), 9) == (FIRST,)
+    assert (*told.waiting(START + timedelta(minutes=9), 9),) == (FIRST,)
     assert [one.case for one in told.waiting(START + timedelta(minutes=10), 9)] == ["c-1", "c-2"]
 
 
@@ -114,17 +114,20 @@ def test_what_cannot_be_read_stands_in_nobodys_way_and_is_told_at_last(
     spoilt = {"pk": "DELIVERIES#x", "body": "{}", "waiting": "yes", "since": "2020-01-01T00:00:00.000Z"}
     put(dynamo, {name: {"S": text} for name, text in spoilt.items()})
     later = START + timedelta(hours=1)
-    assert told.waiting(later, 9) == (FIRST,)
+    found = told.waiting(later, 9)
+    assert next(found) == FIRST
+    with pytest.raises(UnreadableError, match="1 cannot be read, the first: DELIVERIES#x"):
+        next(found)
     told.keep(FIRST.model_copy(update={"version": 2, "lines": ()}))
     with pytest.raises(UnreadableError):
-        told.waiting(later, 9)
+        next(told.waiting(later, 9))
 
 
 def test_an_index_that_lags_shows_nothing_that_no_longer_waits(told: DynamoTold, dynamo: Dynamo) -> None:
     done = FIRST.model_copy(update={"lines": ()})
     lagging = {"pk": "DELIVERIES#c-1", "body": done.model_dump_json(), "waiting": "yes", "since": "2020"}
     put(dynamo, {name: {"S": text} for name, text in lagging.items()})
-    assert told.waiting(START, 9) == ()
+    assert (*told.waiting(START, 9),) == ()
 
 
 def test_notices_and_dossiers_are_read_as_they_stand(told: DynamoTold, dynamo: Dynamo) -> None:

@@ -13,12 +13,12 @@ from chalicelib.domain.approval import Answer, Answers, Door
 from chalicelib.domain.case import Case
 from chalicelib.domain.contract import Mode
 from chalicelib.domain.errors import RefusedCommandError
-from chalicelib.domain.finding import Actor
 from chalicelib.domain.policy import Policy, principal_of
 from chalicelib.domain.ports import Owner
 from chalicelib.domain.record import Head
 from chalicelib.flow import answering
 from chalicelib.flow.answering import MOST_CHANGES_OF_MIND, Said, Who
+from chalicelib.flow.desk import caller
 from chalicelib.flow.errand import Answered, UndoRun
 from chalicelib.flow.undo import carry_out
 from tests.fakes.cases import Item
@@ -107,7 +107,7 @@ def nothing_done(built: House, case: Case, why: str = "") -> None:
         f"oidc:{IDP.replace('idp', 'IDP')}#anna",
         f"email:{IDP}#anna@example.com",
         "slack:T0OTHER/U0ANNA",
-        "slack:T0TEAM/U0ANNAX",
+        "slack:T0000TEAM/U0ANNAX",
         f"arn:aws:iam::999999999999:user/{ANNA.rpartition('/')[2]}",
         f"arn:aws:sts::{ACCOUNT}:assumed-role/dev/anna",
         "anna",
@@ -125,7 +125,8 @@ def test_a_look_alike_decides_nothing(built: House, case: Case, identity: str, d
 def test_a_session_that_calls_itself_like_an_approver_is_nobody(built: House, case: Case) -> None:
     assert case.ask
     said = Said(case=case.id, ask=case.ask.seq, plan_hash=case.ask.plan_hash, approve=True, reason="r")
-    who = Who(f"arn:aws:sts::{ACCOUNT}:assumed-role/dev/anna", False, Actor(type="AssumedRole"), "r")
+    session = caller(f"arn:aws:sts::{ACCOUNT}:assumed-role/dev/anna", "r")
+    who = Who(session.arn, session.barred("answering"), session.actor, session.request_id)
     with pytest.raises(RefusedCommandError, match="is for a named person"):
         answering.answer(said, who, built.cases, built.clock, home=ACCOUNT, engine="test")
     assert built.cases.answers_of(case) is None
@@ -137,9 +138,9 @@ def test_a_session_that_calls_itself_like_an_approver_is_nobody(built: House, ca
 def test_self_approval_through_a_second_identity_is_refused_and_judged_again(
     built: House, case: Case
 ) -> None:
-    refused(built, "who made the change", by=ANN_OIDC, door=WEB)
+    refused(built, "you made the change", by=ANN_OIDC, door=WEB)
     written(built, case, given(case, ANN_OIDC), given(case, BERT))
-    nothing_done(built, case, "who made the change")
+    nothing_done(built, case, "you made the change")
 
 
 def test_who_approves_first_and_changes_the_resource_then_has_not_approved(
@@ -176,7 +177,7 @@ def test_who_would_own_the_exemption_does_not_approve_the_undo_by_another_identi
 def test_who_wants_the_undo_does_not_approve_it_after_a_sign_in(built: House, group: Group) -> None:
     built.set_policy(policy(rule(quorum=1, approvers=["anna", "bert", "carl"])))
     built.carry_out(order(built, repaired(built, group), by=CARL))
-    with pytest.raises(RefusedCommandError, match="wants it taken back"):
+    with pytest.raises(RefusedCommandError, match="you wanted it taken back"):
         built.answer(by=CARL_OIDC, door=WEB)
 
 
@@ -188,9 +189,9 @@ def test_who_answers_for_the_account_does_not_approve_however_they_are_written(
     built.cases.set(Owner(account=ACCOUNT, owner=owner, by="olga", at=built.clock.now()))
     case = asked(built, group)
     for by, door in ((ANNA, Door.CLI), (ANNA_OIDC, WEB)):
-        refused(built, "answers for the account", by=by, door=door)
+        refused(built, "you answer for the account, so you cannot approve it", by=by, door=door)
     written(built, case, given(case, ANNA))
-    nothing_done(built, case, "answers for the account")
+    nothing_done(built, case, "you answer for the account")
 
 
 @pytest.mark.parametrize("tag", ["dora@example.com", "anna", "somebody"])
@@ -207,7 +208,7 @@ def test_the_owner_tag_that_the_maker_chose_gives_and_takes_no_right(
     built.walk(group.event((22, group.open(22)), userIdentity={"type": "IAMUser", "arn": dora}))
     assert built.only_case().owner == tag
     refused(built, "does not let you decide", by=DORA_OIDC, door=WEB, approve=False)
-    refused(built, "answers for the account", by=CARL)
+    refused(built, "you answer for the account, so you cannot approve it", by=CARL)
     for by in (ANNA, BERT):
         built.answer(by=by)
     built.deliver()

@@ -597,7 +597,7 @@ def test_a_press_that_was_taken_back_is_not_replayed(counter: Desk) -> None:
     assert counter.hears(pressed).status == 200
     who = Who(
         ANNA_OF_SLACK,
-        known=True,
+        barred="",
         actor=Actor(type="Person", arn=ANNA_OF_SLACK),
         request_id="w",
         door=Door.SLACK,

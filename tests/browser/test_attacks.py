@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -19,7 +20,8 @@ from chalicelib.domain.approval import Ask
 from chalicelib.domain.case import Case
 from chalicelib.domain.finding import Actor, Severity
 from tests.adapters.samples import exemption
-from tests.browser.test_console import DESK, Room, browser, room
+from tests.browser.test_console import ARGUMENTS, DESK, Room, browser, room
+from tests.conftest import CHROMIUM
 from tests.console.world import ANNA, OLGA, SSH, VERA, session_of
 
 __all__ = ["browser", "room"]  # fixtures
@@ -306,6 +308,66 @@ def test_no_way_back_leads_out_of_the_console(room: Room, elsewhere: Elsewhere, 
     assert wanted
     assert elsewhere.visits == []
     assert not [url for url in asked if host in urlsplit(url).netloc]
+
+
+FORWARDED = {
+    "X-Forwarded-Host": "evil.example",
+    "X-Forwarded-Proto": "http",
+    "X-Original-URL": "http://evil.example/",
+    "Forwarded": "host=evil.example;proto=http",
+}
+
+
+@contextmanager
+def renamed(room: Room) -> Iterator[tuple[Page, str]]:
+    """A page that comes to us under an attacker's name, in `Host` and in every forwarding header; and our address there.
+
+    Anna's session comes along, which is worse than it can be: a browser sends our cookie to our own name alone.
+    """
+    theirs = room.front.url.replace("127.0.0.1", "evil.example")
+    sessions = room.world.sessions(door.site_of(room.front.url))
+    cookie = sessions.cookie_of(session_of(ANNA, room.world.clock.now())).partition(";")[0]
+    name, _, value = cookie.partition("=")
+    browser = room.browser.browser_type.launch(
+        executable_path=str(CHROMIUM),
+        args=[*ARGUMENTS, "--host-resolver-rules=MAP evil.example 127.0.0.1"],
+    )
+    try:
+        context = browser.new_context(extra_http_headers=FORWARDED)
+        context.add_cookies([{"name": name, "value": value, "url": theirs}])
+        yield context.new_page(), theirs
+    finally:
+        browser.close()
+
+
+def test_an_attackers_name_that_leads_to_us_is_on_no_page_and_in_no_way_on(room: Room) -> None:
+    case, ways = room.world.asked(), list[str]()
+    with renamed(room) as (page, theirs):
+        page.on("response", lambda one: ways.append(one.headers.get("location", "")))
+        for path in ("/", "/approvals", f"/cases/{case.id}", "/nowhere", "/login", "/login/corp"):
+            page.goto(theirs + path)
+            assert "evil.example" not in page.content()
+        assert case.id in page.goto(f"{theirs}/cases/{case.id}").text()  # type: ignore[union-attr]  # it answered above
+        page.context.clear_cookies()
+        for path in ("/", f"/cases/{case.id}"):
+            page.goto(theirs + path)
+            assert "evil.example" not in page.content()
+    assert any(ways)
+    assert not [way for way in ways if "evil.example" in way]
+
+
+def test_a_form_under_an_attackers_name_decides_nothing_though_session_and_token_fit(room: Room) -> None:
+    case = room.world.asked()
+    with renamed(room) as (page, theirs):
+        page.goto(f"{theirs}/cases/{case.id}")
+        sent, _, _ = form(room, case, token_of(room, page, "answer", case)).partition("<script>")
+        with page.expect_response(lambda one: one.request.method == "POST") as answered:
+            page.evaluate(
+                "html => { document.body.innerHTML = html; document.getElementById('f').submit() }",
+                sent.replace(room.front.url, theirs),
+            )
+        assert answered.value.status == 403
+    assert answers(room, case) == []
 
 
 @pytest.mark.parametrize("how", ["iframe", "object", "embed", "sandbox", "window"])

@@ -107,6 +107,22 @@ def test_from_the_card_to_a_decision_are_three_taps_on_a_phone(room: Room) -> No
     assert [one.by for one in found.answers] == [ANNA]
 
 
+@pytest.mark.parametrize("size", [PHONE, DESK], ids=["phone", "desk"])
+def test_a_link_to_a_form_leads_to_it_open_and_in_sight_with_the_cursor_in_it(
+    room: Room, size: tuple[int, int]
+) -> None:
+    asked, done = room.world.asked(), room.world.fixed()
+    wanted = {"snooze": (asked, "snooze-days"), "ticket": (asked, "ticket-words"), "undo": (done, "undo-run")}
+    for opened, (case, first) in wanted.items():
+        with room.open(OLGA, size) as page:
+            page.goto(f"{room.front.url}/cases/{case.id}?open={opened}")
+            page.wait_for_function("name => document.activeElement.id === name", arg=first)
+            box = page.locator(f"#{first}").bounding_box()
+            assert box
+            assert 0 <= box["y"] <= size[1] - box["height"]
+            assert Axe().run(page).response["violations"] == []
+
+
 def test_a_form_without_a_reason_is_not_even_sent(room: Room) -> None:
     case = room.world.asked()
     with room.open(ANNA) as page:

@@ -117,7 +117,7 @@ def test_what_is_of_medium_severity_is_decided_in_slack_itself(place: Place) -> 
         page.get_by_role("link", name="Dave Developer").click()
         page.get_by_role("button", name="Approve").click()
         page.get_by_text("Only visible to you: the change of").wait_for()
-    card = place.town.slack.messages(EVERYDAY)[0]
+    card = place.town.cards(EVERYDAY, "")[0]  # before it stands the digest of the day
     place.stage.world.wait_for(lambda: "Fixed" in card.text, 25.0, "the card to say so")
 
 

@@ -63,6 +63,24 @@ def deploy(
             BillingMode="PAY_PER_REQUEST",
             DeletionProtectionEnabled=protected,
         )
+    dynamodb.update_table(
+        TableName=SETTINGS.table("outbox"),
+        AttributeDefinitions=[
+            {"AttributeName": name, "AttributeType": "S"} for name in ("pk", "waiting", "since")
+        ],
+        GlobalSecondaryIndexUpdates=[
+            {
+                "Create": {
+                    "IndexName": "by_waiting",
+                    "KeySchema": [
+                        {"AttributeName": "waiting", "KeyType": "HASH"},
+                        {"AttributeName": "since", "KeyType": "RANGE"},
+                    ],
+                    "Projection": {"ProjectionType": "KEYS_ONLY"},
+                }
+            }
+        ],
+    )
     for name in get_args(Queue):
         for full in (SETTINGS.queue(name), SETTINGS.queue(f"{name}-dlq")):
             sqs.create_queue(
@@ -121,6 +139,18 @@ def a_sweep(**changes: Any) -> Sweep:
 def test_a_healthy_deployment_is_well_in_every_check(ledger: Any) -> None:
     deploy()
     assert bad(examine(ledger)) == []
+
+
+@pytest.mark.usefixtures("account")
+def test_what_did_not_get_to_somebody_is_a_warning_with_where_to_look(ledger: Any) -> None:
+    deploy()
+    item = {"pk": "DELIVERIES#c-1", "waiting": "yes", "since": "2031-05-07T12:00:00.000Z"}
+    boto3.client("dynamodb").put_item(
+        TableName=SETTINGS.table("outbox"), Item={name: {"S": said} for name, said in item.items()}
+    )
+    (check,) = bad(examine(ledger))
+    assert (check.name, check.health) == ("news", Health.WARN)
+    assert check.says.startswith("1 case has news, or a ticket, on the way")
 
 
 @pytest.mark.usefixtures("account")
@@ -240,7 +270,7 @@ def test_what_waits_and_what_ends_soon_is_advice_and_no_failure(ledger: Any) -> 
     found = bad(examine(ledger))
     assert {check.health for check in found} == {Health.WARN}
     assert [(check.name, check.says) for check in found] == [
-        ("asks", "1 wait for an answer, the first until 2031-05-07T19:00:00.000Z: `redress waiting`"),
+        ("asks", "1 waits for an answer, the first until 2031-05-07T19:00:00.000Z: `redress waiting`"),
         ("exemptions", "r-accepted_risk is exempt from c until 2031-05-20T12:00:00.000Z only; ask ann"),
     ]
 
@@ -268,6 +298,17 @@ def test_an_account_that_is_not_swept_is_told(
     ledger.swept = sweeps
     (found,) = examine(ledger)["sweeps"]
     assert (found.health, says in found.says) == (health, True)
+
+
+@pytest.mark.usefixtures("account")
+def test_a_member_account_that_was_not_swept_for_days_is_swept_by_command(ledger: Any) -> None:
+    deploy()
+    ledger.members = [Enrolment(account="444455556666", by="jane", at=NOW - timedelta(days=9))]
+    late = NOW - timedelta(days=3)
+    ledger.swept = [a_sweep(started_at=late), a_sweep(account="444455556666", started_at=late)]
+    home, member = (check.says for check in examine(ledger)["sweeps"])
+    assert home.endswith("is the schedule's rule on?")
+    assert member.endswith("`redress sweep --account 444455556666` sweeps it again")
 
 
 def raised(mode: Mode) -> ModeSetting:
@@ -375,6 +416,17 @@ def test_every_severity_has_a_quorum_or_the_doctor_says_what_is_missing(ledger: 
 
 
 @pytest.mark.usefixtures("account")
+def test_an_address_of_the_console_that_would_be_refused_now_is_named(ledger: Any) -> None:
+    deploy()
+    assert "console" not in examine(ledger)
+    ledger.standing = a_policy(console_url="https://redress.example/api/")
+    (found,) = examine(ledger)["console"]
+    assert found.health is Health.FAIL
+    assert found.says.startswith("console_url https://redress.example/api/: ")
+    assert "redress set-policy" in found.says
+
+
+@pytest.mark.usefixtures("account")
 def test_the_hardest_account_counts(ledger: Any) -> None:
     deploy()
     ledger.members = [Enrolment(account="444455556666", by="olga", at=NOW)]
@@ -389,15 +441,114 @@ def test_the_hardest_account_counts(ledger: Any) -> None:
 @pytest.mark.usefixtures("account")
 def test_controls_that_are_asked_about_together_need_a_quorum_together(ledger: Any) -> None:
     deploy()
-    usual = {**a_policy().policy.rules[0].model_dump(mode="json"), "quorum": 1, "severities": []}
+    usual = {
+        **a_policy().policy.rules[-1].model_dump(mode="json"),
+        "severities": [],
+        "doors": ["cli", "console"],
+    }
     ssh = {**usual, "name": "ssh", "controls": ["ec2-open-ssh"], "approvers": ["anna"], "doors": ["cli"]}
     ledger.standing = a_policy(rules=[ssh, {**usual, "name": "rest", "approvers": ["bert", "carla"]}])
     (high,) = examine(ledger)["quorum high"]
-    assert high.health is Health.WARN
-    assert high.says.startswith("rule ssh + rest wants 1 of 0")
+    assert (high.health, "nobody is left" in high.says) == (Health.FAIL, False)
+    assert high.says.startswith(
+        "rule ssh + rest wants 1 of 0: too few could approve it, so it becomes a ticket"
+    )
     ledger.standing = a_policy(rules=[ssh])
     (high,) = examine(ledger)["quorum high"]
     assert (high.health, "no rule fits ec2-open-ssh, ec2-open-rdp" in high.says) == (Health.FAIL, True)
+
+
+@pytest.mark.usefixtures("account")
+@pytest.mark.parametrize(
+    "door, shut",
+    [
+        ("console", {"providers": []}),
+        (
+            "console",
+            {
+                "providers": [
+                    {"name": "corp", "title": "Corp", "issuer": "https://idp.example", "client_id": "c"}
+                ]
+            },
+        ),
+        ("slack", {"slack_team": None}),
+        ("slack", {"slack_team": "T9999999999"}),
+    ],
+)
+def test_a_quorum_that_no_door_lets_in_is_none(ledger: Any, door: str, shut: dict[str, Any]) -> None:
+    deploy()
+    small = {"name": "small", "severities": ["low"], "approvers": ["group:security"], "doors": [door]}
+    usual = {**a_policy().policy.rules[0].model_dump(mode="json"), "severities": [], "doors": ["cli"]}
+    usual |= {"login_within_minutes": None}
+    ledger.standing = a_policy(rules=[small, usual])
+    assert examine(ledger)["quorum low"][0].health is Health.OK
+    ledger.standing = a_policy(rules=[small, usual], **shut)
+    (low,) = examine(ledger)["quorum low"]
+    assert low.health is Health.FAIL
+    assert low.says.startswith("rule small wants 1 of 0: too few could approve it")
+    assert "slack_team" in low.says
+    assert examine(ledger)["quorum high"][0].health is Health.OK
+
+
+CORP = {"name": "corp", "title": "Corp", "issuer": "https://idp.example", "client_id": "c"}
+
+
+@pytest.mark.usefixtures("account")
+@pytest.mark.parametrize(
+    "rule, providers, lacks",
+    [
+        ({"login_within_minutes": 5}, [], ""),
+        ({"login_within_minutes": 6}, [], "login_within_minutes = 5"),
+        ({}, [], "login_within_minutes = 5"),
+        ({"severities": []}, [], "login_within_minutes = 5"),
+        ({"severities": ["high"]}, [CORP], ""),
+        ({"login_within_minutes": 5}, [CORP], "mfa = true"),
+        ({"login_within_minutes": 5, "mfa": True}, [CORP], ""),
+        ({}, [CORP], "login_within_minutes = 5 and mfa = true"),
+    ],
+)
+def test_what_is_critical_is_decided_after_a_recent_sign_in_or_the_doctor_says_so(
+    ledger: Any, rule: dict[str, Any], providers: list[dict[str, Any]], lacks: str
+) -> None:
+    deploy()
+    critical = {
+        "name": "critical",
+        "severities": ["critical"],
+        "approvers": ["group:security"],
+        "doors": ["console"],
+    }
+    slack = [one.model_dump(mode="json") for one in a_policy().policy.providers]
+    ledger.standing = a_policy(rules=[{**critical, **rule}], providers=[*slack, *providers])
+    found = examine(ledger).get("critical sign-ins", [])
+    says = f"rule critical takes an approval of what is critical without {lacks}:"
+    assert [(one.health, one.says.startswith(says)) for one in found] == (
+        [(Health.WARN, True)] if lacks else []
+    )
+
+
+def test_the_example_for_a_security_team_asks_for_a_fresh_sign_in_where_it_is_critical() -> None:
+    (critical,) = (one for one in a_policy().policy.rules if one.name == "critical")
+    assert (critical.login_within_minutes, [one.value for one in critical.doors]) == (5, ["console"])
+
+
+@pytest.mark.usefixtures("account")
+def test_who_is_on_call_and_cannot_be_mentioned_is_named(ledger: Any) -> None:
+    deploy()
+    read = a_policy().policy.model_dump(mode="json")
+    people = {
+        **read["people"],
+        "anna": {**read["people"]["anna"], "identities": [f"arn:aws:iam::{HOME}:user/anna"]},
+    }
+    shift = {"starts": NOW, "ends": NOW + timedelta(hours=2), "people": ["anna", "bert"]}
+    ledger.standing = a_policy(people=people, schedules={"primary": [shift]})
+    (on_call,) = examine(ledger)["on call"]
+    assert on_call == Check(
+        "on call",
+        Health.WARN,
+        "route on-call: on call now without a Slack identity, so that no card mentions them: anna",
+    )
+    ledger.standing = a_policy(schedules={"primary": [shift]})
+    assert "on call" not in examine(ledger)
 
 
 @pytest.mark.usefixtures("account")

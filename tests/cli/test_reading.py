@@ -66,7 +66,7 @@ def test_the_log_is_shown_newest_first_and_filtered(redress: Any) -> None:
     resource = redress.ledger.known[0].target.resource
     assert len(redress.json("log", "--resource", resource)) == 3
     assert redress.json("log", "--resource", resource, "--account", MEMBER) == []
-    assert "Fixed: nothing is left to do" in redress("log").stdout
+    assert "Fixed, and verified: nothing is left to do" in redress("log").stdout
 
 
 def test_the_log_of_everything_covers_home_and_every_member(redress: Any) -> None:
@@ -126,7 +126,7 @@ def test_the_log_is_shown_though_the_policy_cannot_be_read(redress: Any) -> None
 
     redress.ledger.tell()
     redress.ledger.policy = unreadable
-    assert "Fixed: nothing is left to do" in redress("log").stdout
+    assert "Fixed, and verified: nothing is left to do" in redress("log").stdout
 
 
 @pytest.mark.parametrize("stage", ["Dev", "a" * 13, "1a", "", "\x1b[31mx"])

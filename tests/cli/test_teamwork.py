@@ -14,6 +14,7 @@ from chalicelib.flow.command import AnswerAsk
 from chalicelib.flow.governing import Invite, SetPolicy, Uninvite, digest_of
 
 NOW = datetime(2031, 5, 7, 12, 0, tzinfo=UTC)
+IDP = "https://idp.example"
 NAMES = sorted(path.stem for path in EXAMPLES.glob("*.toml"))
 
 
@@ -68,6 +69,24 @@ def test_a_policy_replaces_the_one_that_stands_and_no_other(
     redress("set-policy", example, "--reason", "more people")
     ((_, _, command),) = redress.posted
     assert command.replaces == digest_of(stands.policy)
+
+
+@pytest.mark.parametrize("identity", ["foo", "email:auditor@example.com", "oidc:https://idp.example#\u202e"])
+def test_what_is_no_identity_is_told_how_identities_are_written(redress: Any, identity: str) -> None:
+    result = redress("invite", "acme-2026", "--who", "Ann", "--identity", identity, "--reason", "r")
+    assert (result.exit_code, redress.posted) == (2, [])
+    said = " ".join(result.stderr.split())
+    assert (
+        "identity: must be oidc:<issuer>#<sub>, email:<issuer>#<address>, slack:<team>/<user> or the ARN of"
+        in said
+    )
+    assert "pattern" not in said
+    assert identity not in said
+
+
+def test_what_is_no_short_name_is_told_how_short_names_are_written(redress: Any) -> None:
+    result = redress("invite", "ACME", "--who", "Ann", "--identity", f"oidc:{IDP}#s", "--reason", "r")
+    assert "id: must be up to 40 lower-case letters, digits and hyphens" in " ".join(result.stderr.split())
 
 
 def test_an_address_in_the_file_is_left_as_it_is(redress: Any, example: Path) -> None:

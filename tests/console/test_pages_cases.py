@@ -12,7 +12,7 @@ from chalicelib.domain.case import Case, CaseState, Run
 from chalicelib.domain.contract import Call, Cause, Outcome, Plan
 from chalicelib.domain.delivery import TicketRef
 from chalicelib.domain.dossier import Dossier, Incident
-from chalicelib.domain.finding import Actor, Severity
+from chalicelib.domain.finding import Actor, Severity, Target
 from chalicelib.domain.policy import Integration
 from chalicelib.domain.ports import Freeze
 from chalicelib.flow import record
@@ -20,11 +20,13 @@ from tests.console.world import (
     ANNA,
     BEN,
     BUCKET,
+    EBS,
     HOSTILE,
     MALLORY,
     MEMBER,
     OLGA,
     SSH,
+    VERA,
     Forms,
     World,
     bucket,
@@ -84,7 +86,8 @@ def test_a_case_says_what_why_where_how_far_and_until_when(console: World) -> No
         case.target.resource,
         "platform · 111111111111 · production",
         "Close port 22 to the whole Internet",
-        "Medium risk",
+        "Reach 1 call on this resource alone",
+        "Risk of acting Medium risk",
         "yes, from here",
         "US$ 0.00 a month",
         "in 8 h",
@@ -295,7 +298,9 @@ def test_a_ticket_is_shown_with_where_it_lies_and_what_waits_since_when(console:
     )
     said = text_of(console.get(f"/cases/{case.id}"))
     assert "In jira: SEC-1" in said
-    assert "Waiting since 3 Aug 2026, 12:00 UTC : Slack does not answer" in said.replace("UTC:", "UTC :")
+    assert (
+        "Slack channel C0123456789: Waiting “Ticket opened”, since 3 Aug 2026, 12:00 UTC : Slack does not answer"
+    ) in said.replace("UTC:", "UTC :")
 
 
 def test_the_dossier_is_shown(console: World) -> None:
@@ -305,6 +310,145 @@ def test_the_dossier_is_shown(console: World) -> None:
     said = text_of(console.get(f"/cases/{case.id}"))
     assert "Ben Okoro , since 3 Aug 2026" in said
     assert "Root cause: a script" in said
+
+
+def about_an_account(console: World, region: str = "eu-west-1") -> Case:
+    target = Target(account=MEMBER, region=region, type="AWS::::Account", id=MEMBER)
+    case = console.new(target, EBS, "ec2_enable_ebs_encryption_by_default")
+    asked = console.asked(7 if region == "global" else 8, account=MEMBER).ask
+    assert asked
+    ask = asked.model_copy(update={"controls": (EBS,), "seq": 1})
+    return console.keep(case.model_copy(update={"state": CaseState.WAITING, "ask": ask, "asks": 1}))
+
+
+def test_a_case_about_a_whole_account_says_so_in_its_title_its_reach_and_in_every_list(
+    console: World,
+) -> None:
+    case = about_an_account(console)
+    named = "EBS default encryption in shop-staging, eu-west-1"
+    page = console.get(f"/cases/{case.id}")
+    assert f"<title>{named} · Redress</title>" in page.body
+    assert f"<h1><bdi>{named}</bdi></h1>" in page.body
+    assert f"1 call for all of account shop-staging ({MEMBER}), eu-west-1" in text_of(page)
+    for path in ("/", "/approvals", "/cases?state=waiting"):
+        assert f"<bdi>{named}</bdi>" in console.get(path).body, path
+    console.set_policy({"accounts": {}})
+    everywhere = about_an_account(console, "global")
+    assert (
+        f"<h1><bdi>EBS default encryption in {MEMBER}</bdi></h1>"
+        in console.get(f"/cases/{everywhere.id}").body
+    )
+
+
+@pytest.mark.parametrize(
+    "opened, first",
+    [
+        ("decide", '<h2 id="decide" tabindex="-1" autofocus>'),
+        ("snooze", 'id="snooze-days"'),
+        ("ticket", 'id="ticket-words"'),
+        ("exempt", '<select id="exempt-control"'),
+    ],
+)
+def test_a_link_opens_the_form_that_it_is_about_and_puts_the_cursor_there(
+    console: World, opened: str, first: str
+) -> None:
+    case = console.asked()
+    page = console.get(f"/cases/{case.id}?open={opened}", OLGA).body
+    (focused,) = [tag for tag in page.replace("\n", " ").split("<") if " autofocus" in tag]
+    assert first.removeprefix("<") in focused
+    assert page.count(" open>") == (opened != "decide")
+    closed = console.get(f"/cases/{case.id}?open=incident", OLGA).body
+    assert "autofocus" not in closed
+    assert " open>" not in closed
+
+
+def test_a_link_to_the_undo_opens_its_form_and_the_sign_in_on_the_way_keeps_it(console: World) -> None:
+    case = console.fixed()
+    page = console.get(f"/cases/{case.id}?open=undo", OLGA).body
+    assert '<details id="undo" open>' in page
+    assert '<select id="undo-run" name="run" autofocus>' in page
+    wanted = console.get(f"/cases/{case.id}?open=undo", None).headers["Location"]
+    assert wanted.endswith(f"to=%2Fcases%2F{case.id}%3Fopen%3Dundo")
+
+
+@pytest.mark.parametrize(
+    "opened, who, stands, said",
+    [
+        ("undo", ANNA, "fixed", "Only an operator may ask for an undo: Olga Lind."),
+        ("exempt", ANNA, "asked", "Only an operator may exempt a resource: Olga Lind."),
+        ("undo", OLGA, "asked", "Nothing can be taken back while people are asked"),
+        ("undo", OLGA, "ticketed", "Nothing is left to take back"),
+        ("undo", OLGA, "undoing", "An undo has been asked for already"),
+        ("decide", ANNA, "fixed", "Nobody is asked any more"),
+        ("ticket", ANNA, "fixed", "so no ticket can stand in its place"),
+        ("ticket", ANNA, "undoing", "so no ticket can stand in its place"),
+        ("snooze", VERA, "staging", "Only approvers and operators may snooze a case."),
+        ("ticket", VERA, "staging", "Only approvers and operators may open a ticket instead."),
+        ("snooze", ANNA, "hers", "somebody else may snooze it"),
+        ("exempt", OLGA, "olgas", "somebody else may exempt it"),
+    ],
+)
+def test_a_link_to_a_form_that_is_not_there_says_why_and_who_may(
+    console: World, opened: str, who: str, stands: str, said: str
+) -> None:
+    case = {
+        "asked": console.asked,
+        "fixed": console.fixed,
+        "ticketed": console.ticketed,
+        "staging": lambda: console.asked(account=MEMBER),
+        "hers": lambda: console.asked(requesters=(ANNA,)),
+        "olgas": lambda: console.asked(requesters=(OLGA,)),
+        "undoing": lambda: undoing(console),
+    }[stands]()
+    page = console.get(f"/cases/{case.id}?open={opened}", who).body
+    (focused,) = [part.partition("</p>")[0] for part in page.split("autofocus>")[1:]]
+    assert said in focused
+
+
+def undoing(console: World) -> Case:
+    case = console.asked()
+    ask = authorizing(case)
+    return console.keep(case.model_copy(update={"ask": ask}))
+
+
+def test_whose_the_operators_are_is_said_for_the_account_of_the_case(console: World) -> None:
+    people = console.set_policy().model_dump(mode="json")["people"]
+    people["olga"]["accounts"] = [MEMBER]
+    console.set_policy({"people": people})
+    page = console.get(f"/cases/{console.fixed().id}?open=undo")
+    assert "ask for an undo: the policy names none for this account." in page.body
+    people |= {
+        f"op{number}": {"name": f"Op {number}", "identities": [f"{OLGA}{number}"], "roles": ["operator"]}
+        for number in range(7)
+    }
+    console.set_policy({"people": people})
+    page = console.get(f"/cases/{console.fixed(51).id}?open=undo")
+    assert "an undo: Op 0, Op 1, Op 2, Op 3, Op 4, and 2 more." in page.body
+
+
+def test_after_an_approval_the_page_says_that_it_has_to_be_loaded_again(console: World) -> None:
+    case = console.asked()
+    link = f'<a href="/api/cases/{case.id}">look again</a>'
+    assert link not in console.get(f"/cases/{case.id}").body
+    console.keep(case.model_copy(update={"state": CaseState.RUNNING, "ask": None}))
+    assert link in console.get(f"/cases/{case.id}").body
+
+
+def test_cases_of_every_state_are_listed_together_the_one_that_moved_last_first(console: World) -> None:
+    console.ticketed()
+    console.clock.advance(seconds=1)
+    done = console.fixed()
+    page = console.get("/cases?state=any")
+    assert page.body.index(done.id) < page.body.index("shop-assets-60")
+    assert "Closed Fixed: the port is closed" in text_of(page)
+    assert "Choose a state" not in page.body
+    assert "No case is there" in text_of(console.get(f"/cases?state=any&account={MEMBER}"))
+    for number in range(30):
+        console.keep(console.new(bucket(number), BUCKET, "s3_block_public_access"))
+    many = console.get("/cases?state=any").body
+    assert many.count("<tr>") == 26
+    assert "Choose a state to look further back" in many
+    assert 'rel="next"' not in many
 
 
 def test_whoever_may_not_approve_reads_why_and_finds_no_button(console: World) -> None:
@@ -320,7 +464,7 @@ def test_a_sign_in_that_is_too_old_is_offered_anew(console: World) -> None:
     case = console.asked(severity=Severity.CRITICAL)
     old = console.signed_in(ANNA, mfa=True, logged_in_at=console.clock.now() - timedelta(minutes=6))
     page = console.get(f"/cases/{case.id}", cookie=old).body
-    assert f"/api/login/corp?to=%2Fcases%2F{case.id}&amp;fresh=1" in page
+    assert f"/api/login/corp?to=%2Fcases%2F{case.id}%3Fopen%3Ddecide&amp;fresh=1" in page
     new = console.signed_in(ANNA, mfa=True)
     assert "Sign in again" not in console.get(f"/cases/{case.id}", cookie=new).body
 

@@ -175,7 +175,12 @@ def test_an_invitation_is_to_an_address_however_it_is_written(console: World) ->
     console.set(kept=invitation)
     assert console.get(f"/login/return?code={comes_as.replace('#', '%23')}", None).status == 303
     assert console.get("/", comes_as).status == 200
-    assert "Nadia of Example Audit" in console.get("/people", comes_as).body
+    other = {"id": "other", "name": "Otto of Another House", "identity": f"email:{ISSUER}#otto@other.example"}
+    console.set(kept=invitation.model_copy(update=other))
+    people = console.get("/people", comes_as).body
+    assert "Nadia of Example Audit" in people
+    assert "Otto" not in people, "who is invited learns nothing of others who are"
+    assert "Otto of Another House" in console.get("/people", OLGA).body
     assert console.get("/", comes_as.replace("ada", "\uff41da")).status == 403, "a look-alike is nobody"
 
 

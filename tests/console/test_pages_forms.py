@@ -106,7 +106,7 @@ def test_a_sign_in_that_was_too_old_for_an_answer_leads_back_to_the_case(console
     console.clock.advance(timedelta(minutes=6))
     page = console.post(f"/cases/{case.id}/answer", fields, cookie)
     assert page.status == 409
-    assert f"/api/login/corp?to=%2Fcases%2F{case.id}&amp;fresh=1" in page.body
+    assert f"/api/login/corp?to=%2Fcases%2F{case.id}%3Fopen%3Ddecide&amp;fresh=1" in page.body
 
 
 def test_an_answer_that_is_neither_yes_nor_no_is_none(console: World) -> None:
@@ -380,9 +380,11 @@ def test_who_made_the_change_does_not_put_it_out_of_reach(
     console.keep(case.model_copy(update={"actors": (principal(OLGA),)}))
     page = console.get(path, cookie=cookie)
     assert not [action for action, _ in Forms(page.body).forms if f"/{kind}" in action]
-    assert "You had a hand in this change: somebody else may snooze or exempt it." in text_of(page)
+    assert "You made this change or asked for this look: somebody else may snooze or exempt it." in text_of(
+        page
+    )
     reply = console.post(f"{path}/{kind}", {**hidden, "words": "because", **fields}, cookie)
-    assert (reply.status, "who made the change does not have it left alone" in reply.body) == (409, True)
+    assert (reply.status, "asked for this look does not have it left alone" in reply.body) == (409, True)
     assert console.settings.exemption(case.target.account, SSH, case.target.resource) is None
 
 

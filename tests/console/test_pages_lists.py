@@ -142,6 +142,29 @@ def test_the_filters_of_the_log_are_its_address(console: World, query: str, seen
     assert events(console.get(f"/log?{query}").body) == seen
 
 
+@pytest.mark.parametrize(
+    "query, said",
+    [
+        ("since=2026-13-45", "since “2026-13-45”"),
+        ("since=2026-08-01&until=soon", "until “soon”"),
+        ("from=2026-08-01", "from “2026-08-01”"),
+        ("since=2026-08-01&until=2026-08-03&type=ASKED&since=", ""),
+        ("", ""),
+    ],
+)
+def test_what_of_the_address_the_log_does_not_understand_is_said(
+    console: World, query: str, said: str
+) -> None:
+    page = text_of(console.get(f"/log?{query}"))
+    assert ("Not understood, and not used:" in page) is bool(said)
+    assert said in page
+
+
+def test_the_log_names_the_account_that_it_shows_when_none_is_chosen(console: World) -> None:
+    assert f"{HOME} (the first)" in text_of(console.get("/log"))
+    assert "(the first)" not in text_of(console.get(f"/log?resource={group(1).resource}"))
+
+
 def test_what_a_person_did_is_found_by_the_person_over_months(console: World) -> None:
     ann = Actor(type="Person", arn="oidc:https://idp.example#ann")
     for number, actor in ((1, ann), (2, MALLORY), (3, ann)):
@@ -263,12 +286,12 @@ def test_a_control_or_an_actor_at_its_limit_is_told_though_the_account_is_within
     page = console.get("/switches")
     said = text_of(page)
     assert f"account {HOME} 5 20 Within {SSH} in account {HOME} 5 5 At the limit" in said
-    assert "an actor, the last time in this case 20 20 At the limit" in said
-    assert said.count("an actor") == 1
+    assert "one actor (a person, a role or a service), seen last in this case 20 20 At the limit" in said
+    assert said.count("one actor (") == 1
     assert BUCKET not in said
     assert f'href="/api/cases/{case.id}"' in page.body
     theirs = text_of(console.get("/switches", VERA))
-    assert "an actor" not in theirs
+    assert "one actor (" not in theirs
     assert "What actors spent is of all accounts" in theirs
 
 
@@ -367,7 +390,7 @@ def test_what_was_not_counted_yet_is_not_said_to_be_nothing(console: World) -> N
 def test_the_overview_of_a_fresh_deployment_says_that_there_is_nothing_yet(console: World) -> None:
     said = text_of(console.get("/"))
     assert "Nobody is asked for anything." in said
-    assert "Nothing has been counted yet." in said
+    assert "Nothing has been counted yet: figures are counted every five minutes." in said
     assert f"{HOME} Never" in said
 
 

@@ -6,6 +6,8 @@ import pytest
 from pydantic_core import to_json
 
 from chalicelib.console.pages import sentences
+from chalicelib.delivery.mails import SAYS
+from chalicelib.domain.delivery import Destination
 from chalicelib.domain.policy import Policy
 
 ANNA, BERT = "arn:aws:iam::111122223333:user/anna", "arn:aws:iam::111122223333:user/bert"
@@ -44,9 +46,13 @@ def told(kind: str, data: dict[str, Any], policy: Policy | None = None) -> str:
         (
             "UNDO_RESULT",
             {"outcome": "fixed", "reason": "run 1 is taken back"},
-            "Undone: run 1 is taken back",
+            "Taken back: run 1 is taken back",
         ),
-        ("UNDO_RESULT", {"outcome": "failed", "reason": "AccessDenied"}, "Undo. Failed: AccessDenied"),
+        (
+            "UNDO_RESULT",
+            {"outcome": "failed", "reason": "AccessDenied"},
+            "Taking it back failed: AccessDenied",
+        ),
         (
             "ASKED",
             {"plan": {"calls": [CALL]}},
@@ -157,3 +163,31 @@ def test_where_no_policy_stands_people_are_called_by_their_identities() -> None:
     data = {"after": {"holder": BERT}}
     assert told("HANDED_OVER", data) == f"{ANNA} handed the case to {BERT}: why"
     assert told("CLAIMED", {}) == f"{ANNA} took the case on: why"
+
+
+@pytest.mark.parametrize(
+    "kind, said",
+    [
+        ("ask", "Approval wanted"),
+        ("run_fixed", SAYS["run_fixed"]),
+        ("run_started", "A repair is being carried out"),
+        ("ticket_heard", "Somebody changed the ticket in its own system"),
+        ("of_tomorrow", "Of tomorrow"),
+    ],
+)
+def test_what_was_told_is_said_in_the_words_of_the_mail(kind: str, said: str) -> None:
+    assert sentences.told_of(kind) == said
+
+
+@pytest.mark.parametrize(
+    "kind, to, said",
+    [
+        ("slack", "C0123456789", "Slack channel C0123456789"),
+        ("mail", "people", "Mail to people"),
+        ("mail", "owner", "Mail to the owner"),
+        ("ticket", "jira", "Tickets in jira"),
+        ("policy", "-", "Wherever the policy says"),
+    ],
+)
+def test_where_something_was_told_has_a_name(kind: Any, to: str, said: str) -> None:
+    assert sentences.told_to(Destination(kind=kind, to=to)) == said

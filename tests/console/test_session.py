@@ -297,6 +297,17 @@ def test_a_cursor_is_ours_or_none(sessions: Sessions) -> None:
     assert sessions.read_cursor(value_of(sessions.cookie_of(ANNA))) is None
 
 
+@pytest.mark.parametrize(
+    "header", [{"enc": []}, {"enc": {}}, {"crit": 1}, {"alg": None}, {"zip": 1}, [], 1, "x"]
+)
+def test_a_cursor_with_a_header_of_somebody_else_is_none(sessions: Sessions, header: JsonValue) -> None:
+    _, _, rest = sessions.cursor({"pk": "CASE#1"}).partition(".")
+    usual = {"alg": "dir", "enc": "A256GCM"}
+    forged = json.dumps({**usual, **header} if isinstance(header, dict) else header).encode()
+    text = f"{base64.urlsafe_b64encode(forged).rstrip(b'=').decode()}.{rest}"
+    assert sessions.read_cursor(text) is None
+
+
 def test_ids_are_not_repeated() -> None:
     assert len({new_id() for _ in range(1000)}) == 1000
     assert min(len(new_id()) for _ in range(100)) >= 43

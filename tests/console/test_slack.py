@@ -19,7 +19,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.adapters.slack import Slack, SlackPerson, respond
+from chalicelib.adapters.slack import PERSON_SECONDS, REPLY_SECONDS, Slack, SlackPerson, respond
 from chalicelib.console.addresses import PRESSES
 from chalicelib.console.oidc import RETURN_PATH
 from chalicelib.console.slack import LONGEST_BODY, Counter, interaction
@@ -30,9 +30,9 @@ from chalicelib.domain.case import Case
 from chalicelib.domain.errors import ConflictError, LaterError, StoreError, UnreachableError
 from chalicelib.domain.finding import Severity
 from chalicelib.domain.policy import Policy, PolicySetting
-from chalicelib.domain.ports import Change
+from chalicelib.domain.ports import AnswerChange, Change
 from chalicelib.domain.record import RecordType
-from chalicelib.flow.answering import Said, Who, answer
+from chalicelib.flow.answering import ATTEMPTS, Said, Who, answer
 from local.fakes.slack import TEAM, FakeSlack, Pressed
 from tests.delivery.test_card import ANNA, HASH, ask, buttons, case, policy, view
 from tests.fakes.cases import HOME, FakeCases
@@ -381,6 +381,7 @@ def test_attack_bots_guests_and_strangers_are_refused_on_record(desk: Desk, flag
     assert desk.types == [RecordType.ANSWER_REFUSED]
     assert desk.stored is None
     assert "decide" in desk.told[0][1] or "deactivated" in desk.told[0][1]
+    recorded_as_told(desk, desk.person.barred(TEAM), ANNA)
 
 
 def test_attack_somebody_whom_the_policy_does_not_know(desk: Desk) -> None:
@@ -388,6 +389,17 @@ def test_attack_somebody_whom_the_policy_does_not_know(desk: Desk) -> None:
     assert desk.types == [RecordType.ANSWER_REFUSED]
     assert desk.stored is None
     assert "knows nobody as slack:T0REDRESS/U0EVE" in desk.told[0][1]
+    recorded_as_told(desk, "the policy knows nobody as slack:T0REDRESS/U0EVE; ", "slack:T0REDRESS/U0EVE")
+
+
+def recorded_as_told(desk: Desk, why: str, by: str) -> None:
+    """The record gives the reason that the person was given, and stands with the resource that it was about."""
+    (record,) = desk.store.records
+    draft, target = record.draft, a_case().target
+    assert desk.told[0][1] == f"Not taken: {draft.data['refused']}"
+    assert str(draft.data["refused"]).startswith(why)
+    assert draft.data["by"] == {"arn": by, "known": False}
+    assert (draft.account, draft.region, draft.resource) == (target.account, target.region, target.resource)
 
 
 def test_attack_identity_in_the_button_is_not_believed(desk: Desk) -> None:
@@ -473,6 +485,56 @@ def test_a_decision_stands_though_nobody_can_be_told(desk: Desk) -> None:
     desk.fails["tell"] = UnreachableError("gone")
     assert desk.hears(desk.request(BODY)).status == 200
     assert desk.stored
+
+
+class _Busy(FakeCases):
+    """A store in which somebody else is quicker, each time or all but the last."""
+
+    quicker = 0
+
+    def answer(self, change: AnswerChange) -> None:
+        if self.quicker > 0:
+            self.quicker -= 1
+            raise ConflictError("somebody was quicker")
+        super().answer(change)
+
+
+@pytest.mark.parametrize("quicker", [0, 1, ATTEMPTS - 1, ATTEMPTS])
+def test_slack_has_its_answer_within_three_seconds_though_it_is_as_slow_as_we_let_it_be(quicker: int) -> None:
+    """By the limits, on a clock of our own: what Slack says of the person, every wait for others, and the reply."""
+    desk = Desk(store=_Busy())
+    desk.store.set(PolicySetting(policy=policy(), by="olga", at=START, reason="first"))
+    desk.store.commit(Change(case=a_case()))
+    _busy(desk).quicker = quicker
+
+    def look(_user: str) -> SlackPerson:
+        desk.clock.advance(seconds=PERSON_SECONDS)
+        return MEMBER
+
+    def reply(_url: str, _text: str) -> None:
+        desk.clock.advance(seconds=REPLY_SECONDS)
+
+    desk.look, desk.reply = look, reply
+    assert desk.hears(desk.request(BODY)).status == 200
+    assert (desk.clock.now() - START).total_seconds() < 3
+    assert bool(desk.stored) is (quicker < ATTEMPTS)
+    assert desk.told or quicker >= ATTEMPTS - 1
+
+
+def _busy(desk: Desk) -> _Busy:
+    assert isinstance(desk.store, _Busy)
+    return desk.store
+
+
+def test_nobody_is_told_of_a_press_for_which_our_tables_took_too_long_and_it_stands(desk: Desk) -> None:
+    def look(_user: str) -> SlackPerson:
+        desk.clock.advance(seconds=9)
+        return MEMBER
+
+    desk.look = look
+    assert desk.hears(desk.request(BODY)).status == 200
+    assert desk.stored
+    assert desk.told == []
 
 
 # ------------------------------------------------------------------------------------------- through a loopback Slack

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from chalicelib.catalog import load
 from chalicelib.delivery.card import Card, CardView, card, digest_card, reply, sheet, view_of
-from chalicelib.domain.approval import Answer, Answers, Ask, Door, Undone
+from chalicelib.domain.approval import Answer, Answers, Ask, Door, Kind, Undone
 from chalicelib.domain.case import Case, CaseState, JoinedCause
 from chalicelib.domain.contract import Call, Declined, MonthlyCost, Outcome, Plan
 from chalicelib.domain.delivery import Storm
@@ -57,6 +57,16 @@ def policy(**changes: Any) -> Policy:
         ),
         "routes": ({"name": "all", "channel": "C0SECURITY", "on_call": "slack:S0ONCALL"},),
         "slack_team": "T0REDRESS",
+        "providers": (
+            {"name": "corp", "title": "Corp", "issuer": "https://idp.example", "client_id": "c"},
+            {
+                "name": "slack",
+                "title": "Slack",
+                "issuer": "https://slack.com",
+                "client_id": "c",
+                "team": "T0REDRESS",
+            },
+        ),
     }
     return Policy.model_validate({**document, **changes})
 
@@ -210,9 +220,9 @@ def test_a_card_tells_what_where_how_far_how_to_undo_and_until_when() -> None:
         in told
     )
     assert {key: one["url"].rpartition("/")[2] for key, one in buttons(shown).items()} == {
-        "review": "abcdefghijklmnopqrst-1#decide",
-        "snooze": "abcdefghijklmnopqrst-1#snooze",
-        "ticket": "abcdefghijklmnopqrst-1#ticket",
+        "review": "abcdefghijklmnopqrst-1?open=decide",
+        "snooze": "abcdefghijklmnopqrst-1?open=snooze",
+        "ticket": "abcdefghijklmnopqrst-1?open=ticket",
     }
     assert (
         shown.text
@@ -276,7 +286,7 @@ def test_notes_tell_of_code_and_of_an_approval_that_no_longer_fits() -> None:
 
 def test_an_undo_says_who_wants_it_and_until_when_it_exempts() -> None:
     undo = Undone(run=1, by=BEN, reason="the shop is down", owner="o", until=START + timedelta(days=7))
-    told = read(card(view(case(ask(undo=undo)))))
+    told = read(card(view(case(ask(kind=Kind.UNDO, undo=undo)))))
     assert "Undo asked: " in told
     assert f"{BEN} wants it taken back: the shop is down" in told
     assert "exempt until 2026-08-10" in told
@@ -315,6 +325,24 @@ def test_no_cost_known_no_owner_no_cause_and_no_criterion() -> None:
     assert "nobody is named" in told
     assert "Changed by" not in told
     assert f"{CONTROL} → no criterion" in told
+
+
+@pytest.mark.parametrize(
+    "region, named, said",
+    [
+        ("eu-west-1", "shop-prod", f"for all of account shop-prod ({HOME}), eu-west-1; risk medium"),
+        ("eu-west-1", "", f"for all of account {HOME}, eu-west-1; risk medium"),
+        ("global", "shop-prod", f"for all of account shop-prod ({HOME}); risk medium"),
+    ],
+)
+def test_what_concerns_a_whole_account_is_not_said_to_be_one_resource(
+    region: str, named: str, said: str
+) -> None:
+    target = Target(account=HOME, region=region, type="AWS::::Account", id=HOME)
+    rules = policy(accounts={HOME: {"name": named} if named else {}})
+    told = read(card(view(case(ask(), target=target), policy=rules)))
+    assert said in told
+    assert "on this resource alone" not in told
 
 
 def test_many_approvers_are_counted() -> None:
@@ -407,6 +435,12 @@ def test_a_card_names_who_made_a_change_only_where_an_event_tells(origin: Origin
     assert told in " | ".join(fields)
 
 
+def test_a_control_that_the_catalog_does_not_have_counts_as_critical_beside_one_that_it_has() -> None:
+    minor = next(one.id for one in CONTROLS.values() if one.severity is not Severity.CRITICAL)
+    assert view(case(None, controls=(minor, "gone")), 0).severity is Severity.CRITICAL
+    assert view(case(None, controls=(minor,)), 0).severity is CONTROLS[minor].severity
+
+
 def test_a_case_without_an_ask_has_a_card_and_without_a_console_no_button() -> None:
     shown = card(view(case(None, controls=("gone",)), 0, policy=policy(console_url=None)))
     takes(shown)
@@ -444,7 +478,7 @@ def test_a_case_without_an_ask_has_a_card_and_without_a_console_no_button() -> N
         ("run_failed", {"reason": "AccessDenied"}, ("❌ Failed", "AccessDenied")),
         ("undo_started", {}, ("Undo: Is being carried out",)),
         ("undo_fixed", {"reason": "run 1 is taken back"}, ("↩ Taken back", "run 1 is taken back")),
-        ("undo_failed", {"reason": "AccessDenied"}, ("Undo: ❌ Failed", "AccessDenied")),
+        ("undo_failed", {"reason": "AccessDenied"}, ("❌ Taking it back failed", "AccessDenied")),
         ("undo_refused", {"reason": "drifted"}, ("not begun", "drifted")),
         (
             "ticket_open",
@@ -469,6 +503,22 @@ def test_every_later_state_is_told_in_the_thread(
     takes(shown)
     for part in parts:
         assert part in read(shown)
+
+
+@pytest.mark.parametrize("url", ["https://redress.example/api", None])
+def test_an_alarm_that_stands_alone_says_of_which_resource_and_case_it_is(url: str | None) -> None:
+    shown = reply(
+        "break_glass", {"by": BEN, "reason": "now"}, view(policy=policy(console_url=url)), alone=True
+    )
+    assert shown
+    takes(shown)
+    assert "arn:aws:s3:::orders" in shown.text
+    for part in ("Break-glass", "Ben", "arn:aws:s3:::orders", f"shop-prod ({HOME})", "<!subteam^S0ONCALL>"):
+        assert part in read(shown)
+    if url:
+        assert buttons(shown)["review"]["url"] == f"{url}/cases/abcdefghijklmnopqrst-1"
+    else:
+        assert "`redress case abcdefghijklmnopqrst-1`" in read(shown)
 
 
 @pytest.mark.parametrize("kind", ["ask", "baseline_report", "run_other", "errand"])
@@ -519,7 +569,10 @@ def hostile(text: str) -> CardView:
         monthly_cost=MonthlyCost(usd_cents=1, basis=text),
     )
     undo = Undone(run=1, by=text, reason=text, owner=text, until=START)
-    of = case(ask(plan=plan, undo=undo, notes=(text,) * 9, reason=text, severity=Severity.LOW), owner=text)
+    of = case(
+        ask(kind=Kind.UNDO, plan=plan, undo=undo, notes=(text,) * 9, reason=text, severity=Severity.LOW),
+        owner=text,
+    )
     cause = of.causes[0].model_copy(update={"actor": Actor(type=text, arn=text)})
     named = {CONTROL: CONTROLS[CONTROL].model_copy(update={"title": text})}
     facts = {HOME: {"name": text}}
@@ -535,9 +588,10 @@ def test_whatever_others_choose_slack_takes_the_card(text: str) -> None:
     takes(card(replace(waits, ask=None)))
     for kind in ("ask_denied", "case_news", "tamper_suspected", "run_fixed", "ticket_open"):
         keys = ("by", "reason", "says", "event", "session", "approved_by")
-        told = reply(kind, {**dict.fromkeys(keys, text), "ticket": {"title": text}}, waits)
-        assert told
-        takes(told)
+        for alone in (False, True):
+            told = reply(kind, {**dict.fromkeys(keys, text), "ticket": {"title": text}}, waits, alone=alone)
+            assert told
+            takes(told)
     takes(sheet(text, [text] * 200, "https://redress.example/x"))
 
 

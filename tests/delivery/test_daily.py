@@ -1,10 +1,11 @@
 """The daily digest: what it counts, of which day, what it names, and how it looks."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
+from chalicelib.delivery import daily
 from chalicelib.delivery.daily import (
     MOST,
     Facts,
@@ -17,6 +18,7 @@ from chalicelib.delivery.daily import (
     name_of,
 )
 from chalicelib.domain.breaker import Breaker
+from chalicelib.domain.case import Case
 from chalicelib.domain.delivery import Deliveries, Destination, Line
 from chalicelib.domain.policy import Person, Policy, Route, Rule
 from chalicelib.domain.record import RecordType
@@ -56,6 +58,12 @@ def recorded(desk: FakeDesk, kind: RecordType, minutes: float, account: str = HO
     chain = f"{'a' * 20}-{len(desk.chains) + 1}"
     draft = samples.draft("x", type=kind, account=account).model_copy(update={"data": data})
     desk.chains[chain] = [*samples.records(chain, draft, at=START + timedelta(minutes=minutes))]
+
+
+def waiting(since: datetime, number: int = 0) -> Case:
+    """A case about which people were asked then."""
+    asked = samples.ask().model_copy(update={"asked_at": since})
+    return samples.waiting(asked=asked, of=samples.target(f"sg-{number:017x}"), at=since)
 
 
 def facts(desk: FakeDesk, told: FakeTold | None = None) -> Facts:
@@ -100,7 +108,7 @@ def test_no_moment_belongs_to_two_days() -> None:
 def test_what_waits_is_frozen_ends_or_was_not_told_is_named() -> None:
     desk, told = FakeDesk(), FakeTold()
     for number, minutes in enumerate((90, 10, 60 * 24)):
-        case = samples.waiting(of=samples.target(f"sg-{number:017x}"), at=UNTIL - timedelta(minutes=minutes))
+        case = waiting(UNTIL - timedelta(minutes=minutes), number)
         desk.known[case.id] = case
     desk.known["other"] = samples.case()
     opened = Breaker(account=HOME, control="c", version=3, opened_at=START)
@@ -126,11 +134,42 @@ def test_what_waits_is_frozen_ends_or_was_not_told_is_named() -> None:
     )
     found = facts(desk, told)
     said = [*lines(found)]
-    waiting = [line for line in said if line.startswith("Waits")]
-    assert [line.rpartition(", for ")[2] for line in waiting] == ["24 h", "1 h", "10 min"]
+    named = [line for line in said if line.startswith("Waits")]
+    assert [line.rpartition(", for ")[2] for line in named] == ["24 h", "1 h", "10 min"]
     assert [one.owner for one in found.ending] == ["soon"]
     assert len([line for line in said if line.startswith("Frozen: ALL")]) == 1
     assert "Not told yet: slack:C0000001 of c-1, for 3 days: is_archived" in said
+
+
+def test_whoever_waits_has_waited_since_people_were_asked_whatever_was_said_since() -> None:
+    desk = FakeDesk()
+    case = waiting(UNTIL - timedelta(hours=7))
+    desk.known[case.id] = case.model_copy(update={"updated_at": UNTIL - timedelta(minutes=1)})
+    assert [line for line in lines(facts(desk)) if line.endswith(", for 7 h")]
+
+
+def test_a_case_whose_ask_is_gone_waits_since_it_moved_last() -> None:
+    case = samples.waiting(at=UNTIL - timedelta(hours=7)).model_copy(update={"ask": None})
+    assert [
+        line for line in lines(Facts(**{**vars(EMPTY), "waiting": (case,)})) if line.endswith(", for 7 h")
+    ]
+
+
+def test_of_more_than_are_looked_at_the_longest_waiting_are_named_and_the_count_is_no_less(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(daily, "MOST_WAITING", 7)
+    desk = FakeDesk()
+    for number in range(9):
+        case = waiting(UNTIL - timedelta(hours=number), number)
+        desk.known[case.id] = case
+    found = facts(desk)
+    named = [line for line in lines(found) if line.startswith("Waits")]
+    assert [line.rpartition(", for ")[2] for line in named[:MOST]] == ["8 h", "7 h", "6 h", "5 h", "4 h"]
+    assert named[MOST:] == ["Waits for an answer: and at least 2 more"]
+    assert (
+        mail_of(found, None).subject == "[Redress] Daily digest of 2026-08-04: 7 or more wait for an answer"
+    )
 
 
 def test_all_that_was_not_told_is_counted_also_what_was_tried_in_vain_since() -> None:
@@ -152,7 +191,7 @@ def test_a_quiet_day_says_so() -> None:
     assert said[2:] == [
         "Waits for an answer: none",
         "Frozen: none",
-        "Asks again: none",
+        "Asks instead of acting: none",
         "Exemption ends within a week: none",
         "Not told yet: none",
     ]
@@ -161,9 +200,9 @@ def test_a_quiet_day_says_so() -> None:
 def test_of_many_only_the_first_are_named() -> None:
     many = tuple(samples.waiting(of=samples.target(f"sg-{number:017x}")) for number in range(MOST + 4))
     found = Facts(**{**vars(EMPTY), "waiting": many})
-    waiting = [line for line in lines(found) if line.startswith("Waits")]
-    assert len(waiting) == MOST + 1
-    assert waiting[-1] == "Waits for an answer: and 4 more"
+    named = [line for line in lines(found) if line.startswith("Waits")]
+    assert len(named) == MOST + 1
+    assert named[-1] == "Waits for an answer: and 4 more"
 
 
 @pytest.mark.parametrize(

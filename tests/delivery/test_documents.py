@@ -231,6 +231,16 @@ def test_closing_says_what_was_seen_and_where_it_is_on_record() -> None:
         assert one in page
 
 
+def test_a_ticket_and_its_closing_link_to_the_case() -> None:
+    page = "https://console.example.org/cases/c-1"
+    linked = ticket(evidence={"rules": ["sgr-1"], "page": page})
+    for parts in (documents.opened(linked), documents.closed(linked)):
+        assert Part("link", page) in parts
+        assert str(parts).count(page) == 1, "and not within what was seen"
+    assert linked.shown == ticket().shown, "that it is linked is no news"
+    assert not [part for part in documents.closed(ticket()) if part.kind == "link"]
+
+
 def test_a_command_with_signs_that_cannot_be_shown_is_not_to_be_pasted() -> None:
     page = documents.written(documents.opened(ticket(commands=("aws x \u202etxt",))), 4000)
     assert documents.CHANGED in page
@@ -263,7 +273,7 @@ def test_what_fits_is_complete() -> None:
 
 
 def test_the_digest_is_of_what_people_read() -> None:
-    digest = documents.digest_of(ticket())
+    digest = ticket().shown
     later = ticket().updated_at + timedelta(days=1)
     for same in (
         {"updated_at": later},
@@ -278,7 +288,7 @@ def test_the_digest_is_of_what_people_read() -> None:
             }
         },
     ):
-        assert documents.digest_of(ticket(**same)) == digest
+        assert ticket(**same).shown == digest
     for other in (
         {"state": TicketState.CLOSED},
         {"closed_because": "x"},
@@ -291,7 +301,7 @@ def test_the_digest_is_of_what_people_read() -> None:
         {"evidence": {"rules": ["sgr-2"]}},
         {"number": 2},
     ):
-        assert documents.digest_of(ticket(**other)) != digest
+        assert ticket(**other).shown != digest
 
 
 def test_an_event_is_the_same_for_the_same_news_and_its_texts_are_lossless() -> None:

@@ -7,6 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.catalog import load
+from chalicelib.delivery.card import view_of
+from chalicelib.delivery.escape import plain
 from chalicelib.delivery.mails import (
     LONGEST_SUBJECT,
     MOST_CODE_LINES,
@@ -93,6 +95,37 @@ def test_people_are_told_what_where_until_when_and_where_to_look() -> None:
         assert part in written.text
 
 
+def test_people_who_have_no_channel_see_in_the_mail_all_that_the_card_shows() -> None:
+    case = samples.waiting()
+    assert case.ask
+    view = view_of(
+        case,
+        case.ask.seq,
+        answers=None,
+        policy=POLICY,
+        dossier=None,
+        controls=CONTROLS,
+        remediation=None,
+        now=START,
+    )
+    written = to_people(notify.asked(case, case.ask), case, POLICY, view)
+    assert written
+    assert f"Severity: {view.severity.value}" in written.text
+    assert (
+        "What would change\n" + "".join(f"  - {call.why}\n" for call in case.ask.plan.calls) in written.text
+    )
+    for name, text in (*view.facts, *view.reach, ("Who approves", view.approvals)):
+        assert f"\n{name}: {plain(text, 400)}" in written.text
+    assert {"Changed by", "Reach"} <= {name for name, _ in (*view.facts, *view.reach)}
+
+
+def test_of_a_run_the_result_is_told_and_not_called_why() -> None:
+    written = to_people(result(reason="it holds"), samples.case(), POLICY)
+    assert written
+    assert "\nResult:   it holds" in written.text
+    assert "\nWhy:" not in written.text
+
+
 @pytest.mark.parametrize("policy", [None, POLICY.model_copy(update={"console_url": None})])
 def test_without_a_console_the_command_is_what_remains(policy: Policy | None) -> None:
     case = samples.waiting()
@@ -116,6 +149,27 @@ def test_an_ask_that_is_over_is_no_mail() -> None:
         assert to_people(asked, now, POLICY) is None
         assert to_people(reminded, now, POLICY) is None
     assert to_people(notify.about_ask(case, case.ask, "expired", START, "late"), samples.case(), POLICY)
+
+
+def test_the_mail_of_a_misused_role_says_what_was_done_in_which_session_and_to_freeze_first() -> None:
+    case = samples.case()
+    body: dict[str, Any] = {"resource": case.target.resource, "event": "PutBucketAcl", "session": "redress-x"}
+    written = to_people(
+        Notice(id="t", kind="tamper_suspected", case=case.id, at=START, body=body), case, POLICY
+    )
+    assert written
+    for part in (
+        "Event:    PutBucketAcl",
+        "Session:  redress-x",
+        "Freeze first, then look: `redress freeze`.",
+    ):
+        assert part in written.text
+
+
+def test_a_run_names_no_session_to_people() -> None:
+    written = to_people(result(session="redress-x"), samples.case(), POLICY)
+    assert written
+    assert "redress-x" not in written.text
 
 
 def test_a_notice_without_a_case_has_no_page() -> None:
@@ -147,7 +201,7 @@ def test_an_owner_is_told_what_why_by_whom_the_difference_the_code_and_the_way_b
     notice = result(approved_by="arn:aws:iam::123456789012:user/ann", reason="it holds")
     text = owners(notice, done, as_code='resource "x" "y" {\n  open = false\n\n}\n')
     for part in (
-        "Repaired. You are told",
+        "Fixed, and verified. You are told",
         "Result:   it holds",
         "  - the port is closed",
         f"  - {KNOWN}: {CONTROLS[KNOWN].title} (",
@@ -158,7 +212,10 @@ def test_an_owner_is_told_what_why_by_whom_the_difference_the_code_and_the_way_b
         "  - deep.n: 1 before, 2 now",
         "  - gone: x before, nothing now",
         '  resource "x" "y" {\n    open = false\n\n  }\n',
+        "To take it back, an operator of Redress asks for it, and somebody else approves",
+        f"  https://console.example.org/api/cases/{samples.case().id}?open=undo\n",
         f'redress undo {samples.case().id} --reason "why" --days 7',
+        "Changed by: arn:aws",
         f"Look: https://console.example.org/api/cases/{samples.case().id}",
         "  - Ann <ann@example.org>",
         "  - Ben",

@@ -1,6 +1,7 @@
 """The office: what stands in a channel, a mail box and a ticket system is what the case is, whatever breaks on the way."""
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from itertools import pairwise
@@ -34,11 +35,13 @@ from chalicelib.domain.delivery import Deliveries, Delivery, Destination, Line, 
 from chalicelib.domain.errors import (
     AmbiguousError,
     ConflictError,
+    DeliveryError,
     LaterError,
     OversizeError,
     RejectedError,
     StoreError,
     UnreachableError,
+    UnreadableError,
 )
 from chalicelib.domain.figures import SETTLES, Day, Taken
 from chalicelib.domain.finding import Severity
@@ -47,14 +50,14 @@ from chalicelib.domain.ports import Notice
 from chalicelib.domain.record import RecordType
 from chalicelib.domain.ticket import Ticket, TicketState
 from chalicelib.flow import notify
-from chalicelib.flow.errand import ERRAND, ClosedThere
+from chalicelib.flow.errand import ERRAND, ClosedThere, NotBrought
 from local.fakes.slack import FakeSlack
 from tests.adapters import samples
 from tests.adapters.samples import MEMBER
 from tests.delivery.test_daily import recorded
 from tests.delivery.test_tickets import System, closed
 from tests.fakes.cases import HOME
-from tests.fakes.chat import FakeChat, FakeDesk, FakeMail, FakeQueue, FakeTold
+from tests.fakes.chat import FakeChat, FakeDesk, FakeMail, FakeQueue, FakeTold, Message
 from tests.fakes.clock import START, FakeClock
 
 MAIN, ELSE = "C0000MAIN", "C0000ELSE"
@@ -208,6 +211,13 @@ def test_what_comes_twice_changes_nothing(world: World) -> None:
     assert len(world.chat.replies(world.chat.messages[0].ts)) == 1
 
 
+def test_a_card_and_its_replies_name_their_case(world: World) -> None:
+    case, notice = world.asked()
+    world.deliver(notice)
+    world.deliver(world.noted(_reminder(case)))
+    assert [message.case for message in world.chat.messages] == [case.id, case.id]
+
+
 def test_the_outcome_stands_in_the_card_and_in_its_thread(world: World) -> None:
     case, notice = world.asked()
     world.deliver(notice)
@@ -258,9 +268,8 @@ def test_what_is_taken_back_is_not_fixed_on_the_card_of_the_repair_either(world:
         assert "Fixed" not in card.text
         assert "taken back" in card.says
     assert repair.edits == 2
-    assert world.chat.replies(undo.ts) == [
-        text for text in world.chat.replies(undo.ts) if "↩ Taken back" in text
-    ]
+    (said,) = world.chat.replies(undo.ts)
+    assert "↩ Taken back" in said
 
 
 def test_what_is_taken_back_is_not_fixed_in_a_channel_that_no_route_leads_to_any_more(world: World) -> None:
@@ -296,6 +305,89 @@ def test_that_a_run_began_and_what_came_of_it_are_both_told_though_one_overwrite
     world.deliver(started)
     world.deliver(result)
     assert len(world.chat.replies(world.chat.messages[0].ts)) == 2
+
+
+def unsent(case: Case) -> Case:
+    """The case outside business hours: people are asked in the morning."""
+    assert case.ask
+    at = START + timedelta(hours=9)
+    later = {"sent": False, "send_at": at, "expires_at": at + timedelta(hours=8)}
+    return case.model_copy(update={"ask": case.ask.model_copy(update=later)})
+
+
+def sent(case: Case) -> Case:
+    """The same case from then on."""
+    assert case.ask
+    return case.model_copy(update={"ask": case.ask.model_copy(update={"sent": True})})
+
+
+def beside_digests(world: World) -> list[Message]:
+    """What was told but for the digest of the day, which the sweep sends."""
+    return [one for one in world.chat.messages if "Daily digest" not in one.text]
+
+
+def test_what_is_said_of_a_case_before_people_are_asked_waits_for_its_card(world: World) -> None:
+    case = world.stands(unsent(sample_case()))
+    news = world.noted(notify.news(case, "r", START, "Ann on case: looking"))
+    world.deliver(news)
+    assert world.chat.messages == []
+    line = world.lines(case.id)["slack:C0000MAIN case_news"]
+    assert (line.state, line.due) == ("waiting", START + timedelta(hours=9))
+    assert "people are asked in business hours" in line.said
+    swept(world, timedelta(hours=9))
+    assert beside_digests(world) == []
+    asked = sent(case)
+    assert asked.ask
+    world.stands(asked)
+    world.deliver(world.noted(notify.asked(asked, asked.ask)))
+    swept(world, timedelta(minutes=30))
+    card, said = beside_digests(world)
+    assert "Waits for approval" in card.says
+    assert (said.thread, "Ann on case: looking" in said.says) == (card.ts, True)
+
+
+def test_no_card_waits_for_ever_of_an_ask_that_is_over_before_people_were_asked(world: World) -> None:
+    case = world.stands(unsent(sample_case()))
+    world.deliver(world.noted(notify.news(case, "r", START, "Ann on case: looking")))
+    over = {"ask": None, "state": CaseState.CLOSED, "outcome": Outcome.ALREADY_COMPLIANT}
+    world.stands(case.model_copy(update=over))
+    swept(world, timedelta(hours=10))
+    card, said = beside_digests(world)
+    assert "Already compliant" in card.says
+    assert "Waits for approval" not in card.says
+    assert "Ann on case: looking" in said.says
+
+
+def test_an_alarm_of_a_case_about_which_people_are_not_asked_yet_stands_alone(world: World) -> None:
+    case = world.stands(unsent(sample_case()))
+    assert case.ask
+    glass = world.noted(notify.glass(case, case.ask, ANN.identities[0], START, "now"))
+    world.deliver(glass)
+    world.deliver(glass)
+    (alarm,) = world.chat.messages
+    assert (alarm.thread, "Waits for approval" in alarm.says) == (None, False)
+    assert case.target.resource in alarm.says
+    assert f"https://console.example.org/api/cases/{case.id}" in alarm.says
+    world.deliver(world.noted(notify.news(case, "r", START, "Ann on case: looking")))
+    assert len(world.chat.messages) == 1
+    asked = sent(case)
+    assert asked.ask
+    world.stands(asked)
+    world.deliver(world.noted(notify.asked(asked, asked.ask)))
+    assert "Waits for approval" in world.chat.messages[1].says
+
+
+def test_an_alarm_from_behind_a_digest_says_of_which_case_it_is(world: World) -> None:
+    for number in range(3):
+        world.deliver(world.asked(number)[1])
+    case, notice = world.asked(3)
+    assert case.ask
+    world.deliver(notice)
+    world.deliver(world.noted(notify.glass(case, case.ask, ANN.identities[0], START, "now")))
+    alarm = world.chat.messages[-1]
+    assert "Break-glass" in alarm.says
+    assert case.target.resource in alarm.text
+    assert f"https://console.example.org/api/cases/{case.id}" in alarm.says
 
 
 def test_a_deleted_message_is_posted_anew(world: World) -> None:
@@ -387,7 +479,9 @@ def test_a_notice_that_is_gone_is_an_error_and_no_success(world: World, where: D
     world.desk.notices.clear()
     with pytest.raises(StoreError, match="somebody removed it"):
         world.deliver(notice, where)
-    assert world.told.items == {}
+    (line,) = world.lines(notice.case).values()
+    assert (line.state, line.attempts, "somebody removed it" in line.said) == ("waiting", 1, True)
+    assert (world.chat.calls, world.queue.sent) == ([], [])
 
 
 def test_what_could_not_be_routed_is_told_where_the_policy_says_once_it_can_be_read(
@@ -406,7 +500,11 @@ def test_what_could_not_be_routed_is_told_where_the_policy_says_once_it_can_be_r
     world.deliver(notice, routes.UNROUTED)
     assert world.queue.sent == [delivery(notice), delivery(notice, PEOPLE)]
     world.drain()
-    assert [*world.lines(case.id)] == ["slack:C0000MAIN ask", "mail:people ask"]
+    assert {key: line.state for key, line in world.lines(case.id).items()} == {
+        "policy:routes ask": "told",
+        "slack:C0000MAIN ask": "told",
+        "mail:people ask": "told",
+    }
 
 
 def _reminder(case: Case) -> Notice:
@@ -953,7 +1051,7 @@ def test_after_a_crash_anywhere_everything_is_told_once_more_at_most(world: Worl
     (storm,) = world.told.storms
     assert (len(storm.cards), storm.more, storm.settled) == (3, 2, 1)
     assert not storms.behind(storm)
-    assert "1 still wait" in cards[-1].says
+    assert "1 still waits" in cards[-1].says
     for case, _ in pairs:
         assert {line.state for line in world.lines(case.id).values()} == {"told"}
 
@@ -1032,7 +1130,7 @@ def test_the_digest_says_how_many_still_wait_and_its_thread_is_silent(world: Wor
         world.deliver(world.noted(result))
     digest = world.chat.cards(MAIN)[3]
     assert "3 more" in digest.says
-    assert "1 still wait" in digest.says
+    assert "1 still waits" in digest.says
     assert world.chat.replies(digest.ts) == []
 
 
@@ -1105,8 +1203,8 @@ def test_repairs_that_nobody_was_asked_about_take_no_asks_card(world: World) -> 
     assert "/log?control=" in shown[3]
     for number, says in enumerate(shown[4:7]):
         assert sample_case(number).target.resource in says
-    assert "1 more asks" in shown[7]
-    assert "1 still wait" in shown[7]
+    assert "1 more ask in" in shown[7]
+    assert "1 still waits" in shown[7]
 
 
 def test_a_member_whose_digest_cannot_be_edited_waits_and_is_told_elsewhere(world: World) -> None:
@@ -1283,7 +1381,9 @@ def test_a_ticket_is_brought_as_it_stands(world: World) -> None:
     opened, closed = samples.ticket(), samples.ticket(state=TicketState.CLOSED)
     first, last = world.noted(notify.ticket(opened)), notify.ticket(closed)
     world.deliver(first, JIRA)
-    assert world.tickets.tickets == {"T-1": (key_of(opened.id, "jira", TENANT), opened)}
+    linked = {**opened.evidence, "page": f"https://console.example.org/api/cases/{opened.case}"}
+    expected = opened.model_copy(update={"evidence": linked})
+    assert world.tickets.tickets == {"T-1": (key_of(opened.id, "jira", TENANT), expected)}
     world.noted(last)
     world.deliver(first, JIRA)
     world.deliver(last, JIRA)
@@ -1302,6 +1402,166 @@ def test_a_ticket_waits_for_its_system(world: World) -> None:
     world.ticket_fault = None
     world.deliver(notice, JIRA)
     assert world.lines(notice.case)["ticket:jira ticket_open"].state == "told"
+
+
+REFUSALS = [
+    pytest.param(RejectedError("jira: 400 (customfield_10011: Team is required)"), id="400"),
+    pytest.param(UnreachableError("401: the token is not valid"), id="401"),
+    pytest.param(LaterError("503", 60), id="503"),
+]
+
+
+def swept(world: World, time: timedelta, every: timedelta = timedelta(minutes=10)) -> int:
+    """The sweep runs all the time, and whatever it sends is brought; how often the ticket's system was tried."""
+    tries, until = 0, world.clock.now() + time
+    while world.clock.now() < until:
+        world.clock.advance(every)
+        world.office.sweep()
+        due = [*world.queue.sent]
+        world.queue.sent.clear()
+        world.queue.forget()
+        for one in due:
+            tries += one.destination == JIRA
+            with suppress(LaterError):
+                world.office.deliver(one)
+    return tries
+
+
+def untold(world: World) -> list[str]:
+    facts = daily.facts_of(world.desk, world.told, HOME, world.clock.now())
+    return [line for line in daily.lines(facts) if line.startswith("Not told yet: ticket:jira")]
+
+
+@pytest.mark.parametrize("error", REFUSALS)
+def test_a_ticket_whose_system_refuses_is_brought_once_it_takes_it_however_late(
+    world: World, error: DeliveryError
+) -> None:
+    notice = world.noted(notify.ticket(samples.ticket()))
+    world.ticket_fault = error
+    with suppress(LaterError):
+        world.deliver(notice, JIRA)
+    swept(world, timedelta(days=5))
+    line = world.lines(notice.case)["ticket:jira ticket_open"]
+    assert (line.state, str(error) in line.said) == ("waiting", True)
+    assert len(untold(world)) == 1, "the digest says so, day by day"
+    world.ticket_fault = None
+    swept(world, timedelta(days=1))
+    assert world.tickets.log == ["create"]
+    assert world.lines(notice.case)["ticket:jira ticket_open"].state == "told"
+
+
+def test_a_ticket_whose_system_refuses_is_tried_again_after_growing_pauses(world: World) -> None:
+    notice = world.noted(notify.ticket(samples.ticket()))
+    world.ticket_fault = UnreachableError("401: the token is not valid")
+    world.deliver(notice, JIRA)
+    assert swept(world, timedelta(hours=1)) == 2
+    assert swept(world, timedelta(hours=23)) in {4, 5}
+    assert swept(world, timedelta(days=4)) == 4, "once a day"
+
+
+@pytest.mark.parametrize("error", REFUSALS)
+def test_that_a_ticket_does_not_get_there_is_one_errand_for_the_engine(
+    world: World, error: DeliveryError
+) -> None:
+    ticket = samples.ticket()
+    notice = world.noted(notify.ticket(ticket))
+    world.ticket_fault = error
+    with suppress(LaterError):
+        world.deliver(notice, JIRA)
+    swept(world, timedelta(days=5))
+    (order,) = (ERRAND.validate_json(canonical(one.body)) for one in world.told.errands)
+    assert order == NotBrought(
+        case=ticket.case, ticket=ticket.id, integration="jira", why=str(error), again=True, at=notice.at
+    )
+    world.ticket_fault = None
+    swept(world, timedelta(days=1))
+    world.ticket_fault = error
+    newer = samples.ticket(at=world.clock.now())
+    later = world.noted(notify.ticket(newer, again="later"))
+    with suppress(LaterError):
+        world.deliver(later, JIRA)
+    swept(world, timedelta(days=1))
+    assert len(world.told.errands) == 2, "it got there, and then it does not: that is told anew"
+
+
+def test_a_question_that_cannot_be_asked_is_no_news_of_the_ticket(world: World) -> None:
+    ticket = brought(world)
+    world.ticket_fault = UnreachableError("401: the token is not valid")
+    world.deliver(heard(world, ticket), JIRA)
+    line = world.lines(ticket.case)["ticket:jira ticket_heard"]
+    assert (line.state, world.told.errands) == ("waiting", [])
+    world.ticket_fault = RejectedError("400")
+    world.deliver(heard(world, ticket, "r-2"), JIRA)
+    assert world.lines(ticket.case)["ticket:jira ticket_heard"].state == "given_up"
+
+
+def test_a_closing_that_is_not_taken_is_tried_for_a_month(world: World) -> None:
+    ticket = brought(world)
+    shut = world.noted(notify.ticket(closed(ticket)))
+    world.ticket_fault = UnreachableError("401: the token is not valid")
+    world.deliver(shut, JIRA)
+    swept(world, timedelta(days=29), timedelta(hours=1))
+    assert world.lines(shut.case)["ticket:jira ticket_closed"].state == "waiting"
+    swept(world, timedelta(days=3), timedelta(hours=1))
+    assert world.lines(shut.case)["ticket:jira ticket_closed"].state == "given_up"
+    assert len(world.told.errands) == 1
+
+
+def test_one_that_cannot_be_opened_again_there_is_left_to_people_who_are_told(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Why is a comment there, which no later try repeats."""
+    ticket = brought(world)
+    world.tickets.closed.add("T-1")
+    world.deliver(heard(world, ticket), JIRA)
+    world.told.errands.clear()
+    world.clock.advance(timedelta(hours=1))
+
+    def refused(*_: object) -> None:
+        raise RejectedError("no transition leads to an open status")
+
+    monkeypatch.setattr(world.tickets, "reopen", refused)
+    newer = samples.ticket(at=world.clock.now())
+    world.deliver(world.noted(notify.ticket(newer, again="r-1")), JIRA)
+    (order,) = (ERRAND.validate_json(canonical(one.body)) for one in world.told.errands)
+    assert isinstance(order, NotBrought)
+    assert not order.again
+    line = world.lines(ticket.case)["ticket:jira ticket_open"]
+    assert (line.state, "no transition" in line.said) == ("given_up", True)
+    assert swept(world, timedelta(days=2)) == 0
+
+
+def test_what_is_new_is_not_undone_by_what_waited_longer(world: World) -> None:
+    ticket = brought(world)
+    again = samples.ticket(at=START + timedelta(hours=1))
+    newest = samples.ticket(at=START + timedelta(hours=2)).model_copy(update={"why": "two ports"})
+    waits = world.noted(notify.ticket(again, again="r-1"))
+    world.deliver(world.noted(notify.ticket_news(newest)), JIRA)
+    world.deliver(waits, JIRA)
+    world.deliver(world.noted(notify.ticket(ticket)), JIRA)
+    assert world.tickets.log == ["create", "update"]
+    assert world.tickets.tickets["T-1"][1].why == "two ports"
+
+
+def test_a_ticket_that_comes_late_is_made_as_it_stands(world: World) -> None:
+    first = world.noted(notify.ticket(samples.ticket()))
+    newest = samples.ticket(at=START + timedelta(hours=2)).model_copy(update={"why": "two ports"})
+    world.noted(notify.ticket_news(newest))
+    world.deliver(first, JIRA)
+    assert world.tickets.log == ["create"]
+    assert world.tickets.tickets["T-1"][1].why == "two ports"
+
+
+def test_a_ticket_that_is_closed_before_it_got_anywhere_is_brought_nowhere(world: World) -> None:
+    ticket = samples.ticket()
+    notice = world.noted(notify.ticket(ticket))
+    world.ticket_fault = RejectedError("400")
+    world.deliver(notice, JIRA)
+    world.noted(notify.ticket(closed(ticket)))
+    world.ticket_fault = None
+    swept(world, timedelta(hours=1))
+    assert world.tickets.log == []
+    assert world.lines(notice.case)["ticket:jira ticket_open"].state == "nothing"
 
 
 @pytest.mark.parametrize("policy", [POLICY.model_copy(update={"integrations": ()}), None])
@@ -1495,15 +1755,49 @@ def test_where_nobody_can_be_asked_no_ticket_is_read(world: World, integrations:
     assert polled(world) == []
 
 
-def test_no_more_tickets_are_asked_about_than_a_day_can_take(world: World) -> None:
-    world.desk.ours = [samples.ticket(number) for number in range(1, MOST_POLLED + 2)]
+def many(world: World, tickets: int) -> None:
+    """So many tickets of ours are open, by twos of the same moment, the one that moved last first; and Jira has them."""
+    world.desk.ours = [
+        samples.ticket(number, at=START - timedelta(minutes=number // 2)) for number in range(1, tickets + 1)
+    ]
     there = brought(world)
     ref = world.told.reference(there.id, "jira")
     assert ref
-    world.told.keep(
-        *(ref.model_copy(update={"ticket": one.id, "version": 1}) for one in world.desk.ours if one != there)
-    )
+    refs = [
+        ref.model_copy(update={"ticket": one.id, "version": 1})
+        for one in world.desk.ours
+        if one.id != there.id
+    ]
+    world.told.keep(*refs)
+
+
+def test_no_more_tickets_are_asked_about_than_a_sweep_can_take(world: World) -> None:
+    many(world, MOST_POLLED + 1)
     assert len(polled(world)) == MOST_POLLED
+
+
+@pytest.mark.parametrize("more", [0, 1, MOST_POLLED, MOST_POLLED + 200])
+def test_all_open_tickets_are_asked_about_once_a_day_however_many(world: World, more: int) -> None:
+    many(world, MOST_POLLED + more)
+    for _ in range(2):
+        asked = list[Delivery]()
+        for _ in range(4):
+            asked += polled(world)
+            world.clock.advance(timedelta(minutes=10))
+        assert len(asked) == MOST_POLLED + more
+        assert len({one.notice for one in asked}) == MOST_POLLED + more
+        world.clock.set(START + timedelta(days=1))
+
+
+def test_a_ticket_that_is_closed_while_others_are_asked_about_hides_none_of_them(world: World) -> None:
+    many(world, MOST_POLLED + 9)
+    asked = polled(world)
+    first, others = world.desk.ours[0], world.desk.ours[3:]
+    moved = first.model_copy(update={"updated_at": world.clock.now()})
+    world.desk.ours = [moved, *others]
+    world.clock.advance(timedelta(minutes=10))
+    asked += polled(world)
+    assert len({one.notice for one in asked}) == MOST_POLLED + 9
 
 
 def test_what_the_poll_finds_closed_is_one_errand(world: World) -> None:
@@ -1735,6 +2029,344 @@ def test_a_channel_without_a_policy_falls_back_to_the_mail(world: World) -> None
     _, notice = world.asked()
     world.deliver(notice)
     assert [one.destination for one in world.queue.sent] == [PEOPLE]
+
+
+# -- our own tables, or what lies in them ------------------------------------------------------------------------------
+
+
+def unreadable(*_: Any, **__: Any) -> Any:
+    """A read of what a newer version wrote, or somebody by hand."""
+    raise UnreadableError("that item does not hold what it should")
+
+
+def spoils(world: World, patch: pytest.MonkeyPatch, *names: str) -> None:
+    """From now on these reads of the desk, or of what is remembered, find what cannot be read."""
+    for name in names:
+        patch.setattr(world.told if hasattr(world.told, name) else world.desk, name, unreadable)
+
+
+def received(world: World, one: Delivery) -> tuple[StoreError | None, int]:
+    """The queue brings it again after its own time, until it no longer comes; the error for which it was set aside, and how often it came."""
+    for times in range(1, 100):
+        with suppress(UnreadableError):
+            return world.office.deliver(one), times
+        world.clock.advance(seconds=360)
+    raise AssertionError("it stands there still")
+
+
+READ = ["notice", "case", "answers", "dossier", "policy", "storm"]
+"""What a card is made from."""
+
+
+@pytest.mark.parametrize("name", READ)
+def test_what_cannot_be_read_is_set_aside_after_an_hour_and_told_once_it_can(
+    world: World, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    case, notice = world.asked()
+    why = "that item does not hold what it should"
+    with monkeypatch.context() as spoilt:
+        spoils(world, spoilt, name)
+        with pytest.raises(UnreadableError):
+            world.deliver(notice)
+        line = world.lines(case.id)["slack:C0000MAIN ask"]
+        assert (line.state, line.attempts, line.said) == ("waiting", 1, why)
+        error, times = received(world, delivery(notice))
+        assert (type(error), times) == (UnreadableError, 12), "longer than an hour, six minutes each"
+        line = world.lines(case.id)["slack:C0000MAIN ask"]
+        assert (line.state, line.said) == ("waiting", f"{why}; meanwhile to mail:people")
+        assert [one.destination for one in world.queue.sent] == [PEOPLE], "no channel that waits for the same"
+        world.queue.sent.clear()
+    assert received(world, delivery(world.asked(1)[1])) == (None, 1), "the turn of what is behind it"
+    resent(world)
+    assert {line.state for line in world.lines(case.id).values()} == {"told"}
+    assert case.target.resource in "".join(card.says for card in world.chat.cards(MAIN))
+
+
+@pytest.mark.parametrize("name", READ)
+def test_people_hear_by_mail_that_there_is_something_which_cannot_be_read(
+    world: World, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    case, notice = world.asked()
+    spoils(world, monkeypatch, name)
+    world.clock.advance(PATIENCE)
+    error, times = received(world, delivery(notice, PEOPLE))
+    for _ in range(3):
+        received(world, delivery(notice, PEOPLE))
+    ((audience, subject, text, _),) = world.mail.sent
+    assert audience == "people"
+    if name in {"answers", "dossier", "storm"}:
+        assert (error, times, case.target.resource in text) == (None, 1, True), "a mail is made without them"
+        return
+    assert (type(error), times) == (UnreadableError, PATIENT)
+    assert subject == f"[Redress] Something could not be told: {case.id}"
+    for part in ("What:     Approval wanted", f"Case:     {case.id}", "that item does not hold"):
+        assert part in text
+
+
+def test_a_mail_that_says_what_cannot_be_told_is_tried_again_where_mail_fails_as_well(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, notice = world.asked()
+    spoils(world, monkeypatch, "notice")
+    world.mail.faults = [UnreachableError("no topic")]
+    error, _ = received(world, delivery(notice, PEOPLE))
+    assert (type(error), world.mail.sent) == (UnreadableError, [])
+    assert world.lines(notice.case)["mail:people ask"].state == "waiting"
+    received(world, delivery(notice, PEOPLE))
+    assert world.mail.audiences == ["people"]
+
+
+@pytest.mark.parametrize("name", ["policy", "notice"])
+@pytest.mark.parametrize("where, key", [(JIRA, "ticket:jira ticket_open"), (OWNER, "mail:owner ticket_open")])
+def test_what_is_for_nobody_else_waits_on_its_case_alone(
+    world: World, monkeypatch: pytest.MonkeyPatch, where: Destination, key: str, name: str
+) -> None:
+    notice = world.noted(notify.ticket(samples.ticket()))
+    spoils(world, monkeypatch, name)
+    error, times = received(world, delivery(notice, where))
+    assert (type(error), times) == (UnreadableError, 12)
+    assert world.lines(notice.case)[key].state == "waiting"
+    assert (world.mail.sent, world.queue.sent) == ([], [])
+
+
+def test_what_cannot_be_routed_for_an_hour_is_a_mail_and_is_routed_once_the_policy_can_be_read(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case, notice = world.asked()
+    with monkeypatch.context() as spoilt:
+        spoils(world, spoilt, "policy")
+        received(world, delivery(notice, routes.UNROUTED))
+        (mailed,) = world.queue.sent
+        world.queue.sent.clear()
+        received(world, mailed)
+    assert [one.destination for one in (mailed,)] == [PEOPLE]
+    assert case.id in world.mail.sent[0][2]
+    resent(world)
+    lines = world.lines(case.id)
+    assert {line.state for line in lines.values()} == {"told"}
+    assert len(world.chat.cards(MAIN)) == 1
+
+
+def test_tables_that_can_be_neither_read_nor_written_are_waited_for_as_long_as_it_takes(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case, notice = world.asked()
+
+    def down(*_: Any) -> Any:
+        raise StoreError("DynamoDB does not answer")
+
+    for names in (("deliveries",), ("keep",)):
+        with monkeypatch.context() as broken:
+            for name in names:
+                broken.setattr(world.told, name, down)
+            for _ in range(20):
+                world.clock.advance(seconds=360)
+                with pytest.raises(StoreError, match="does not answer"):
+                    world.deliver(notice)
+    assert (world.queue.sent, world.mail.sent) == ([], [])
+    world.deliver(notice)
+    assert world.lines(case.id)["slack:C0000MAIN ask"].state == "told"
+
+
+def test_a_race_that_is_lost_is_run_again_however_late(world: World) -> None:
+    _, notice = world.asked()
+    world.clock.advance(timedelta(hours=5))
+
+    def quicker() -> None:
+        raise ConflictError("somebody was quicker")
+
+    world.told.before = quicker
+    for _ in range(PATIENT + 1):
+        with pytest.raises(ConflictError):
+            world.deliver(notice)
+    assert world.queue.sent == []
+
+
+@pytest.mark.parametrize("where", [SLACK, PEOPLE, routes.UNROUTED])
+def test_a_page_that_cannot_be_read_is_waited_for_an_hour_and_then_people_get_mail(
+    world: World, monkeypatch: pytest.MonkeyPatch, where: Destination
+) -> None:
+    case, notice = world.asked()
+    spoils(world, monkeypatch, "deliveries")
+    world.clock.advance(PATIENCE)
+    with pytest.raises(UnreadableError):
+        world.deliver(notice, where)
+    world.clock.advance(seconds=1)
+    assert isinstance(world.office.deliver(delivery(notice, where)), UnreadableError)
+    ((audience, _, text, _),) = world.mail.sent
+    assert (audience, case.id in text, world.chat.messages) == ("people", True, [])
+
+
+@pytest.mark.parametrize("where", [JIRA, OWNER])
+def test_what_holds_up_nobody_waits_for_its_page(
+    world: World, monkeypatch: pytest.MonkeyPatch, where: Destination
+) -> None:
+    _, notice = world.asked()
+    spoils(world, monkeypatch, "deliveries")
+    world.clock.advance(GIVE_UP_AFTER)
+    with pytest.raises(UnreadableError):
+        world.deliver(notice, where)
+    assert world.mail.sent == []
+
+
+def test_a_page_that_is_too_large_to_be_written_holds_up_nobody_and_no_card_comes_twice(world: World) -> None:
+    _, notice = world.asked()
+
+    def too_large() -> None:
+        if any(isinstance(one, Deliveries) for one in world.told.items.values()):
+            raise AssertionError("nothing was to be kept")
+        if world.chat.messages:
+            raise OversizeError("too large")
+
+    world.told.before = too_large
+    assert isinstance(world.office.deliver(delivery(notice)), OversizeError)
+    assert (len(world.chat.messages), world.mail.audiences) == (1, ["people"])
+
+
+def test_a_digest_of_a_storm_that_cannot_be_read_stops_nobody_behind_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(6):
+        world.deliver(world.asked(number)[1])
+    (follow,) = world.queue.sent
+    spoils(world, monkeypatch, "storm")
+    world.clock.set(follow.at + PATIENCE)
+    with pytest.raises(UnreadableError):
+        world.office.deliver(follow)
+    world.clock.advance(seconds=1)
+    assert isinstance(world.office.deliver(follow), UnreadableError)
+    assert world.mail.audiences == ["people"]
+
+
+def test_a_case_that_cannot_be_read_may_wait_for_an_answer_and_is_not_given_up(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, notice = world.asked()
+    spoils(world, monkeypatch, "case")
+    world.clock.advance(GIVE_UP_AFTER + timedelta(seconds=1))
+    received(world, delivery(notice))
+    assert world.lines(notice.case)["slack:C0000MAIN ask"].state == "waiting"
+
+
+def digested(world: World) -> list[Delivery]:
+    """The day's digest is on its way: to the channel, and by mail."""
+    world.office.sweep()
+    found = [one for one in world.queue.sent if one.kind == daily.KIND]
+    world.queue.sent.clear()
+    return found
+
+
+def test_a_digest_that_cannot_be_made_holds_up_nobody_and_people_hear_of_it_after_an_hour(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    channel, mail = digested(world)
+    with monkeypatch.context() as spoilt:
+        spoils(world, spoilt, "freezes")
+        for one in (channel, mail):
+            assert isinstance(world.office.deliver(one), UnreadableError), "at once"
+        lines = world.lines(channel.case)
+        assert {(line.state, line.said) for line in lines.values()} == {
+            ("waiting", "that item does not hold what it should")
+        }
+        assert world.mail.sent == []
+        for _ in range(8):
+            resent(world)
+        assert ["What:     digest" in text for _, _, text, _ in world.mail.sent] == [True], "once"
+    resent(world)
+    assert {line.state for line in world.lines(channel.case).values()} == {"told"}
+    assert (len(world.chat.messages), len(world.mail.sent)) == (1, 2)
+
+
+def test_a_digest_says_what_it_leaves_out_because_it_cannot_be_read(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case, _ = world.asked()
+
+    def but_one(_: CaseState, *, oldest_first: bool) -> Iterator[Case]:
+        assert oldest_first
+        yield case
+        raise UnreadableError("2 cannot be read, the first: CASE#x")
+
+    channel, mail = digested(world)
+    monkeypatch.setattr(world.desk, "cases", but_one)
+    for one in (channel, mail):
+        assert world.office.deliver(one) is None
+    for says in (world.chat.messages[0].says, world.mail.sent[0][2]):
+        assert case.target.resource in says
+        assert "Left out: 2 cannot be read, the first: CASE#x" in says
+
+
+def test_what_the_sweep_cannot_read_stops_nothing_else_and_is_an_error_at_last(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.told.keep(late("good"))
+    waiting = world.told.waiting
+
+    def but_one(before: Any, most: int) -> Iterator[Deliveries]:
+        yield from waiting(before, most)
+        raise UnreadableError("1 cannot be read, the first: DELIVERIES#x")
+
+    with monkeypatch.context() as spoilt:
+        spoilt.setattr(world.told, "waiting", but_one)
+        spoils(world, spoilt, "enrolments")
+        with pytest.raises(StoreError, match="DELIVERIES#x; that item does not hold"):
+            world.office.sweep()
+    assert {one.kind for one in world.queue.sent} == {"case_news", daily.KIND}
+
+
+def test_a_race_that_the_sweep_loses_hides_no_other_failure(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def quicker() -> None:
+        raise ConflictError("somebody was quicker")
+
+    world.told.before = quicker
+    spoils(world, monkeypatch, "enrolments")
+    with pytest.raises(UnreadableError):
+        world.office.sweep()
+
+
+def test_tickets_that_cannot_be_read_stand_in_no_others_way_when_systems_are_asked(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the ticket itself, nor where another one lies. The rest of the day's sweep goes on, and it is an error once."""
+    ticket = brought(world)
+    other = samples.ticket(2)
+    reference = world.told.reference
+
+    def listed(state: TicketState) -> Iterator[Ticket]:
+        yield from (one for one in (other, ticket) if one.state is state)
+        raise UnreadableError("1 cannot be read, the first: TICKET#x")
+
+    def known(name: str, integration: str) -> Any:
+        return unreadable() if name == other.id else reference(name, integration)
+
+    monkeypatch.setattr(world.desk, "tickets", listed)
+    monkeypatch.setattr(world.told, "reference", known)
+    with pytest.raises(
+        StoreError, match=r"that item does not hold .*; 1 cannot be read, the first: TICKET#x"
+    ):
+        world.office.sweep()
+    asked = [one.case for one in world.queue.sent if one.kind == routes.HEARD]
+    assert (asked, world.told.figures() is not None) == ([ticket.case], True)
+    world.office.sweep()
+
+
+def test_a_question_that_could_not_be_sent_is_sent_by_a_later_sweep(world: World) -> None:
+    ticket = brought(world)
+    world.desk.ours = [ticket]
+
+    def away(one: Delivery) -> None:
+        if one.kind == routes.HEARD:
+            raise StoreError("no queue")
+        world.queue.send(one)
+
+    with pytest.raises(StoreError, match="no queue"):
+        replace(world.office, send=away).sweep()
+    assert world.told.figures()
+    assert {one.kind for one in world.queue.sent} == {daily.KIND}
+    world.clock.advance(timedelta(minutes=10))
+    assert [one.case for one in polled(world)] == [ticket.case]
 
 
 # -- against a Slack that validates every block, limits every channel and crawls every link ----------------------------

@@ -66,6 +66,7 @@ def told(one: Notice, policy: Policy | None = POLICY) -> list[str]:
         (notice("undo_fixed", "c-medium"), ["slack:C0000PROD", "mail:owner"]),
         (notice("undo_refused", "c-medium"), ["slack:C0000PROD"]),
         (notice("undo_started", "c-medium"), ["slack:C0000PROD"]),
+        (notice("undo_started", "b-high"), ["slack:C0000HIGH"]),
         (notice("case_news", "a-low"), ["slack:C0000PROD"]),
         (notice("ticket_open", "a-low"), ["slack:C0000PROD", "ticket:jira", "ticket:ops"]),
         (notice("ticket_open", "a-low", account=TEST), ["mail:people", "ticket:ops"]),
@@ -102,6 +103,12 @@ def test_without_a_policy_people_are_told_by_mail(one: Notice, expected: list[st
 def test_a_closing_goes_to_every_system_that_may_have_the_ticket(account: str) -> None:
     where = told(notice("ticket_closed", "a-low", account=account))
     assert where[-3:] == ["ticket:jira", "ticket:ops", "ticket:owned"]
+
+
+def test_what_is_new_in_a_ticket_goes_to_the_systems_that_it_fits_alone() -> None:
+    assert told(notice("ticket_news", "a-low")) == ["ticket:jira", "ticket:ops"]
+    assert told(notice("ticket_news", "a-low", account="nowhere")) == []
+    assert told(notice("ticket_news", "a-low"), None) == []
 
 
 def test_what_was_heard_of_a_ticket_is_a_question_for_that_system_alone() -> None:

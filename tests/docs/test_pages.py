@@ -75,6 +75,14 @@ def test_every_record_type_outcome_and_state_is_documented(texts: dict[str, str]
         assert f"| `{member.value}` |" in page, member
 
 
+def test_code_in_a_sentence_of_ours_is_shown_as_code(texts: dict[str, str]) -> None:
+    said = "Over (a record, `STALE_*`); <b> see `redress log`, then *wait*."
+    assert pages.prose(said) == r"Over (a record, `STALE_*`); &lt;b&gt; see `redress log`, then \*wait\*."
+    assert pages.prose("no `code") == pages.plain("no `code")
+    for name in ("docs/records.md", "docs/reference.md"):
+        assert "\\`" not in texts[name]
+
+
 def test_every_rule_mode_and_setting_is_documented(texts: dict[str, str]) -> None:
     page = texts["docs/reference.md"]
     for mode in Mode:

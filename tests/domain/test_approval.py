@@ -3,8 +3,19 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from pydantic import ValidationError
 
-from chalicelib.domain.approval import Answer, Answers, Ask, principal, principals
+from chalicelib.domain.approval import (
+    EVERYBODY,
+    MOST_ACTORS,
+    Answer,
+    Answers,
+    Ask,
+    Kind,
+    Undone,
+    principal,
+    principals,
+)
 from chalicelib.domain.contract import Plan
 from chalicelib.domain.finding import Actor
 from chalicelib.domain.record import Head
@@ -12,6 +23,27 @@ from chalicelib.domain.record import Head
 NOW = datetime(2026, 8, 3, 12, 0, tzinfo=UTC)
 STS = "arn:aws:sts::111111111111:assumed-role"
 ADMIN = f"{STS}/AWSReservedSSO_Admin_0123456789abcdef/anna@example.org"
+ASK = Ask(
+    seq=1,
+    controls=("c",),
+    asked_at=NOW,
+    expires_at=NOW + timedelta(hours=8),
+    plan=Plan(),
+    plan_hash="h",
+    before={},
+    reason="r",
+)
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_an_ask_is_for_an_undo_exactly_when_it_says_of_what(kind: Kind) -> None:
+    undone = Undone(run=1, by=ADMIN, reason="cut off", owner="anna", until=NOW)
+    right, wrong = (undone, None) if kind is Kind.UNDO else (None, undone)
+    stored = ASK.model_copy(update={"kind": kind, "undo": right}).model_dump_json()
+    assert Ask.model_validate_json(stored).kind is kind
+    stored = ASK.model_copy(update={"kind": kind, "undo": wrong}).model_dump_json()
+    with pytest.raises(ValidationError, match="an undo says of what"):
+        Ask.model_validate_json(stored)
 
 
 @pytest.mark.parametrize(
@@ -83,6 +115,20 @@ def test_everybody_who_is_known_is_named_once() -> None:
     assert principals() == ()
 
 
+def test_who_changes_through_a_role_is_known_by_the_sessions_name_too() -> None:
+    dora = Actor(type="AssumedRole", arn=f"{STS}/Developer/Dora@example.com", session="Dora@example.com")
+    assert principals(dora) == (f"{STS}/developer/dora@example.com", "called:dora@example.com")
+
+
+def test_a_hundred_sessions_are_named_and_with_one_more_it_is_everybody() -> None:
+    """Each counts twice, by its ARN and by its name: whoever chooses session names fills a case no sooner for that."""
+    sessions = [
+        Actor(type="AssumedRole", arn=f"{STS}/Ci/build-{n}", session=f"build-{n}") for n in range(101)
+    ]
+    assert len(principals(*sessions[:100])) == MOST_ACTORS
+    assert principals(*sessions) == (EVERYBODY,)
+
+
 def said(by: str, *, approve: bool) -> Answer:
     return Answer(by=by, principal=by, at=NOW, approve=approve, reason="r", request_id="r")
 
@@ -98,16 +144,6 @@ def test_each_answer_is_kept_in_order_under_the_next_version() -> None:
 
 
 def test_an_answer_is_taken_until_the_end_and_not_at_it() -> None:
-    ask = Ask(
-        seq=1,
-        controls=("c",),
-        asked_at=NOW,
-        expires_at=NOW + timedelta(hours=8),
-        plan=Plan(),
-        plan_hash="h",
-        before={},
-        reason="r",
-    )
-    assert ask.open(NOW)
-    assert ask.open(ask.expires_at - timedelta(microseconds=1))
-    assert not ask.open(ask.expires_at)
+    assert ASK.open(NOW)
+    assert ASK.open(ASK.expires_at - timedelta(microseconds=1))
+    assert not ASK.open(ASK.expires_at)

@@ -43,6 +43,19 @@ def test_open_it_stays_as_it_is_however_much_goes_wrong() -> None:
     assert after(0, 1, 2, *(100 * number for number in range(1, 20))) == after(0, 1, 2)
 
 
+def test_one_run_is_one_miss_with_the_last_word_on_it() -> None:
+    seen = Miss(at=START, case="c-1", run=1, what=Missed.NOT_VERIFIED)
+    undone = Miss(at=START + timedelta(hours=20), case="c-1", run=1, what=Missed.UNDONE)
+    breaker = CLOSED.missed(seen).missed(undone)
+    assert (breaker.misses, breaker.is_open, breaker.version) == ((undone,), False, 2)
+    for hours, case, run in ((21, "c-1", 2), (43, "c-2", 1)):
+        at = START + timedelta(hours=hours)
+        breaker = breaker.missed(Miss(at=at, case=case, run=run, what=Missed.FAILED))
+    assert breaker.is_open, (
+        "another run of the case, and a run of that number of another case, are runs of their own"
+    )
+
+
 def test_reset_it_holds_nothing_against_the_control() -> None:
     fresh = after(0, 1, 2).reset()
     assert (fresh.is_open, fresh.misses, fresh.version) == (False, (), MISSES + 1)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from chalicelib.domain.contract import Mode
-from chalicelib.domain.decision import RULES, Decision, Facts, Rule, Verdict, decide
+from chalicelib.domain.decision import EXEMPT, RULES, Decision, Facts, Rule, Verdict, decide
 
 pytestmark = pytest.mark.xdist_group("decisions")  # which share one list of all of them
 
@@ -128,6 +128,19 @@ def test_acting_without_a_person_needs_every_single_fact_to_allow_it() -> None:
         assert not any(getattr(facts, name) for name in (*STOP, *HOLD_BACK, "exempt", "frozen", "stale"))
 
 
+@pytest.mark.thorough
+def test_the_reason_for_acting_alone_says_which_of_the_two_brought_it_about() -> None:
+    alone = {
+        (f, one.reason) for f, one in every_combination() if one.verdict is Verdict.ACT and not f.approved
+    }
+    assert {reason.split()[0] for _, reason in alone} == {"the", "time"}
+    for facts, reason in alone:
+        assert reason.startswith(
+            "the event created" if facts.created_by_event and facts.fresh else "time created"
+        )
+        assert " or " not in reason
+
+
 def test_an_approval_acts_on_nothing_that_is_exempt_frozen_reported_refused_or_set_below_ask() -> None:
     acted = [f for f, decision in every_combination() if decision.verdict is Verdict.ACT and f.approved]
     assert acted
@@ -136,6 +149,12 @@ def test_an_approval_acts_on_nothing_that_is_exempt_frozen_reported_refused_or_s
         assert facts.has_calls is True
         assert facts.stale < 2
         assert not any(getattr(facts, name) for name in (*HOLD_BACK, "exempt", "frozen"))
+
+
+def test_what_is_exempt_is_ignored_whatever_else_is_so() -> None:
+    first = Decision(verdict=Verdict.IGNORE, rule=RULES[0].name, reason=RULES[0].reason)
+    assert decide(EXEMPT) == first
+    assert all(decision == first for facts, decision in every_combination() if facts.exempt)
 
 
 def test_no_verdict_is_ever_above_the_mode_but_by_an_approval() -> None:

@@ -13,16 +13,17 @@ from chalicelib.domain.finding import Severity
 from chalicelib.domain.policy import (
     About,
     Engagement,
-    Person,
     Policy,
     Rule,
     able,
     about_of,
     askable,
     consent,
+    misplaced,
     names_of,
     principal_of,
     problem_with,
+    unopened,
     usable,
     why_not,
 )
@@ -34,7 +35,7 @@ ANNA, ANNA_SSO, ANNA_OIDC, ANNA_SLACK = (
     f"arn:aws:iam::{ACCOUNT}:user/staff/anna",
     f"arn:aws:sts::{ACCOUNT}:assumed-role/AWSReservedSSO_Admin_0123456789abcdef/anna.a@example.com",
     f"oidc:{IDP}#00uAnna",
-    "slack:T0TEAM/U0ANNA",
+    "slack:T0000TEAM/U0ANNA",
 )
 BERT, BERT_MAIL = f"arn:aws:iam::{ACCOUNT}:user/bert", f"email:{IDP}#bert@example.com"
 CARL, DORA = f"oidc:{IDP}#carl", f"oidc:{IDP}#dora"
@@ -65,6 +66,17 @@ DOCUMENT: dict[str, Any] = {
         {"name": "account", "accounts": (OTHER,), "severities": ("critical",), "approvers": ("bert",)},
     ),
     "break_glass": ("carl",),
+    "slack_team": "T0000TEAM",
+    "providers": (
+        {"name": "corp", "title": "Corp", "issuer": IDP, "client_id": "c"},
+        {
+            "name": "slack",
+            "title": "Slack",
+            "issuer": "https://slack.com",
+            "client_id": "c",
+            "team": "T0000TEAM",
+        },
+    ),
 }
 
 
@@ -268,10 +280,18 @@ CORP: dict[str, Any] = {"name": "corp", "title": "Corp", "issuer": IDP, "client_
             {"routes": ({"name": "r", "channel": "C0000000", "on_call": "schedule:night"},)},
             "route r: there is no schedule 'night'",
         ),
-        ({"routes": ({"name": "r", "channel": "#general"},)}, "String should match pattern"),
+        ({"routes": ({"name": "r", "channel": "#general"},)}, "must be a Slack channel's id"),
         ({"people": {**DOCUMENT["people"], "eve": {"name": "Eve", "identities": ()}}}, "at least 1 item"),
-        ({"people": {**DOCUMENT["people"], "eve": {"name": "Eve", "identities": ("eve",)}}}, "match pattern"),
-        ({"console_url": "http://redress.example"}, "match pattern"),
+        (
+            {"people": {**DOCUMENT["people"], "eve": {"name": "Eve", "identities": ("eve",)}}},
+            "must be oidc:<issuer>#<sub>",
+        ),
+        ({"console_url": "http://redress.example"}, "must be an https:// address"),
+        ({"slack_team": "acme"}, "must be a Slack workspace's id"),
+        (
+            {"routes": ({"name": "r", "channel": "C0000000", "on_call": "anna"},)},
+            "must be slack:<id of a Slack user group>, or schedule:<name of a schedule>",
+        ),
         ({"surprise": True}, "Extra inputs"),
         ({"rules": (RULE, {**RULE, "controls": ("ssh",)})}, "rule r: that name is given twice"),
         ({"providers": (CORP, CORP)}, "provider corp: that name is given twice"),
@@ -285,6 +305,47 @@ CORP: dict[str, Any] = {"name": "corp", "title": "Corp", "issuer": IDP, "client_
 def test_what_does_not_hold_together_is_no_policy(changes: dict[str, Any], says: str) -> None:
     with pytest.raises(ValidationError, match=says):
         policy(**changes)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        None,
+        "https://redress.example",
+        "https://redress.example/api",
+        "https://redress.example/a.b/c_d~e",
+        "https://redress.example:8443/api",
+        "https://redress.example:80",
+        "http://localhost:443/api",
+        "http://127.0.0.1:65535",
+    ],
+)
+def test_a_console_is_where_a_browser_says_that_it_is(url: str | None) -> None:
+    assert [*misplaced(policy(console_url=url))] == []
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://redress.example/",
+        "https://redress.example/api/",
+        "https://redress.example//api",
+        "https://redress.example/api?x=1",
+        "https://redress.example/api#f",
+        "https://redress.example/api/../b",
+        "https://redress.example/api/.",
+        "https://redress.example/a<b>",
+        "https://redress.example/%61pi",
+        "https://redress.example:443/api",
+        "https://redress.example:0443/api",
+        "https://redress.example:65536/api",
+        "https://redress.example:99999",
+        "http://localhost:80/api",
+    ],
+)
+def test_an_address_that_a_browser_writes_otherwise_is_read_and_named(url: str) -> None:
+    (why,) = misplaced(policy(console_url=url))
+    assert why.startswith(f"console_url {url}: ")
 
 
 @pytest.mark.parametrize(
@@ -396,7 +457,7 @@ def test_hours_may_have_holidays() -> None:
         (BERT_MAIL.replace("bert@", "Bert@"), "bert"),
         (ANNA_OIDC + "x", None),
         (ANNA_OIDC.replace(IDP, "https://idp.example.evil"), None),
-        (ANNA_SLACK.replace("T0TEAM", "T0EVIL"), None),
+        (ANNA_SLACK.replace("T0000TEAM", "T0000EVIL"), None),
         (ANNA.replace(ACCOUNT, OTHER), None),
         (ANNA_SSO.replace("AWSReservedSSO_Admin_0123456789abcdef", "admin"), None),
         ("anna", None),
@@ -509,8 +570,63 @@ def test_who_is_on_call_follows_the_schedule_from_its_start_until_before_its_end
 def test_only_an_identity_that_a_door_lets_in_makes_a_quorum(
     identity: str, rule: dict[str, Any], opens: bool
 ) -> None:
-    person = Person(name="p", identities=(identity,))
-    assert usable(person, rule_of({**RULE, **rule})) is opens
+    assert usable(policy(**alone(identity)), rule_of({**RULE, **rule}), "anna") is opens
+
+
+def alone(identity: str) -> dict[str, Any]:
+    """A policy that knows Anna by this identity only."""
+    someone = {"name": "Anna", "identities": (identity,)}
+    people, rules = (
+        {"anna": someone, "bert": {"name": "Bert", "identities": (BERT,)}},
+        ({**RULE, "approvers": ("bert",)},),
+    )
+    return {"people": people, "rules": rules, "groups": {}, "break_glass": ()}
+
+
+NOBODY_SIGNS_IN: dict[str, Any] = {"providers": ()}
+IN_CORP, IN_SLACK = DOCUMENT["providers"]
+
+
+@pytest.mark.parametrize(
+    "identity, door, shut",
+    [
+        (ANNA_OIDC, "console", NOBODY_SIGNS_IN),
+        (BERT_MAIL, "console", NOBODY_SIGNS_IN),
+        (ANNA_SLACK, "console", NOBODY_SIGNS_IN),
+        (ANNA_OIDC, "console", {"providers": (IN_SLACK,)}),
+        (ANNA_OIDC, "console", {"providers": ({**IN_CORP, "issuer": f"{IDP}.other"}, IN_SLACK)}),
+        (ANNA_OIDC, "console", {"providers": ({**IN_CORP, "issuer": IDP[:-1]}, IN_SLACK)}),
+        (BERT_MAIL, "console", {"providers": ({**IN_CORP, "issuer": f"{IDP}/other"},)}),
+        (ANNA_SLACK, "console", {"providers": (IN_CORP,)}),
+        (ANNA_SLACK, "console", {"providers": (IN_CORP, {**IN_SLACK, "team": "T0000TEAMS"})}),
+        (ANNA_SLACK, "slack", {"slack_team": None}),
+        (ANNA_SLACK, "slack", {"slack_team": "T0000OTHER"}),
+    ],
+)
+def test_an_identity_that_nothing_authenticates_opens_no_door(
+    identity: str, door: str, shut: dict[str, Any]
+) -> None:
+    rule = rule_of({**RULE, "doors": (door,), "severities": ("low",)})
+    assert usable(policy(**alone(identity)), rule, "anna")
+    assert not usable(policy(**alone(identity), **shut), rule, "anna")
+
+
+def test_a_mail_address_is_its_providers_however_both_are_spelled() -> None:
+    one = policy(**alone(f"email:{IDP.replace('idp', 'IDP')}#Anna@Example.com"))
+    assert usable(one, rule_of({**RULE, "doors": ("console",)}), "anna")
+
+
+def test_a_policy_whose_doors_nobody_opens_is_read_and_makes_tickets_at_once() -> None:
+    """It may stand already: refused on reading, it would stop everything that does not even need it."""
+    rules = ({**RULE, "doors": ("console",)},)
+    assert askable(policy(rules=rules), about(), ASK) == ""
+    assert [*unopened(policy(rules=rules))] == []
+    shut = policy(rules=rules, providers=())
+    assert askable(shut, about(), ASK) == "the rule r wants 1 to approve, and 0 could"
+    (why,) = unopened(shut)
+    assert why.startswith(
+        "rule r: 1 must approve, and 0 of its approvers can come in by its doors (console):"
+    )
 
 
 # -- whose answer counts --------------------------------------------------------------------------------------------------
@@ -524,7 +640,9 @@ def test_until_a_policy_is_set_iam_alone_says_who_answers() -> None:
             assert "no policy is set" in problem
     assert "no policy is set" in problem_with(None, about(), ASK, said(ANNA, break_glass=True))
     mine = ASK.model_copy(update={"requesters": (principal(ANNA),)})
-    assert "who made the change" in problem_with(None, about(), mine, said(ANNA))
+    assert problem_with(None, about(), mine, said(ANNA)) == (
+        "you made the change or asked for this look, so you cannot approve it: ask somebody else; you may deny it"
+    )
     assert problem_with(None, about(), mine, said(ANNA, approve=False)) == ""
     amounts = consent(None, about(), ASK, all_of(said(ANNA, principal=principal(ANNA))))
     assert (amounts.state, amounts.needs, [one.by for one in amounts.by]) == ("approved", 1, [ANNA])
@@ -573,7 +691,12 @@ def test_whose_answer_counts_and_what_the_others_are_told(answer: Answer, asked:
 @pytest.mark.parametrize("identity", [ANNA, ANNA_OIDC])
 def test_nobody_approves_their_own_change_under_any_identity(did: str, identity: str) -> None:
     mine = ASK.model_copy(update={"requesters": (did,)})
-    assert "who made the change" in problem_with(policy(), about(), mine, said(identity))
+    why = (
+        "may have made the change"
+        if did == EVERYBODY
+        else "you made the change or asked for this look, so you"
+    )
+    assert why in problem_with(policy(), about(), mine, said(identity))
     assert problem_with(policy(), about(), mine, said(identity, approve=False)) == ""
     assert (problem_with(policy(), about(), mine, said(BERT)) == "") is (did != EVERYBODY)
 
@@ -586,7 +709,9 @@ def test_who_answers_for_the_account_may_deny_and_does_not_approve(owner: str) -
     people = {**DOCUMENT["people"], "dora": {"name": "Dora Viewer", "identities": (DORA, mail)}}
     one = policy(people=people, rules=({**RULE, "approvers": ("anna", "dora")},))
     theirs = ASK.model_copy(update={"owner": owner})
-    assert "answers for the account" in problem_with(one, about(), theirs, said(DORA, one))
+    assert "you answer for the account, so you cannot approve it" in problem_with(
+        one, about(), theirs, said(DORA, one)
+    )
     assert able(one, about(), theirs) == {"anna"}
     without = policy(people=people)
     assert problem_with(without, about(), theirs, said(DORA, without, approve=False)) == ""
@@ -599,7 +724,7 @@ def test_who_answers_for_the_account_may_deny_and_does_not_approve(owner: str) -
     [
         ({}, "anna", ""),
         ({}, "carl", "has no identity for the doors that the rule names"),
-        ({"requesters": (principal(ANNA_SLACK),)}, "anna", "had a hand in it"),
+        ({"requesters": (principal(ANNA_SLACK),)}, "anna", "made the change or asked for this look"),
         ({"owner": ANNA_OIDC}, "anna", "answers for the account"),
         ({"owner": "\uff21nna approver "}, "anna", "answers for the account"),
     ],
@@ -618,7 +743,10 @@ def test_why_one_of_the_approvers_could_not_approve_is_said_as_it_is_judged(
 def test_nobody_approves_the_undo_that_they_want_or_would_answer_for(by: str, owner: str) -> None:
     undone = Undone(run=1, by=by, reason="r", owner=owner, until=AT)
     undo = ASK.model_copy(update={"kind": Kind.UNDO, "undo": undone})
-    assert "wants it taken back" in problem_with(policy(), about(), undo, said(ANNA))
+    for_all = undo.model_copy(update={"undo": undone.model_copy(update={"by": BERT, "owner": EVERYBODY})})
+    assert "you would own the exemption" in problem_with(policy(), about(), for_all, said(ANNA))
+    why = "you wanted it taken back" if by == ANNA_SLACK else "you would own the exemption afterwards"
+    assert problem_with(policy(), about(), undo, said(ANNA)).startswith(f"{why}, so you cannot approve it")
 
 
 STRICT_RULE = {**RULE, "approvers": ("anna", "carl"), "mfa": True, "login_within_minutes": 5}

@@ -144,7 +144,7 @@ def test_whoever_made_the_change_does_not_approve_its_repair(stage: Stage) -> No
     anything = {"Effect": "Allow", "Action": "execute-api:Invoke", "Resource": "*"}
     dora = stage.world.create_user("dora", {**DEVELOPS, "Statement": [*DEVELOPS["Statement"], anything]})
     group, case = asked(stage, "people-self", dora)
-    assert "who made the change" in refused(stage, case, dora)
+    assert "you made the change" in refused(stage, case, dora)
     calm(stage)
     (record,) = stage.records(stage.arn(group), "ANSWER_REFUSED")
     assert (record["actor"]["arn"], record["data"]["approve"]) == (dora.arn, True)
@@ -157,7 +157,7 @@ def test_whoever_made_the_change_does_not_approve_its_repair(stage: Stage) -> No
 
 def test_who_wants_a_change_undone_may_deny_and_not_approve_it(stage: Stage) -> None:
     group, case = undo_asked(stage, "people-undo-self")
-    assert "wants it taken back" in refused(stage, case, stage.operator)
+    assert "you wanted it taken back" in refused(stage, case, stage.operator)
     answer(stage, case, stage.operator, approve=False)
     stage.await_record(stage.arn(group), "ANSWERED", 2)
     calm(stage)

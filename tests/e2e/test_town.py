@@ -34,7 +34,7 @@ from tests.e2e.scenes import ONLY_443, RDP, SSH, calm, effective, exempt, kinds,
 pytestmark = pytest.mark.emulator
 
 BUCKETS, ROOT_KEY, EBS = "s3-bucket-public-access-block", "iam-root-access-key", "ebs-default-encryption"
-NOT_HERS = "Who made the change, wants it taken back, answers for the account"
+NOT_HIS = "You made the change or asked for this look, so you cannot approve it"
 AT_ONCE = 50
 
 
@@ -148,12 +148,12 @@ def test_from_the_card_to_the_outcome_and_back_again(town: Town, stage: Stage) -
     # Dave made the change under his IAM user, and comes back as somebody of Slack's.
     dave = person("dave")
     page = dave.get(link)
-    assert NOT_HERS in page.text
+    assert NOT_HIS in page.text
     refusal = dave.send(
         page.form("/answer", answer="deny"), answer="approve", reason="own", words="it is fine"
     )
     assert refusal.status == 409
-    assert NOT_HERS.lower() in refusal.text.lower()
+    assert NOT_HIS.lower() in refusal.text.lower()
     assert stage.ledger.answers(case.id, 1) is None
 
     assert taken(person("anna").answer(link, "approve", "seen and agreed"))
@@ -186,7 +186,7 @@ def test_from_the_card_to_the_outcome_and_back_again(town: Town, stage: Stage) -
     stage.world.wait_for(lambda: len(town.cards(SECURITY, case.id)) == 2, 25.0, "a second card")
     undo = town.cards(SECURITY, case.id)[-1]
     assert "Undo asked" in undo.text
-    assert NOT_HERS in olga.get(page_of(stage, again)).text
+    assert "You wanted it taken back, so you cannot approve it" in olga.get(page_of(stage, again)).text
     assert taken(person("anna").answer(page_of(stage, again), "approve", "the backup matters"))
     stage.await_record(stage.arn(group), "UNDO_RESULT")
     says(stage, undo, "⚪ Exempt")
@@ -387,7 +387,9 @@ def test_a_ticket_is_made_once_reopened_when_closed_too_early_and_closed_when_th
 def line_of(stage: Stage, case: Case, channel: str) -> str:
     """What the case's page says of how far that channel was told."""
     text = person("vera").get(page_of(stage, case)).text
-    found = re.search(rf"Slack {channel} ?: (.*?)(?= Slack C0| Mail | Case | Ticket |$)", text)
+    found = re.search(
+        rf"Slack channel {channel} ?: (.*?)(?= Slack channel C0| Mail | Case | Ticket |$)", text
+    )
     return found[1] if found else ""
 
 

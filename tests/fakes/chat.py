@@ -39,6 +39,7 @@ class Message:
     blocks: list[dict[str, Any]]
     thread: str | None
     edits: int = 0
+    case: str = ""
 
     @property
     def says(self) -> str:
@@ -66,7 +67,14 @@ class FakeChat:
     _last: dict[str, datetime] = field(default_factory=dict)
     _numbers: Iterator[int] = field(default_factory=lambda: count(1))
 
-    def post(self, channel: str, text: str, blocks: list[dict[str, Any]], thread: str | None = None) -> str:
+    def post(
+        self,
+        channel: str,
+        text: str,
+        blocks: list[dict[str, Any]],
+        thread: str | None = None,
+        case: str = "",
+    ) -> str:
         self._checked("post", channel, text, blocks)
         if thread is not None and thread not in {one.ts for one in self.messages if one.channel == channel}:
             raise MessageGoneError("thread_not_found")
@@ -75,7 +83,7 @@ class FakeChat:
             raise LaterError("ratelimited", 1)
         self._last[channel] = self.clock.now()
         ts = f"{next(self._numbers)}.0"
-        self.messages.append(Message(channel, ts, text, blocks, thread))
+        self.messages.append(Message(channel, ts, text, blocks, thread, case=case))
         if self.loses:
             lost, self.loses = self.loses, None
             raise lost
@@ -238,8 +246,9 @@ class FakeDesk:
         found = (one for chain in self.chains.values() for one in chain)
         return (one for one in found if one.draft.account == account and since <= one.recorded_at <= until)
 
-    def cases(self, state: CaseState) -> Iterator[Case]:
-        return (one for one in self.known.values() if one.state is state)
+    def cases(self, state: CaseState, *, oldest_first: bool = False) -> Iterator[Case]:
+        found = [one for one in self.known.values() if one.state is state]
+        return iter(sorted(found, key=lambda one: one.updated_at, reverse=not oldest_first))
 
     def freezes(self) -> list[Freeze]:
         return self.frozen

@@ -144,7 +144,7 @@ class House:
         self._asked_for += 1
         who = Who(
             by,
-            known=True,
+            barred="",
             actor=Actor(type="IAMUser" if door is Door.CLI else "Person", arn=by),
             request_id=f"answer-{self._asked_for}",
             door=door,

@@ -84,11 +84,11 @@ class Desk:
         plan_hash: str = HASH,
         case: str = NAME,
         ask: int = 2,
-        known: bool = True,
+        barred: str = "",
         store: FakeCases | None = None,
     ) -> tuple[str, Record]:
         self.requests += 1
-        who = Who(by, known, Actor(type="IAMUser", arn=by), f"req-{self.requests}")
+        who = Who(by, barred, Actor(type="IAMUser", arn=by), f"req-{self.requests}")
         said = Said(case=case, ask=ask, plan_hash=plan_hash, approve=approve, reason="looked at it")
         return answer(said, who, store or self.store, self.clock, home=HOME, engine="0.1.0")
 
@@ -157,7 +157,9 @@ def archived(desk: Desk) -> None:
 
 
 REFUSALS: list[tuple[str, Callable[[Desk], object], dict[str, object], str]] = [
-    ("nobody knows who", lambda _: None, {"known": False}, "is for a named person, and arn:aws:iam"),
+    ("whoever it is decides nothing", lambda _: None, {"barred": "a guest decides nothing"}, "^a guest decides nothing$"),
+    ("nor hears of the case", lambda _: None, {"barred": "a bot", "case": f"{DIGEST}-7"}, "^a bot$"),
+    ("nor of what became of it", lambda d: d.clock.set(EXPIRES), {"barred": "a bot"}, "^a bot$"),
     ("no such case", lambda _: None, {"case": "b" * 20 + "-1"}, "there is no case b{20}-1; `redress waiting`"),
     ("no such episode", lambda _: None, {"case": f"{DIGEST}-7"}, f"there is no case {DIGEST}-7"),
     ("closed", lambda d: d.stands(a_case(None, CaseState.CLOSED, version=2)), {}, "nobody is asked .* closed"),
@@ -167,7 +169,7 @@ REFUSALS: list[tuple[str, Callable[[Desk], object], dict[str, object], str]] = [
     ("expired", lambda d: d.clock.set(EXPIRES), {}, r"expired at 2026-08-03T20:00:00\.000Z, and nothing was changed"),
     ("another plan", lambda _: None, {"plan_hash": "e" * 64}, "the plan changed since you looked: look again"),
     ("another ask", lambda _: None, {"ask": 1}, "that ask is over, and another one waits: look again"),
-    ("own change", lambda _: None, {"by": MALLORY}, "who made the change, .* does not approve it: ask somebody else"),
+    ("own change", lambda _: None, {"by": MALLORY}, "you made the change .*, so you cannot approve it: ask somebody else; you may deny it"),
 ]  # fmt: skip
 
 
@@ -190,11 +192,19 @@ def test_a_refusal_is_told_plainly_and_recorded_once(
 
 
 def test_a_refusal_without_a_case_stands_in_the_home_account(desk: Desk) -> None:
-    for arguments in ({"known": False}, {"case": f"{DIGEST}-7"}):
+    for barred in ("a bot", ""):
         with pytest.raises(RefusedCommandError):
-            desk.hears(**arguments)
+            desk.hears(barred=barred, case=f"{DIGEST}-7")
     for record in desk.store.records:
         assert (record.draft.account, record.draft.region, record.draft.resource) == (HOME, GLOBAL, "")
+
+
+def test_whoever_decides_nothing_is_on_record_with_what_they_tried_to_decide(desk: Desk) -> None:
+    with pytest.raises(RefusedCommandError):
+        desk.hears(barred="a bot decides nothing")
+    (record,) = desk.store.records
+    assert (record.draft.account, record.draft.resource) == (MEMBER, GROUP.resource)
+    assert record.draft.data["by"] == {"arn": JANE, "known": False}
 
 
 @pytest.mark.parametrize(
@@ -250,7 +260,7 @@ def test_nobody_approves_what_he_did_himself_under_whichever_role(
     desk, did = Desk(), principals(Actor(type="any", arn=requester))
     desk.stands(a_case(ASK.model_copy(update={"requesters": did})))
     if same:
-        with pytest.raises(RefusedCommandError, match="does not approve it"):
+        with pytest.raises(RefusedCommandError, match="so you cannot approve it"):
             desk.hears(approver)
         assert desk.stored is None
     desk.hears(approver, approve=not same)
@@ -261,7 +271,7 @@ def test_who_wants_an_undo_does_not_approve_it_and_may_deny_it(desk: Desk) -> No
     undo = ASK.model_copy(update={"kind": Kind.UNDO, "undo": UNDO, "requesters": ()})
     desk.stands(a_case(undo, version=2))
     again = SSO.format("ReadOnly", "olga@example.com")
-    with pytest.raises(RefusedCommandError, match="wants it taken back"):
+    with pytest.raises(RefusedCommandError, match="you wanted it taken back"):
         desk.hears(again)
     says, _ = desk.hears(again, approve=False)
     assert says == f"the undo of {GROUP.resource} is denied; nothing is changed"
@@ -302,7 +312,7 @@ def test_of_fifty_at_once_one_decides_and_the_others_learn_who(desk: Desk) -> No
     start = Barrier(len(people))
 
     def person(number: int) -> str:
-        who = Who(people[number], known=True, actor=Actor(type="IAMUser"), request_id=f"r{number}")
+        who = Who(people[number], barred="", actor=Actor(type="IAMUser"), request_id=f"r{number}")
         said = Said(case=NAME, ask=2, plan_hash=HASH, approve=bool(number % 2), reason="mine")
         start.wait()
         try:
@@ -355,6 +365,27 @@ def test_who_loses_again_and_again_is_told_that_nothing_was_decided(desk: Desk) 
         desk.hears(store=Raced(desk.store, conflict))
     assert len(desk.clock.slept) == ATTEMPTS
     assert desk.store.records == ()
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_who_loses_again_and_again_to_who_decided_it_is_told_so_on_record(desk: Desk, first: bool) -> None:
+    """The transactions of others are in the way each time; the last of them decided."""
+    conflicts = 0
+
+    def conflict() -> None:
+        nonlocal conflicts
+        conflicts += 1
+        if conflicts == ATTEMPTS:
+            desk.hears(approve=first)
+        raise ConflictError("somebody was quicker")
+
+    did = "approved" if first else "denied"
+    with pytest.raises(RefusedCommandError, match=f"{did} it already, at "):
+        desk.hears(JANE.replace("jane", "john"), store=Raced(desk.store, conflict))
+    assert conflicts == ATTEMPTS
+    assert [one.draft.type for one in desk.store.records] == ["ANSWERED", "ANSWER_REFUSED"]
+    assert desk.stored
+    assert [one.by for one in desk.stored.answers] == [JANE]
 
 
 # -------------------------------------------------------------------------------------------------- fails closed

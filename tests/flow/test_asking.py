@@ -178,7 +178,7 @@ def test_approval_one_second_after_the_end_is_refused_though_the_ask_is_still_th
 @pytest.mark.parametrize(
     "forged, problem",
     [
-        ({"by": ANN}, "who made the change"),
+        ({"by": ANN}, "you made the change"),
         ({"plan_hash": "0" * 64}, "another plan"),
         ({"by": ANN, "principal": "somebody-else"}, "does not say plainly"),
     ],

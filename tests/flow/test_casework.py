@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 from pydantic_core import to_json
 
-from chalicelib.domain.approval import Ask, Undone
+from chalicelib.domain.approval import Ask, Kind, Undone
 from chalicelib.domain.case import CaseState
 from chalicelib.domain.contract import Plan
 from chalicelib.domain.dossier import Dossier
@@ -225,6 +225,7 @@ def test_what_is_no_casework_is_not_read_as_such(body: dict[str, object]) -> Non
 def asked_about(desk: Desk, undone: Undone | None = None) -> None:
     ask = Ask(
         seq=1,
+        kind=Kind.UNDO if undone else Kind.REMEDIATION,
         controls=("ec2-no-world-ssh",),
         asked_at=NOW,
         expires_at=NOW + timedelta(hours=8),

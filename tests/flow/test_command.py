@@ -854,7 +854,9 @@ def test_a_snooze_exempts_for_every_control_and_has_the_case_looked_at(
 @pytest.mark.parametrize("did", [principal(JANE), EVERYBODY])
 def test_who_made_the_change_does_not_snooze_it(with_case: Desk, did: str) -> None:
     with_case.settings.cases[CASE] = a_case(actors=("called:bob", did))
-    with pytest.raises(RefusedCommandError, match="who made the change does not have it left alone"):
+    with pytest.raises(
+        RefusedCommandError, match="who made the change or asked for this look does not have it left alone"
+    ):
         with_case.does(Snooze(case=CASE, days=1, reason="release week"))
     assert with_case.settings.changes == []
 
@@ -896,7 +898,8 @@ def test_what_is_exempt_is_not_taken_up(with_case: Desk) -> None:
 
 def test_a_case_is_taken_up_by_name(with_case: Desk) -> None:
     with_case.settings.cases[CASE] = a_case(inherited=("ec2-open-ssh",))
-    with_case.does(TakeUp(case=CASE, reason="it is our turn"))
+    result = with_case.does(TakeUp(case=CASE, reason="it is our turn"))
+    assert "whoever asks for a look neither approves what it proposes nor snoozes or exempts" in result.says
     assert with_case.settings.errands == [errand.Look(case=CASE, by=JANE, requested=True, request_id="req-1")]
     assert with_case.settings.types == [RecordType.REQUESTED]
 
@@ -929,8 +932,7 @@ def test_only_a_reason_that_is_one_is_taken_and_the_others_are_told(code: str) -
     with pytest.raises(ValidationError) as caught:
         COMMAND.validate_json(json.dumps(body))
     text = said_plainly(caught.value)
-    assert all(one.value in text for one in ReasonCode)
-    assert "code" in text
+    assert text == "code: must be 'false_positive', 'accepted_risk' or 'compensating'"
 
 
 @pytest.mark.parametrize("by", [JANE, *UNNAMED])

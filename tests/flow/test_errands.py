@@ -15,7 +15,18 @@ from chalicelib.domain.errors import BusyError, ConflictError, RefusedCommandErr
 from chalicelib.domain.finding import Origin, Target
 from chalicelib.domain.ports import Aws, Change, Exemption, Owner
 from chalicelib.flow import errands, undo
-from chalicelib.flow.errand import Answered, ClosedThere, Exempted, Heard, Look, News, Redrive, Tick, UndoRun
+from chalicelib.flow.errand import (
+    Answered,
+    ClosedThere,
+    Exempted,
+    Heard,
+    Look,
+    News,
+    NotBrought,
+    Redrive,
+    Tick,
+    UndoRun,
+)
 from chalicelib.flow.errands import Done
 from chalicelib.flow.sweep import LOOKS_FOR
 from tests.fakes.cases import Item
@@ -358,6 +369,19 @@ def closed_there(case: Case, at: timedelta = timedelta(), **changes: Any) -> Clo
     return said.model_copy(update=changes)
 
 
+def not_brought(case: Case, at: timedelta = timedelta(), **changes: Any) -> NotBrought:
+    assert case.ticket
+    said = NotBrought(
+        case=case.id,
+        ticket=case.ticket.id,
+        integration="ops",
+        why="400: Team",
+        again=True,
+        at=case.ticket.opened_at + at,
+    )
+    return said.model_copy(update=changes)
+
+
 def told(built: House, kind: str) -> list[str]:
     return [notice.id for notice in built.cases.notices if notice.kind == kind]
 
@@ -451,9 +475,9 @@ def test_a_message_from_a_ticket_system_has_it_asked_and_is_no_closing(built: Ho
 
 
 @pytest.mark.parametrize("forged", [{"case": "no case"}, {"case": "b" * 20 + "-1"}, {"ticket": "another"}])
-@pytest.mark.parametrize("said", [hint, closed_there])
+@pytest.mark.parametrize("said", [hint, closed_there, not_brought])
 def test_what_was_forged_does_nothing(
-    built: House, group: Group, said: Callable[..., Heard | ClosedThere], forged: dict[str, str]
+    built: House, group: Group, said: Callable[..., Heard | ClosedThere | NotBrought], forged: dict[str, str]
 ) -> None:
     case, _ = ticketed(built, group)
     before = dict(built.cases.items)
@@ -469,6 +493,30 @@ def test_a_closing_of_what_we_have_closed_does_nothing(built: House, group: Grou
     before = dict(built.cases.items)
     assert [one.verdict for one in built.carry_out(hint(case), closed_there(case))] == ["nothing", "nothing"]
     assert built.cases.items == before
+
+
+def test_a_ticket_that_does_not_get_there_is_on_record_and_told_once(built: House, group: Group) -> None:
+    case, _ = ticketed(built, group)
+    assert case.ticket
+    for _ in range(2):  # a queue delivers at least once
+        assert [one.verdict for one in built.carry_out(not_brought(case))] == ["told"]
+        built.clock.advance(timedelta(seconds=30))
+    (notice,) = (notice for notice in built.cases.notices if notice.kind == "case_news")
+    says = f"ticket {case.ticket.id} as it stands did not get to ops; it is tried again: 400: Team"
+    assert (notice.case, notice.body["says"]) == (case.id, says)
+    assert built.kinds().count("ERROR") == 1
+    assert built.record("ERROR") == {
+        "ticket": case.ticket.id,
+        "integration": "ops",
+        "reason": f"ticket {case.ticket.id} as it stands did not get to ops: 400: Team",
+    }
+    assert (built.only_case().state, built.only_case().ticket) == ("ticketed", case.ticket)
+    assert built.aws.writes == []
+    built.carry_out(not_brought(case, timedelta(hours=1), again=False))
+    assert "see to it there by hand" in str(built.cases.notices[-1].body["says"])
+    assert (built.kinds().count("ERROR"), len(told(built, "case_news"))) == (2, 2), (
+        "another time, another word"
+    )
 
 
 def test_news_is_told_once_to_those_who_follow_the_case(built: House, group: Group) -> None:

@@ -56,7 +56,7 @@ def invitation(**changes: Any) -> Invite:
 
 def test_a_policy_is_set_whole_with_what_stood_before(desk: Desk) -> None:
     result = desk.does(setting(reason="the first"))
-    assert result.says == f"the policy is set: {len(POLICY.people)} people, 1 rules"
+    assert result.says == f"the policy is set: {len(POLICY.people)} people, 1 rule"
     assert desk.settings.policies == [PolicySetting(policy=POLICY, by=JANE, at=NOW, reason="the first")]
     later = document(break_glass=["jane"])
     desk.does(setting(later, digest_of(POLICY)), by=JOHN)
@@ -102,6 +102,40 @@ def test_a_policy_that_nobody_looked_at_is_not_replaced(desk: Desk, replaces: st
 def test_where_there_is_none_there_is_none_to_replace(desk: Desk) -> None:
     with pytest.raises(RefusedCommandError, match="there is none to replace"):
         desk.does(setting(replaces="0" * 64))
+
+
+@pytest.mark.parametrize(
+    "changes, says",
+    [
+        (
+            {"doors": ["console"]},
+            r"rule r: 1 must approve, and 0 of its approvers can come in by its doors \(console\): the console needs a provider",
+        ),
+        ({"doors": ["slack"], "severities": ["low"]}, "a Slack button the slack_team of theirs"),
+    ],
+)
+def test_nobody_sets_a_policy_whose_approvers_nothing_authenticates(
+    desk: Desk, changes: dict[str, Any], says: str
+) -> None:
+    people = {"anna": {"name": "Anna", "identities": ["slack:T0000TEAM/U0ANNA"]}}
+    rules = [{"name": "r", "approvers": ["anna"], **changes}]
+    shut = document(people=people, groups={}, break_glass=[], rules=rules, providers=[])
+    with pytest.raises(RefusedCommandError, match=says):
+        desk.does(setting(shut))
+    assert desk.settings.policies == []
+
+
+def test_a_console_is_not_set_to_an_address_that_leads_elsewhere_but_one_that_stands_is_replaced(
+    desk: Desk,
+) -> None:
+    wrong, right = (document(console_url=f"https://redress.example{end}") for end in (":443/api/", "/api"))
+    with pytest.raises(RefusedCommandError, match=r"console_url https://redress\.example:443/api/: "):
+        desk.does(setting(wrong))
+    assert desk.settings.changes == []
+    stands = PolicySetting(policy=wrong, by=JOHN, at=NOW, reason="when that was allowed")
+    desk.settings.policies.append(stands)
+    desk.does(setting(right, digest_of(wrong)))
+    assert desk.settings.policies[-1].policy == right
 
 
 def test_of_two_who_set_it_at_once_the_second_is_told(desk: Desk) -> None:

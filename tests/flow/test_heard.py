@@ -23,7 +23,7 @@ from tests.fakes.chat import FakeChat, FakeDesk, FakeMail, FakeTold
 from tests.fakes.clock import START
 from tests.fakes.house import ACCOUNT, House
 from tests.flow.people import built, group
-from tests.flow.test_pipeline import SSH, Group
+from tests.flow.test_pipeline import RDP, SSH, Group
 
 __all__ = ["built", "group"]
 
@@ -177,6 +177,23 @@ def test_closed_there_again_and_again_is_opened_again_each_time_it_fails(opened:
         way.runs()
         assert not way.jira.closed("jira", way.key)
         assert way.house.kinds().count("TICKET_CLOSED_EXTERNALLY") == number
+
+
+def test_what_joins_the_ticket_is_a_comment_there(opened: tuple[Round, str], group: Group) -> None:
+    way, _ = opened
+    key = way.key
+    way.house.raise_to(Mode.TICKET, RDP)
+    way.house.clock.advance(timedelta(minutes=5))
+    rule = group.open(3389)
+    way.house.walk(group.event((3389, rule), event_id="event-2"))
+    way.runs()
+    assert (way.ticket.controls, way.key) == ((RDP, SSH), key)
+    (comment,) = way.jira.ticket("jira", key).comments
+    assert RDP in comment
+    assert not way.jira.closed("jira", key)
+    way.house.walk(group.event((3389, rule), event_id="event-3"))
+    way.runs()
+    assert len(way.jira.ticket("jira", key).comments) == 1, "nothing is new"
 
 
 def test_a_word_that_is_not_true_changes_nothing(opened: tuple[Round, str]) -> None:

@@ -53,10 +53,12 @@ def test_however_many_events_tell_of_it_there_is_one_ticket(built: House, group:
     assert ticket.evidence["told_by"] == "event-3", "the newest evidence"
     assert ticket.updated_at - ticket.opened_at == timedelta(minutes=2)
     assert built.kinds().count("TICKET_OPENED") == 1
-    assert [notice.id for notice in built.cases.notices] == [f"{ticket.id}#open"]
     assert built.only_case().ticket == ticket
-    (notice,) = built.cases.notices
+    notice, news = built.cases.notices
+    assert (notice.id, notice.kind) == (f"{ticket.id}#open", "ticket_open")
+    assert (news.id, news.kind, news.at) == (f"{ticket.id}#news", "ticket_news", ticket.updated_at)
     assert Ticket.model_validate_json(canonical(mapping(notice.body["ticket"]))).id == ticket.id
+    assert Ticket.model_validate_json(canonical(mapping(news.body["ticket"]))) == ticket, "the newest of it"
     where = {name: notice.body[name] for name in ("account", "region", "resource", "controls", "owner")}
     assert where == {
         "account": ticket.target.account,
@@ -65,6 +67,17 @@ def test_however_many_events_tell_of_it_there_is_one_ticket(built: House, group:
         "controls": [SSH],
         "owner": ticket.owner,
     }
+
+
+def test_an_event_that_changes_nothing_is_no_news_of_the_ticket(built: House, group: Group) -> None:
+    built.raise_to(Mode.TICKET, SSH)
+    rule = group.open(22)
+    for event in ("event-1", "event-2"):
+        built.walk(group.event((22, rule), event_id=event))
+        built.clock.advance(timedelta(minutes=1))
+    built.sweep()
+    assert only(built).evidence["told_by"] != "event-1"
+    assert "ticket_news" not in [notice.kind for notice in built.cases.notices]
 
 
 def test_a_ticket_is_closed_by_an_assessment_and_the_next_violation_is_the_next_ticket(

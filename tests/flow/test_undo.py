@@ -505,10 +505,7 @@ def test_who_wanted_the_undo_cannot_approve_it_by_way_of_the_store(built: House,
     walked = undo.carry_out(built.engine(), UndoRun(case=case.id, ask=1))
     assert (walked.verdict, walked.reason) == (
         "nothing",
-        (
-            "who made the change, wants it taken back, answers for the account or would own the exemption does not "
-            "approve it: ask somebody else. To deny it is yours too"
-        ),
+        "you wanted it taken back, so you cannot approve it: ask somebody else; you may deny it",
     )
     (walked,) = built.carry_out(Answered(case=case.id, ask=1))
     assert walked.verdict == "refused"

@@ -115,10 +115,14 @@ def is_mutable(node: ast.expr | None) -> bool:
             parts = [one, other]
         case ast.NamedExpr(value=one):
             parts = [one]
-        case ast.Call(func=maker, args=[ast.Dict(values=parts)]) if dotted(maker).endswith(
+        case ast.Call(func=maker, args=[ast.Dict(keys=keys, values=values)]) if dotted(maker).endswith(
             "MappingProxyType"
         ):
-            pass
+            # What is spread into it with ** is copied: only its values can change later.
+            parts = [
+                part.value if key is None and isinstance(part, ast.DictComp) else part
+                for key, part in zip(keys, values, strict=True)
+            ]
         case ast.Call(func=maker):
             return dotted(maker).split(".")[-1] in MUTABLE_MAKERS
     return isinstance(node, LITERALS) or any(is_mutable(part) for part in parts)
@@ -291,6 +295,7 @@ Rule = Callable[[str], Iterator[object]]
         (mutable_state, "if True:\n    A = [1]"),
         (mutable_state, "try:\n    import x\nexcept ImportError:\n    A = [1]"),
         (mutable_state, "A = MappingProxyType({'a': []})"),
+        (mutable_state, "A = MappingProxyType({**{x: [] for x in 'ab'}})"),
         (mutable_state, "def f():\n    global a\n    a = 1"),
         (promises_to_do_it_later, "x = 1  # TODO tidy"),
         (silencers_without_reason, "x = 1  # type: ignore"),
@@ -314,7 +319,7 @@ def test_an_offender_is_found(rule: Rule, text: str) -> None:
         (mocks, "from moto import mock_aws"),
         (
             mutable_state,
-            "A = MappingProxyType({'a': (1,)})\nB = frozenset({1})\nC = (1, 2)\n__all__ = ('A',)",
+            "A = MappingProxyType({'a': (1,), **{x: x for x in 'ab'}})\nB = frozenset({1})\nC = (1, 2)\n__all__ = ('A',)",
         ),
         (mutable_state, "def f():\n    a = []\nclass C:\n    a = []"),
         (promises_to_do_it_later, "x = 'TODO'"),

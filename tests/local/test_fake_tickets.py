@@ -356,6 +356,25 @@ def test_people_move_tickets_and_see_them_all_on_a_page(fake: FakeTickets) -> No
     assert ask(fake, "GET", "/elsewhere")[0] == 404
 
 
+def test_a_document_of_jiras_is_shown_as_people_read_it(fake: FakeTickets) -> None:
+    link = {
+        "type": "text",
+        "text": "case",
+        "marks": [{"type": "link", "attrs": {"href": "https://x.example/"}}],
+    }
+    content = [
+        {
+            "type": "paragraph",
+            "content": [{"type": "text", "text": "Close <b> 22"}, {"type": "hardBreak"}, link],
+        },
+        {"type": "paragraph", "content": [{"type": "text", "text": "by hand"}]},
+    ]
+    fields = {**FIELDS, "description": {"type": "doc", "version": 1, "content": content}}
+    assert ask(fake, "POST", f"{JIRA}/issue", {"fields": fields})[0] == 201
+    page = ask(fake, "GET", "/")[1]
+    assert "<pre>Close &lt;b&gt; 22\ncase &lt;https://x.example/&gt;\nby hand</pre>" in page
+
+
 def test_what_was_taken_from_others_is_small_and_names_its_licence() -> None:
     for name, licence in (("github", "MIT License"), ("adf", "Apache License, Version 2.0")):
         assert (SPECS / f"{name}.json").stat().st_size <= 150 * 1024

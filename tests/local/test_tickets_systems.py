@@ -23,6 +23,7 @@ from chalicelib.domain.errors import (
     RejectedError,
     UnreachableError,
 )
+from chalicelib.domain.finding import Severity
 from chalicelib.domain.policy import Integration
 from chalicelib.domain.ticket import Ticket, TicketState
 from local.fakes.tickets import CREDENTIALS, PROJECTS, SYSTEMS, TOKEN, USER, FakeTickets
@@ -130,6 +131,45 @@ def test_the_whole_life_of_a_ticket(system: str, house: House, fake: FakeTickets
     assert there.look(made.key) == made
     there.reopen(made.key, ticket())
     assert not fake.refused
+
+
+WEIGHTS = {
+    Severity.CRITICAL: ("1", "1"),
+    Severity.HIGH: ("1", "2"),
+    Severity.MEDIUM: ("2", "3"),
+    Severity.LOW: ("3", "4"),
+}
+"""How severe it is in ServiceNow, where 1 is the worst of three, and in OpsCenter, of four."""
+
+
+@pytest.mark.parametrize("severity", WEIGHTS)
+def test_what_is_worse_is_worse_there(severity: Severity, house: House, fake: FakeTickets) -> None:
+    for system in ("servicenow", "opscenter"):
+        house(system).create(ticket(severity=severity), key())
+    (task,), (item,) = fake.tickets["servicenow"], fake.tickets["opscenter"]
+    assert (task.sent["impact"], task.sent["urgency"]) == (WEIGHTS[severity][0],) * 2
+    assert item.marks == (f"severity {WEIGHTS[severity][1]}", f"priority {WEIGHTS[severity][1]}")
+
+
+@pytest.mark.parametrize("state", ["6", "7", "8"])
+def test_a_task_that_is_resolved_closed_or_cancelled_is_closed(
+    state: str, house: House, fake: FakeTickets
+) -> None:
+    there = house("servicenow")
+    made = there.create(ticket(), key())
+    fake.ticket("servicenow", made.key).status = state
+    assert there.look(made.key).closed
+    there.reopen(made.key, ticket())
+    assert not there.look(made.key).closed
+
+
+def test_an_issue_says_why_it_is_closed_and_open_again(house: House, fake: FakeTickets) -> None:
+    there = house("github")
+    made = there.create(ticket(), key())
+    there.close(made.key, closed())
+    assert fake.ticket("github", made.key).sent["state_reason"] == "completed"
+    there.reopen(made.key, ticket())
+    assert fake.ticket("github", made.key).sent["state_reason"] == "reopened"
 
 
 def test_a_webhook_is_told_everything_and_asked_nothing(house: House, fake: FakeTickets) -> None:

@@ -14,13 +14,16 @@ from chalicelib.console.pages import sentences
 from chalicelib.console.pages.sentences import Entry
 from chalicelib.console.pages.settings import held
 from chalicelib.console.web import Reply
+from chalicelib.delivery.card import reach_of
 from chalicelib.domain.approval import Answer, Answers, Ask, Door
 from chalicelib.domain.case import Case, CaseState, parts_of
 from chalicelib.domain.contract import command_of
-from chalicelib.domain.finding import Severity, worst
+from chalicelib.domain.finding import Severity
+from chalicelib.domain.finding import severity_of as severity_in
 from chalicelib.domain.policy import (
     Consent,
     Policy,
+    Role,
     Rule,
     about_of,
     consent,
@@ -39,6 +42,14 @@ ON_A_PAGE = 25
 MOST_RECORDS = 200
 MOST_BESIDE = 60
 MOST_LINES = 400
+MOST_NAMES = 5
+ANY_STATE = "any"
+
+STATES = tuple(one for one in CaseState if one is not CaseState.STALE)
+"""Those to which cases come."""
+
+OPENED = ("decide", "snooze", "ticket", "undo", "exempt")
+"""What of a case's page a link may open: `?open=…` outlives a sign-in on the way, which the part behind a `#` does not."""
 
 
 def scoped(
@@ -54,13 +65,11 @@ def scoped(
 
 
 def severity_of(case: Case, visit: Visit) -> Severity:
-    """The worst of the case's controls: as asked, else as the catalog has them; unknown ones count as the worst."""
+    """The worst of the case's controls: as asked, else as the catalog has them."""
     if case.ask:
         return case.ask.severity
-    return worst(
-        visit.desk.controls[name].severity if name in visit.desk.controls else Severity.CRITICAL
-        for name in case.controls
-    )
+    known = visit.desk.controls
+    return severity_in(case.controls, {name: known[name].severity for name in case.controls if name in known})
 
 
 def urgency(case: Case) -> tuple[int, datetime]:
@@ -70,7 +79,10 @@ def urgency(case: Case) -> tuple[int, datetime]:
 
 
 def approvals(visit: Visit) -> Reply:
-    """What waits for a person's decision, most urgent first among the hundred that have waited longest."""
+    """What waits for a person's decision, most urgent first among the hundred that moved least lately.
+
+    A reminder or a comment moves a case behind those of which nothing was heard; nothing is left out of the pages.
+    """
     filters = {name: visit.asked(name) for name in ("account", "control", "severity")}
     page = visit.desk.books.cases_page(
         CaseState.WAITING, MOST_WAITING, visit.place(), scoped(visit, **filters), oldest_first=True
@@ -102,29 +114,44 @@ def _counts(visit: Visit, case: Case, answers: Answers | None) -> tuple[int, int
 
 
 def listed(visit: Visit) -> Reply:
-    """The cases in one state, the one that moved last first."""
+    """The cases in one state, the one that moved last first; or the newest of every state."""
     said = visit.asked("state")
-    state = CaseState(said) if said in {*CaseState} else CaseState.OPEN
     filters = {name: visit.asked(name) for name in ("account", "control", "severity")}
-    page = visit.desk.books.cases_page(state, ON_A_PAGE, visit.place(), scoped(visit, **filters))
+    fits, books = scoped(visit, **filters), visit.desk.books
+    if said == ANY_STATE:
+        state: str = ANY_STATE
+        pages = [books.cases_page(one, ON_A_PAGE, fits=fits) for one in STATES]
+    else:
+        state = said if said in {*CaseState} else CaseState.OPEN
+        pages = [books.cases_page(CaseState(state), ON_A_PAGE, visit.place(), fits)]
+    found = sorted((case for page in pages for case in page.items), key=_moved, reverse=True)
+    more = any(page.more for page in pages) or len(found) > ON_A_PAGE
     return render.page(
         visit.site,
         "cases.html",
         visit=visit,
         now=visit.now,
         state=state,
-        states=[one for one in CaseState if one is not CaseState.STALE],  # to which no case comes
-        rows=[(case, severity_of(case, visit)) for case in page.items],
+        states=[ANY_STATE, *STATES],
+        rows=[(case, severity_of(case, visit)) for case in found[:ON_A_PAGE]],
         filters=filters,
-        following_url=visit.next(page.more),
-        unreadable=page.unreadable,
+        following_url="" if state == ANY_STATE else visit.next(pages[0].more),
+        cut=state == ANY_STATE and more,
+        unreadable=sum(page.unreadable for page in pages),
         controls=sorted(visit.desk.controls),
         accounts=visit.accounts,
         severities=[*reversed(Severity)],
     )
 
 
+def _moved(case: Case) -> datetime:
+    return case.updated_at
+
+
 # -- one case ----------------------------------------------------------------------------------------------------------
+
+
+_OTHERS = "You made this change or asked for this look: somebody else may {} it."
 
 
 @dataclass(frozen=True)
@@ -208,6 +235,10 @@ def story(
     seq = case.ask.seq if case.ask else case.asks
     answers = desk.store.answers(case.id, seq) if seq else None
     ticket = case.ticket
+    decision = _decision(visit, case, answers)
+    made = case.made_by(names_of(policy, visit.visitor.session.identity))
+    undoable = [] if case.ask or case.run else _undoable(entries)
+    opened = visit.asked("open") if visit.asked("open") in OPENED else ""
     return render.page(
         visit.site,
         "case.html",
@@ -227,16 +258,21 @@ def story(
         plan=case.ask.plan if case.ask else case.run.plan if case.run else _last_plan(entries),
         command_of=command_of,
         mine=_mine(visit, answers),
-        made=case.made_by(names_of(policy, visit.visitor.session.identity)),
-        decision=_decision(visit, case, answers),
+        made=made,
+        opened=opened,
+        not_offered=_not_offered(visit, case, opened, decision=decision, made=made, undoable=undoable),
+        decision=decision,
+        reach=reach_of(case.ask, case.target, policy) if case.ask else "",
         difference=_difference(case, entries),
         entries=entries,
         whole=whole,
         broken=broken,
-        undoable=[] if case.ask or case.run else _undoable(entries),
+        undoable=undoable,
         dossier=desk.store.dossier(case.id),
         barred=lambda name: sentences.barred(name, policy),
         deliveries=desk.told.deliveries(case.id),
+        told_to=sentences.told_to,
+        told_of=sentences.told_of,
         ticket=ticket,
         references=[
             (integration, reference)
@@ -251,6 +287,57 @@ def story(
             str(case.ask.seq) if plan_hash and case.ask else "",
         ),
     )
+
+
+def _not_offered(
+    visit: Visit, case: Case, opened: str, *, decision: Decision | None, made: bool, undoable: list[int]
+) -> str:
+    """Why the page does not have what a link was to open, and who may; nothing when it does."""
+    may, operator = visit.visitor.decides, visit.visitor.may(Role.OPERATOR)
+    undo = case.ask is not None and case.ask.undo is not None
+    reasons = {
+        "decide": ((not decision, "Nobody is asked any more: this page says what became of it."),),
+        "snooze": (
+            (not may, "Only approvers and operators may snooze a case."),
+            (made, _OTHERS.format("snooze")),
+        ),
+        "ticket": (
+            (not may, "Only approvers and operators may open a ticket instead."),
+            (
+                case.ask is None or undo,
+                "Nobody is asked about a repair here, so no ticket can stand in its place.",
+            ),
+        ),
+        "undo": (
+            (not operator, f"Only an operator may ask for an undo: {_operators(visit, case)}."),
+            (undo, "An undo has been asked for already, and waits for an answer."),
+            (
+                case.ask is not None or case.run is not None,
+                "Nothing can be taken back while people are asked or a run is under way.",
+            ),
+            (
+                not undoable,
+                "Nothing is left to take back: no run of this case changed anything that still stands.",
+            ),
+        ),
+        "exempt": (
+            (not operator, f"Only an operator may exempt a resource: {_operators(visit, case)}."),
+            (made, _OTHERS.format("exempt")),
+        ),
+    }
+    return next((reason for holds, reason in reasons.get(opened, ()) if holds), "")
+
+
+def _operators(visit: Visit, case: Case) -> str:
+    """The names of those who operate in the case's account, as far as there is room."""
+    people = visit.policy.people.values()
+    names = [
+        one.name
+        for one in people
+        if Role.OPERATOR in one.roles and (not one.accounts or case.target.account in one.accounts)
+    ]
+    more = f", and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return f"{', '.join(names[:MOST_NAMES])}{more}" if names else "the policy names none for this account"
 
 
 def _held(visit: Visit, case: Case) -> list[Freeze]:

@@ -78,7 +78,7 @@ def answer(visit: Visit) -> Reply:
         return cases.story(visit, case, status=422, refused=why, kind=said, sent=sent)
     who = Who(
         identity=session.identity,
-        known=True,
+        barred="",
         actor=Actor(type="Person", arn=session.identity),
         request_id=visit.request.request_id,
         door=Door.CONSOLE,

@@ -17,6 +17,8 @@ ON_A_PAGE = 25
 LOOKS_BACK = timedelta(days=30)
 """How far the log reaches without a `since`."""
 
+DAYS = ("since", "until")
+
 EARLIEST = date(2020, 1, 1)
 """Nothing of ours is older: an address that says otherwise costs no search through centuries."""
 
@@ -24,13 +26,22 @@ EARLIEST = date(2020, 1, 1)
 def log(visit: Visit) -> Reply:
     """A page of records, newest first: an account's, a resource's, or an actor's.
 
-    Trails are kept by account, so without any of these it is the first account that the visitor sees.
+    Trails are kept by account, so without any of these it is the first account that the visitor sees. What the address says
+    and nobody understands is told: else a page would be taken for an answer to it.
     """
     accounts = visit.accounts
     filters = {name: visit.asked(name, 600) for name in ("account", "resource", "actor", "control", "type")}
     since, until = _day(visit.asked("since")), _day(visit.asked("until"))
+    unread = [
+        (name, visit.asked(name))
+        for name in visit.request.query
+        if name not in {*filters, "place"}
+        and visit.asked(name)
+        and (name not in DAYS or not _day(visit.asked(name)))
+    ]
     since, until = since and max(since, EARLIEST), until and min(until, visit.now.date())
-    account = filters["account"] if is_account_id(filters["account"]) else (accounts or (visit.desk.home,))[0]
+    first = (accounts or (visit.desk.home,))[0]
+    account = filters["account"] if is_account_id(filters["account"]) else first
     begins = datetime.combine(since, time(), UTC) if since else visit.now - LOOKS_BACK
     ends = datetime.combine(until, time.max, UTC) if until else visit.now
 
@@ -56,6 +67,8 @@ def log(visit: Visit) -> Reply:
         now=visit.now,
         rows=rows,
         filters=filters,
+        first=first,
+        unread=unread,
         account="" if filters["resource"] or filters["actor"] else account,
         since=since.isoformat() if since else "",
         until=until.isoformat() if until else "",

@@ -6,8 +6,11 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
+from chalicelib.delivery.mails import SAYS
+from chalicelib.delivery.words import OUTCOMES, UNDONE
 from chalicelib.domain.approval import principal
 from chalicelib.domain.contract import Outcome
+from chalicelib.domain.delivery import Destination
 from chalicelib.domain.policy import Policy, name_of
 from chalicelib.domain.shape import mapping, sequence
 
@@ -105,6 +108,37 @@ _TONES: Mapping[str, str] = MappingProxyType(
     }
 )
 
+_PASSING: Mapping[str, str] = MappingProxyType(
+    {
+        "ask_progress": "Approved in part",
+        "run_started": "A repair is being carried out",
+        "undo_started": "An undo is being carried out",
+        "ticket_news": "News of the ticket",
+        "ticket_heard": "Somebody changed the ticket in its own system",
+        "storm": "Many cases in one message",
+    }
+)
+"""Of what no mail is written, in the words of a mail's subject (`mails.SAYS`)."""
+
+
+def told_of(kind: str) -> str:
+    """What people were told, in a few words: those of the mail about it."""
+    return SAYS.get(kind) or _PASSING.get(kind) or kind.replace("_", " ").capitalize()
+
+
+def told_to(where: Destination) -> str:
+    """Where something is told, as people call it."""
+    match where.kind:
+        case "slack":
+            return f"Slack channel {where.to}"
+        case "mail":
+            return "Mail to the owner" if where.to == "owner" else f"Mail to {where.to}"
+        case "ticket":
+            return f"Tickets in {where.to}"
+        case "policy":
+            return "Wherever the policy says"
+
+
 Say = Callable[[Mapping[str, Any], str], str]
 
 
@@ -143,13 +177,18 @@ def _calls(data: Mapping[str, Any]) -> str:
 
 
 def _result(data: Mapping[str, Any], _by: str) -> str:
-    return f"{str(data.get('outcome')).replace('_', ' ').capitalize()}: {data.get('reason')}"
+    return _came_of(data, OUTCOMES)
 
 
-def _undone(data: Mapping[str, Any], by: str) -> str:
-    if data.get("outcome") == Outcome.FIXED:
-        return f"Undone: {data.get('reason')}"
-    return f"Undo. {_result(data, by)}"
+def _undone(data: Mapping[str, Any], _by: str) -> str:
+    return _came_of(data, UNDONE)
+
+
+def _came_of(data: Mapping[str, Any], says: Mapping[Outcome, str]) -> str:
+    """The outcome in these words, or as it stands on record where it is none that we know; and why."""
+    outcome = str(data.get("outcome"))
+    named = says[Outcome(outcome)] if outcome in {*Outcome} else outcome.replace("_", " ").capitalize()
+    return f"{named}: {data.get('reason')}"
 
 
 def _set(what: str, more: Callable[[Mapping[str, Any]], str] = lambda _: "") -> Say:

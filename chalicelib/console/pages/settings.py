@@ -177,7 +177,7 @@ def people(visit: Visit) -> Reply:
 def _able(policy: Policy, rule: Rule) -> list[tuple[str, bool]]:
     """The rule's approvers by name, and whether one of its doors lets each in."""
     return [
-        (policy.people[person].name, usable(policy.people[person], rule))
+        (policy.people[person].name, usable(policy, rule, person))
         for person in sorted(policy.members(rule.approvers))
     ]
 

@@ -93,7 +93,7 @@ def test_a_case_says_what_why_where_how_far_and_until_when(console: World) -> No
         "in 8 h",
         "0 of 1 approved",
         case.ask.plan_hash,
-        "The group is used by 3 network interfaces.",
+        "The caller's user agent says Terraform; nobody vouches for that.",
         "ec2:RevokeSecurityGroupIngress",
         "aws ec2 revoke-security-group-ingress",
         "Ben Okoro may not",

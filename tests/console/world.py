@@ -290,7 +290,7 @@ class World:
             owner=answerable,
             reason=reason,
             severity=severity,
-            notes=("The group is used by 3 network interfaces.",),
+            notes=("The caller's user agent says Terraform; nobody vouches for that.",),
             as_code='resource "aws_security_group" "web" {\n  # without the rule\n}',
         )
         waits = {"state": CaseState.WAITING, "ask": ask, "asks": 1, "decision": "ask", "actors": requesters}

@@ -119,6 +119,14 @@ def test_people_who_have_no_channel_see_in_the_mail_all_that_the_card_shows() ->
     assert {"Changed by", "Reach"} <= {name for name, _ in (*view.facts, *view.reach)}
 
 
+def test_an_owner_is_told_nothing_of_a_change_that_the_case_no_longer_names() -> None:
+    case = samples.case().model_copy(update={"causes": ()})
+    written = to_owner(result(), case, Ran(), controls=CONTROLS, policy=POLICY, as_code="")
+    assert written
+    assert "Changed by" not in written.text
+    assert f"Region:   {case.target.region}\n\nWhat was done" in written.text
+
+
 def test_of_a_run_the_result_is_told_and_not_called_why() -> None:
     written = to_people(result(reason="it holds"), samples.case(), POLICY)
     assert written

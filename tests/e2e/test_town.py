@@ -418,7 +418,7 @@ def test_while_the_token_is_revoked_the_case_says_what_waits_and_the_sweep_deliv
     stage.world.wait_for(
         lambda: "token_revoked" in line_of(stage, case, SECURITY), 40.0, "the page to say what it waits for"
     )
-    assert line_of(stage, case, SECURITY).startswith("Waiting since")
+    assert line_of(stage, case, SECURITY).startswith("Waiting “Approval wanted”, since")
 
     def mailed() -> bool:
         people = [one.text for one in stage.world.mails() if one.attributes["audience"] == "people"]

@@ -180,7 +180,7 @@ It runs until Ctrl-C, and is yours. Four pages, for any browser on this machine:
   Slack     {town.slack.url}
   console   {stage.api}/
   tickets   {town.tickets.origin}/
-  mails     {mailbox.url}
+  mails     {mailbox.origin}/
 
 An approval, by clicks alone:
 

@@ -117,14 +117,13 @@ def to_people(
         says + ".",
         "",
         *_named("Resource", body.get("resource")),
-        *_named("Account", body.get("account")),
-        *_named("Control", ", ".join(str(one) for one in sequence(body.get("controls")))),
+        *([] if view else _facts(body)),
         *_named("Result" if notice.kind.startswith(("run_", "undo_")) else "Why", body.get("reason")),
         *_named("News", body.get("says")),
         *_named("By", body.get("by") or body.get("approved_by")),
         *_named("Event", body.get("event")),
         *(_named("Session", body.get("session")) if body.get("event") else ()),
-        *_named("Owner", body.get("owner")),
+        *([] if view else _named("Owner", body.get("owner"))),
         *(_named("Until", body.get("expires_at")) if waits else ()),
         *(_asked(view) if view else ()),
         *(plain(line, LONGEST_LINE) for line in report_of(notice)),
@@ -133,6 +132,11 @@ def to_people(
         *_where(case.id if case else "", policy),
     ]
     return Written(subject(says, _text(body.get("resource"))), "\n".join(lines))
+
+
+def _facts(body: Mapping[str, object]) -> Iterator[str]:
+    yield from _named("Account", body.get("account"))
+    yield from _named("Control", ", ".join(str(one) for one in sequence(body.get("controls"))))
 
 
 def _asked(view: CardView) -> Iterator[str]:

@@ -3,44 +3,23 @@
 import html
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
-from typing import Self
+from http.server import BaseHTTPRequestHandler
 
 from local.emulator.world import Mail
+from local.fakes.loopback import Loopback, framed
 
 
-class Mailbox:
+class Mailbox(Loopback):
     """One page, the newest mail first, which reads `mails` anew each time that it is asked for."""
 
     def __init__(self, mails: Callable[[], Sequence[Mail]], port: int = 0) -> None:
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), _handler_of(lambda: page(mails())))
-        self._server.daemon_threads = True
-        self._thread = Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}/"
+        super().__init__(port, _handler_of(lambda: page(mails())))
 
 
 def page(mails: Sequence[Mail]) -> str:
     """The mails as HTML, everything in them as text."""
     rows = "".join(map(_shown, reversed(mails))) or "<p>Nothing was mailed yet.</p>"
-    return (
-        '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        "<title>Emulated mail box</title><style>body{font:16px/1.5 sans-serif;max-width:60rem;margin:2rem auto;"
-        "padding:0 1rem}pre{white-space:pre-wrap;overflow-wrap:anywhere;background:#eee;color:#111;padding:1rem}"
-        f"</style><h1>Emulated mail box</h1><p>The newest first. Load the page again for newer ones.</p>{rows}</html>"
-    )
+    return framed("Emulated mail box", f"<p>The newest first. Load the page again for newer ones.</p>{rows}")
 
 
 def _shown(mail: Mail) -> str:

@@ -23,10 +23,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from threading import Thread
-from typing import Any, Self
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import botocore.session
@@ -39,6 +38,8 @@ from jsonschema import (  # type: ignore[import-untyped]  # ships no annotations
 from openapi_core import OpenAPI
 from openapi_core.exceptions import OpenAPIError
 from openapi_core.testing import MockRequest, MockResponse
+
+from local.fakes.loopback import Loopback, framed
 
 SPECS = Path(__file__).parent / "specs"
 SYSTEMS = ("jira", "servicenow", "github", "opscenter", "webhook")
@@ -127,7 +128,7 @@ class Doing:
     do: Callable[[], tuple[int, Any]]
 
 
-class FakeTickets:
+class FakeTickets(Loopback):
     """All of them on one port. Their tickets and their faults are the attributes that tests look at."""
 
     def __init__(self, port: int = 0, *, now: Callable[[], float] = time.time) -> None:
@@ -147,22 +148,7 @@ class FakeTickets:
             "opscenter": _OpsCenter(self),
             "webhook": _Webhook(self),
         }
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), _handler(self))
-        self._server.daemon_threads = True
-        self._thread = Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-    @property
-    def origin(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}"
+        super().__init__(port, _handler(self))
 
     def at(self, system: str) -> str:
         """The address that an integration names (OpsCenter: the endpoint of the ssm client)."""
@@ -249,12 +235,7 @@ class FakeTickets:
             )
             for system in SYSTEMS
         )
-        return (
-            '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-            "<title>Emulated ticket systems</title><style>body{font:16px/1.5 sans-serif;max-width:60rem;margin:2rem auto;"
-            "padding:0 1rem}pre{white-space:pre-wrap;overflow-wrap:anywhere;background:#eee;color:#111;padding:1rem}"
-            f"</style><h1>Emulated ticket systems</h1>{rows}</html>"
-        )
+        return framed("Emulated ticket systems", rows)
 
     def _shown(self, one: Kept) -> str:
         comments = "".join(f"<pre>{html.escape(_readable(comment))}</pre>" for comment in one.comments)

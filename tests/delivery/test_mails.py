@@ -116,6 +116,7 @@ def test_people_who_have_no_channel_see_in_the_mail_all_that_the_card_shows() ->
     )
     for name, text in (*view.facts, *view.reach, ("Who approves", view.approvals)):
         assert f"\n{name}: {plain(text, 400)}" in written.text
+        assert written.text.count(f"\n{name}:") == 1
     assert {"Changed by", "Reach"} <= {name for name, _ in (*view.facts, *view.reach)}
 
 

@@ -9,7 +9,7 @@ HOSTILE = "<script>alert(1)</script>"
 
 
 def get(mailbox: Mailbox, path: str = "/") -> tuple[int, str]:
-    connection = http.client.HTTPConnection(mailbox.url.split("/")[2], timeout=30)
+    connection = http.client.HTTPConnection(mailbox.origin.removeprefix("http://"), timeout=30)
     try:
         connection.request("GET", path)
         answer = connection.getresponse()
